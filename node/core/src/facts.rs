@@ -1,0 +1,224 @@
+//! What the shells have seen and the cores judge: plain facts, gathered by I/O, without opinions.
+
+use tidewire_shared::spec::TableName;
+use tidewire_shared::{Fault, Lsn};
+
+/// A source server as seen on one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `system_identifier`.
+    pub system_id: u64,
+    /// Current timeline.
+    pub timeline: u32,
+    /// Flush position of the WAL (`IDENTIFY_SYSTEM`).
+    pub flush_lsn: Lsn,
+    /// `server_version_num`, like 150018.
+    pub version_num: u32,
+    /// `pg_is_in_recovery()`: a standby.
+    pub in_recovery: bool,
+    /// `wal_level`.
+    pub wal_level: String,
+}
+
+/// One line of a timeline history file: `timeline` ended at `switch_lsn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineEnd {
+    /// The timeline that ended.
+    pub timeline: u32,
+    /// Where its successor begins.
+    pub switch_lsn: Lsn,
+}
+
+/// A replication slot, from `pg_replication_slots`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// Name.
+    pub name: String,
+    /// Output plugin; empty for a physical slot.
+    pub plugin: String,
+    /// Database; empty for a physical slot.
+    pub database: String,
+    /// Vanishes with its session.
+    pub temporary: bool,
+    /// Decodes prepared transactions at PREPARE.
+    pub two_phase: bool,
+    /// Where decoding has to begin to serve `confirmed_flush`.
+    pub restart_lsn: Option<Lsn>,
+    /// Everything before it was confirmed by a consumer.
+    pub confirmed_flush: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved`, `lost`; empty before version 13.
+    pub wal_status: String,
+    /// Why it was invalidated, on versions that tell (16+: conflicting, 17+: the reason).
+    pub invalidation: Option<String>,
+    /// Backend that streams from it.
+    pub active_pid: Option<i32>,
+    /// `application_name` of that backend.
+    pub active_application: Option<String>,
+    /// 17+: copied to standbys.
+    pub failover: bool,
+    /// 17+: a copy that a standby keeps.
+    pub synced: bool,
+}
+
+/// A publication, from `pg_publication` and its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicationFacts {
+    /// Object id: another one means dropped and made again.
+    pub oid: u32,
+    /// Name.
+    pub name: String,
+    /// FOR ALL TABLES.
+    pub all_tables: bool,
+    /// Operations it publishes.
+    pub insert: bool,
+    /// See `insert`.
+    pub update: bool,
+    /// See `insert`.
+    pub delete: bool,
+    /// See `insert`.
+    pub truncate: bool,
+    /// 13+: changes of partitions appear under their root.
+    pub via_root: bool,
+    /// The published tables, in name order.
+    pub tables: Vec<PublishedTable>,
+}
+
+/// One table of a publication.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublishedTable {
+    /// Which.
+    pub name: TableName,
+    /// Object id of the table.
+    pub oid: u32,
+    /// 15+: a row filter, as SQL.
+    pub row_filter: Option<String>,
+    /// 15+: published columns, when not all.
+    pub columns: Option<Vec<String>>,
+}
+
+/// A table of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Which.
+    pub name: TableName,
+    /// Object id.
+    pub oid: u32,
+    /// `pg_class.relkind`: `r` table, `p` partitioned, `f` foreign, `v` view, …
+    pub kind: char,
+    /// `pg_class.relpersistence`: `p` permanent, `u` unlogged, `t` temporary.
+    pub persistence: char,
+    /// `pg_class.relreplident`: `d` default, `n` nothing, `f` full, `i` index.
+    pub identity: char,
+    /// Whether the role of the task may SELECT it.
+    pub selectable: bool,
+    /// Whether the role of the task owns it (directly or by membership).
+    pub owned: bool,
+    /// Columns by attribute number, dropped ones left out.
+    pub columns: Vec<ColumnFacts>,
+    /// Unique indexes that can serve as keys: valid, not partial, no expressions, not deferrable.
+    pub unique_keys: Vec<UniqueKey>,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// Name.
+    pub name: String,
+    /// Declared type.
+    pub type_oid: u32,
+    /// Type modifier, −1 for none.
+    pub type_modifier: i32,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// GENERATED … STORED or VIRTUAL.
+    pub generated: bool,
+    /// What the declared type comes down to.
+    pub base: TypeFacts,
+}
+
+/// A type after domains were followed down to their base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeFacts {
+    /// Object id of the base type.
+    pub oid: u32,
+    /// Name of the base type.
+    pub name: String,
+    /// Schema of the base type.
+    pub schema: String,
+    /// `pg_type.typtype` of the base type: `b` base, `e` enum, `c` composite, `r` range, `m` multirange, `p` pseudo.
+    pub kind: char,
+    /// Element type when it is an array, else 0.
+    pub element: u32,
+}
+
+/// A unique index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// Name of the index.
+    pub name: String,
+    /// PRIMARY KEY.
+    pub primary: bool,
+    /// Chosen as replica identity.
+    pub replica_identity: bool,
+    /// Every column is NOT NULL.
+    pub not_null: bool,
+    /// Key columns in key order (INCLUDE columns left out).
+    pub columns: Vec<String>,
+}
+
+/// What a precheck saw of the source, besides the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePrecheck {
+    /// The server.
+    pub server: ServerFacts,
+    /// `server_version`, as text.
+    pub version: String,
+    /// `rolreplication` of the role, or superuser.
+    pub may_replicate: bool,
+    /// `has_database_privilege(…, 'CREATE')`: needed to make a publication.
+    pub may_create: bool,
+    /// `max_replication_slots` and how many are used.
+    pub slots: (u32, u32),
+    /// `max_wal_senders` and how many are used.
+    pub wal_senders: (u32, u32),
+    /// Our slot, if it is there.
+    pub slot: Option<SlotFacts>,
+    /// Our publication, if it is there.
+    pub publication: Option<PublicationFacts>,
+    /// The tables of the task that exist.
+    pub tables: Vec<TableFacts>,
+}
+
+/// A topic of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicFacts {
+    /// Name.
+    pub name: String,
+    /// Kafka's topic id as two halves; (0, 0) where brokers have none.
+    pub id: (i64, i64),
+    /// Number of partitions.
+    pub partitions: u32,
+    /// `cleanup.policy`.
+    pub cleanup_policy: String,
+    /// `max.message.bytes`.
+    pub max_message_bytes: u64,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: u32,
+    /// Replicas of partition 0.
+    pub replication_factor: u32,
+}
+
+/// What a precheck saw of the target. A probe that failed carries its fault.
+#[derive(Clone, Debug)]
+pub struct TargetPrecheck {
+    /// Brokers that answered, or why none did.
+    pub brokers: Result<u32, Fault>,
+    /// Each topic of the task: there, absent (`Ok(None)`), or not to be seen.
+    pub topics: Vec<(String, Result<Option<TopicFacts>, Fault>)>,
+    /// Whether the topics may be written, topic by topic.
+    pub writable: Vec<(String, Result<(), Fault>)>,
+    /// Whether transactions work: a transactional producer could be initialised under an id of ours.
+    pub transactions: Result<(), Fault>,
+    /// The positions topic: there and right, absent, or with what is wrong.
+    pub positions_topic: Result<Option<TopicFacts>, Fault>,
+}

@@ -1,0 +1,25 @@
+//! The words of Tidewire: what every room must mean by the same name.
+//!
+//! Nothing here does I/O, reads a clock or knows a wire format. A type belongs here when at least two
+//! rooms must agree on it; everything else stays in the room that needs it.
+
+pub mod epoch;
+pub mod fault;
+pub mod id;
+pub mod lsn;
+pub mod phase;
+pub mod position;
+pub mod precheck;
+pub mod secret;
+pub mod spec;
+pub mod unit;
+
+pub use epoch::Epoch;
+pub use fault::{Fault, FaultKind, Persistence};
+pub use id::{ClusterId, NodeName, ShardId, TaskId, TaskName};
+pub use lsn::Lsn;
+pub use phase::{Desired, Phase};
+pub use position::{InTransaction, PgPosition};
+pub use secret::{Secret, SecretRef};
+pub use spec::TaskSpec;
+pub use unit::{ByteSize, Period};
