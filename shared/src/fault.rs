@@ -23,12 +23,7 @@ pub struct Fault {
 impl Fault {
     /// A fault without a remedy; add one with [`Fault::remedy`].
     pub fn new(kind: FaultKind, object: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            object: object.into(),
-            message: message.to_string(),
-            remedy: String::new(),
-        }
+        Self { kind, object: object.into(), message: message.to_string(), remedy: String::new() }
     }
 
     /// The same fault with what to do about it.
