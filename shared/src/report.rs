@@ -1,0 +1,103 @@
+//! What a running shard tells about itself, once per heartbeat.
+
+use serde::{Deserialize, Serialize};
+
+use crate::epoch::Epoch;
+use crate::fault::Fault;
+use crate::id::ShardId;
+use crate::lsn::Lsn;
+
+/// The newest word of the owner of a shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardReport {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The epoch under which it runs here.
+    pub epoch: Epoch,
+    /// Where its pipeline is.
+    pub phase: ShardPhase,
+    /// Why it is retrying or failed.
+    pub fault: Option<Fault>,
+    /// Set while retrying.
+    pub retry: Option<RetryWindow>,
+    /// Newest position the source is known to have.
+    pub source_lsn: Lsn,
+    /// Everything before it is durable at the target.
+    pub durable_lsn: Lsn,
+    /// Everything before it was confirmed to the source.
+    pub confirmed_lsn: Lsn,
+    /// Where the newest durable position record stands; absent before the first one.
+    pub position: Option<PositionHint>,
+    /// Everything the source had durable at the last look is durable at the target.
+    pub caught_up: bool,
+    /// Now minus commit time of the last durable record, milliseconds; 0 when caught up.
+    pub delay_ms: u64,
+    /// What was carried since the shard was assigned to this node.
+    pub counters: Counters,
+    /// Records per second, lately.
+    pub records_per_second: f64,
+    /// Log that the slot holds back on the source, bytes.
+    pub wal_retained_bytes: u64,
+    /// How long another node would need to be where this one is, milliseconds.
+    pub predicted_failover_ms: u64,
+    /// Pipelines built since the shard was assigned to this node, less one.
+    pub restarts: u32,
+}
+
+/// Where the pipeline of a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ShardPhase {
+    /// On the way to its first record.
+    Initializing,
+    /// Changes flow.
+    Synchronizing,
+    /// A transient error is being retried.
+    Retrying,
+    /// Stopped by an error that needs a person.
+    Failed,
+}
+
+/// How long a transient error is still retried; milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryWindow {
+    /// When the trouble began.
+    pub since_ms: i64,
+    /// When the task fails, unless the trouble ends before.
+    pub until_ms: i64,
+    /// When the next attempt is made.
+    pub next_attempt_ms: i64,
+}
+
+/// Where a position record of a shard was seen in the positions topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionHint {
+    /// Kafka's id of the positions topic as two halves; (0, 0) where brokers have none.
+    pub topic_id: (i64, i64),
+    /// Partition of the positions topic.
+    pub partition: u32,
+    /// Offset of the record.
+    pub offset: i64,
+    /// Serial of the record, from 1.
+    pub serial: u64,
+}
+
+/// What was carried; each number only grows while an owner keeps its shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Records written to the target.
+    pub records: u64,
+    /// Their keys and values, bytes before compression.
+    pub bytes: u64,
+    /// Rows inserted.
+    pub insert: u64,
+    /// Rows updated.
+    pub update: u64,
+    /// Rows deleted.
+    pub delete: u64,
+    /// Tables truncated.
+    pub truncate: u64,
+    /// Source transactions.
+    pub transactions: u64,
+    /// Changes that the task leaves out.
+    pub filtered: u64,
+}
