@@ -1,5 +1,19 @@
 //! The data plane without I/O: bytes in, bytes out, and the verdicts that decide whether data is safe.
 //!
 //! * [`facts`]: what the shells have seen, as plain values.
+//! * [`schema`]: tables, prepared for the encoders.
+//! * [`change`]: one change of one row.
+//! * [`batch`]: changes between decode and encode, in one arena.
+//! * [`decode`]: the replication stream, from bytes to changes.
+//! * [`encode`]: records of Kafka, from changes to bytes.
+//! * [`key`]: the key of a record.
+//! * [`partition`]: which partition a record goes to.
 
+pub mod batch;
+pub mod change;
+pub mod decode;
+pub mod encode;
 pub mod facts;
+pub mod key;
+pub mod partition;
+pub mod schema;

@@ -1,0 +1,1 @@
+//! Reads one logical message of pgoutput, protocol version 1.
