@@ -3,6 +3,8 @@
 //!
 //! The messages are documented in the `.proto` files beside this crate's manifest.
 
+pub mod convert;
+
 /// What nodes and coordinators say to each other.
 pub mod node {
     #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::restriction, clippy::all)]

@@ -1,0 +1,81 @@
+//! A whole task.
+
+use tidewire_shared::spec::{KeyChange, Limits, PartitionPolicy, Retry, TaskSpec};
+use tidewire_shared::{ByteSize, Period};
+
+use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants};
+use crate::task::v1 as pb;
+
+same_variants!(
+    PartitionPolicy,
+    pb::PartitionPolicy,
+    [AllToPartition0, ByTable, ByPrimaryKey, ByRecordKey]
+);
+same_variants!(KeyChange, pb::KeyChange, [Split, Keep]);
+
+impl From<TaskSpec> for pb::TaskSpec {
+    fn from(spec: TaskSpec) -> Self {
+        Self {
+            name: spec.name.to_string(),
+            display_name: spec.display_name,
+            source: Some(spec.source.into()),
+            target: Some(spec.target.into()),
+            objects: spec.objects.into_iter().map(Into::into).collect(),
+            format: Some(spec.format.into()),
+            partition: pb::PartitionPolicy::from(spec.partition).into(),
+            key_change: pb::KeyChange::from(spec.key_change).into(),
+            retry: Some(spec.retry.into()),
+            limits: Some(spec.limits.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::TaskSpec> for TaskSpec {
+    type Error = ConvertError;
+
+    fn try_from(spec: pb::TaskSpec) -> Result<Self, Self::Error> {
+        Ok(Self {
+            name: parsed("name", &spec.name)?,
+            display_name: spec.display_name,
+            source: required("source", spec.source)?,
+            target: required("target", spec.target)?,
+            objects: listed("objects", each("objects", spec.objects)?)?,
+            format: required("format", spec.format)?,
+            partition: enumerated::<pb::PartitionPolicy, _>("partition", spec.partition)?,
+            key_change: enumerated::<pb::KeyChange, _>("key_change", spec.key_change)?,
+            retry: required("retry", spec.retry)?,
+            limits: required("limits", spec.limits)?,
+        })
+    }
+}
+
+impl From<Retry> for pb::Retry {
+    fn from(retry: Retry) -> Self {
+        Self { connection_ms: retry.connection.0, other_ms: retry.other.0 }
+    }
+}
+
+impl TryFrom<pb::Retry> for Retry {
+    type Error = ConvertError;
+
+    fn try_from(retry: pb::Retry) -> Result<Self, Self::Error> {
+        Ok(Self { connection: Period(retry.connection_ms), other: Period(retry.other_ms) })
+    }
+}
+
+impl From<Limits> for pb::Limits {
+    fn from(limits: Limits) -> Self {
+        Self { record_bytes: limits.record_bytes.0 }
+    }
+}
+
+impl TryFrom<pb::Limits> for Limits {
+    type Error = ConvertError;
+
+    fn try_from(limits: pb::Limits) -> Result<Self, Self::Error> {
+        match limits.record_bytes {
+            0 => Err(ConvertError::new("record_bytes", "is 0: no record would fit")),
+            bytes => Ok(Self { record_bytes: ByteSize(bytes) }),
+        }
+    }
+}
