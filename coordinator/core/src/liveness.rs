@@ -1,0 +1,180 @@
+//! Who is alive: arithmetic over the leader's monotonic milliseconds.
+//!
+//! A node is gone 1 s after its session closed (its process died), 3 s after it fell silent (a freeze, a
+//! partition). A new leader heard nobody yet, so it gives every node 3 s. Being wrong costs a short
+//! interruption, never data: the old owner is fenced in Kafka.
+
+use tidewire_shared::NodeName;
+
+use crate::command::DrainCause;
+use crate::observed::{Observed, Session};
+use crate::outcome::{Rejection, RejectionCode};
+use crate::state::{ClusterState, Node};
+
+/// The spans of the control plane, all in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often nodes send heartbeats.
+    pub heartbeat_ms: u64,
+    /// A node is gone this long after its session closed.
+    pub gone_after_close_ms: u64,
+    /// A node is gone this long after it was last heard.
+    pub gone_after_silence_ms: u64,
+    /// What a new leader, or one that was frozen itself, gives every node to come back.
+    pub leader_grace_ms: u64,
+    /// How long a node may believe in its assignments after an answered heartbeat was sent.
+    pub lease_ms: u64,
+    /// Leases are renewed only while a quorum answered the leader within this span.
+    pub quorum_ms: u64,
+    /// The leader was frozen itself when its ticks are this far apart.
+    pub frozen_tick_ms: u64,
+    /// The same directive or proposal is not repeated sooner.
+    pub repeat_ms: u64,
+    /// What the next owner gets to prepare before the old one is told to stop.
+    pub prepare_ms: u64,
+    /// A work order is given to another node after this.
+    pub work_ms: u64,
+    /// A node that owns nothing is forgotten after it was gone this long.
+    pub forget_ms: u64,
+    /// How often positions are folded into the log.
+    pub fold_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 500,
+            gone_after_close_ms: 1_000,
+            gone_after_silence_ms: 3_000,
+            leader_grace_ms: 3_000,
+            lease_ms: 4_500,
+            quorum_ms: 2_000,
+            frozen_tick_ms: 1_000,
+            repeat_ms: 500,
+            prepare_ms: 300,
+            work_ms: 120_000,
+            forget_ms: 600_000,
+            fold_ms: 10_000,
+        }
+    }
+}
+
+/// How a node stands with the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Heard in time.
+    Live,
+    /// Not heard in time; may come back.
+    Silent,
+    /// Its shards go elsewhere.
+    Gone,
+}
+
+/// How a node stands at `now_ms` by what was heard of it.
+#[must_use]
+pub fn standing(
+    session: Option<&Session>,
+    grace_from_ms: u64,
+    timing: &Timing,
+    now_ms: u64,
+) -> Standing {
+    let since = |then: u64| now_ms.saturating_sub(then);
+    let grace = since(grace_from_ms) < timing.leader_grace_ms;
+    let Some(session) = session else {
+        return if grace { Standing::Silent } else { Standing::Gone };
+    };
+    if let Some(closed_ms) = session.closed_ms {
+        let gone = since(closed_ms) >= timing.gone_after_close_ms;
+        return if gone { Standing::Gone } else { Standing::Silent };
+    }
+    let silence = since(session.heard_ms);
+    if silence >= timing.gone_after_silence_ms && !grace {
+        Standing::Gone
+    } else if silence >= timing.heartbeat_ms.saturating_mul(3) {
+        Standing::Silent
+    } else {
+        Standing::Live
+    }
+}
+
+/// Whether the leader may renew leases: only while it is backed by a quorum.
+///
+/// `quorum_acked_ms` is when the newest message was sent that a quorum has answered.
+#[must_use]
+pub fn may_renew(quorum_acked_ms: Option<u64>, timing: &Timing, now_ms: u64) -> bool {
+    quorum_acked_ms.is_some_and(|acked| now_ms.saturating_sub(acked) < timing.quorum_ms)
+}
+
+/// Whether a process may register under this name: one process at a time may use it.
+///
+/// # Errors
+///
+/// [`RejectionCode::AlreadyExists`] while another process is heard under the name.
+pub fn admit(
+    observed: &Observed,
+    name: &NodeName,
+    instance: u64,
+    now_ms: u64,
+) -> Result<(), Rejection> {
+    let other_is_here = observed.session(name).is_some_and(|session| {
+        session.instance != instance
+            && session.closed_ms.is_none()
+            && observed.standing(name, now_ms) != Standing::Gone
+    });
+    if other_is_here {
+        let message = "another process is running under this name; stop it or choose another name";
+        return Err(Rejection::new(
+            RejectionCode::AlreadyExists,
+            format_args!("node {name}"),
+            message,
+        ));
+    }
+    Ok(())
+}
+
+/// A node as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Takes shards.
+    Ready,
+    /// Not heard in time.
+    Silent,
+    /// Its shards are moving away.
+    Draining,
+    /// Empty, and takes nothing.
+    Drained,
+    /// Away.
+    Gone,
+}
+
+impl NodeState {
+    /// The word that clients see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Silent => "silent",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// How a node is shown.
+#[must_use]
+pub fn node_state(
+    state: &ClusterState,
+    observed: &Observed,
+    node: &Node,
+    now_ms: u64,
+) -> NodeState {
+    match (observed.standing(node.name(), now_ms), node.drain()) {
+        (Standing::Gone, _) => NodeState::Gone,
+        (Standing::Silent, _) => NodeState::Silent,
+        (Standing::Live, None) => NodeState::Ready,
+        (Standing::Live, Some(DrainCause::Asked | DrainCause::Leaving)) => {
+            if state.load_of(node.name()) == 0 { NodeState::Drained } else { NodeState::Draining }
+        }
+    }
+}

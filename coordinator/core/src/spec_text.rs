@@ -1,0 +1,24 @@
+//! A task document inside the log: as JSON text, because bincode has no names.
+//!
+//! The log outlives a release. JSON lets a later one add a field with a default and still read what an
+//! earlier one wrote.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serializer, de, ser};
+use tidewire_shared::TaskSpec;
+
+pub(crate) fn serialize<S: Serializer>(
+    spec: &Arc<TaskSpec>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let text = serde_json::to_string(spec.as_ref()).map_err(ser::Error::custom)?;
+    serializer.serialize_str(&text)
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<TaskSpec>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    serde_json::from_str(&text).map(Arc::new).map_err(de::Error::custom)
+}
