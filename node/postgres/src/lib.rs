@@ -1,1 +1,31 @@
-//! Room in preparation.
+//! The PostgreSQL source: connections, replication stream, slot, publication and catalog.
+//!
+//! * [`source`]: where a source is and who we are there; everything else starts from a [`Source`].
+//! * [`connect`]: SQL connections ([`Sql`]) to the first host that accepts writes.
+//! * [`replication`]: our replication client: commands, the frames of the stream, feedback.
+//! * [`slot`], [`publication`]: what we make, watch and drop on the server.
+//! * [`server`], [`catalog`], [`precheck`]: the facts that the cores judge.
+//! * [`heartbeat`]: keeps an idle database from holding WAL.
+//!
+//! Nothing here decodes a row; frames go to `tidewire-node-core` as they came.
+
+pub mod application;
+pub mod catalog;
+pub mod connect;
+mod fault;
+pub mod heartbeat;
+pub mod precheck;
+pub mod publication;
+pub mod quote;
+pub mod replication;
+pub mod secret;
+pub mod server;
+pub mod session;
+pub mod slot;
+pub mod source;
+pub mod tls;
+
+pub use application::Application;
+pub use connect::Sql;
+pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
+pub use source::Source;
