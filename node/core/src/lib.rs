@@ -8,6 +8,9 @@
 //! * [`encode`]: records of Kafka, from changes to bytes.
 //! * [`key`]: the key of a record.
 //! * [`partition`]: which partition a record goes to.
+//! * [`takeover`]: the order of a start. [`reconnect`]: may I stream from here?
+//! * [`transaction`], [`pacing`], [`progress`]: when a Kafka transaction ends, and what then is durable.
+//! * [`precheck`]: may this task start at all?
 
 pub mod batch;
 pub mod change;
@@ -15,5 +18,11 @@ pub mod decode;
 pub mod encode;
 pub mod facts;
 pub mod key;
+pub mod pacing;
 pub mod partition;
+pub mod precheck;
+pub mod progress;
+pub mod reconnect;
 pub mod schema;
+pub mod takeover;
+pub mod transaction;

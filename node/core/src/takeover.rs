@@ -1,0 +1,340 @@
+//! The order of a start: what a new owner of a shard does, step by step, before its first record.
+//!
+//! ```text
+//! InitProducer ► ReadPositions ► ConfirmOwnership ► VerifyTopics ─┬──────────────► CommitClaim ► TakeSlot
+//!      ▲              │ higher epoch: Stop     first start only:  └ EnsurePublication ► EnsureSlot ┘  │
+//!      └ ConfirmOwnership ◄── claim or any later transaction not ended cleanly ◄── Stream ◄ VerifySource
+//! ```
+//!
+//! Why it is safe: a predecessor that is past its confirmation is fenced by our InitProducerId; one
+//! that initialises late fences us, but then reads our claim with its higher epoch and stops, while we
+//! start over. The claim makes our epoch readable for it before our first output (docs/delivery.md).
+
+mod entry;
+mod holder;
+mod pins;
+
+pub use entry::{PositionEntry, PositionHint};
+pub use holder::{Holder, application_name, judge_holder};
+pub use pins::{TopicPin, judge_pins};
+
+pub(crate) use entry::hash_position;
+
+use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, PgPosition, ShardId};
+
+use crate::facts::TopicFacts;
+use crate::reconnect::Verdict;
+use crate::transaction::EndVerdict;
+
+/// What the coordinators know of earlier starts of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Remembered {
+    /// Nothing: it may be the first start.
+    Nothing,
+    /// It has streamed before, so a record must be there.
+    Started,
+    /// A record with this serial, or a later one, must be there.
+    Position(PositionHint),
+}
+
+/// What the shell does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Drop the producer if there is one, make another with the shard's `transactional.id` and
+    /// initialise its transactions: this fences every predecessor and ends what it left open.
+    InitProducer,
+    /// Ask for the read_uncommitted end of the shard's partition of the positions topic, then read
+    /// read_committed until the position has reached it. The last stable offset is not enough: someone's
+    /// open transaction may hold it below our own newest record. Reading may begin at the hint's offset
+    /// if the topic has the hint's id, else it begins at the start.
+    ReadPositions {
+        /// Where to begin.
+        hint: Option<PositionHint>,
+    },
+    /// Ask the coordinators, linearizably, whether our epoch is current.
+    ConfirmOwnership,
+    /// Look at every target topic of the task.
+    VerifyTopics,
+    /// First start only: make the publication, or find it.
+    EnsurePublication,
+    /// First start only: make the slot, or find the one of our name, and judge where it stands
+    /// ([`crate::reconnect::first_position`]).
+    EnsureSlot,
+    /// Commit this record alone in a transaction and judge its end.
+    CommitClaim(PositionEntry),
+    /// End the session of an older owner ([`judge_holder`]) until nobody holds the slot.
+    TakeSlot,
+    /// Judge the source against this position ([`crate::reconnect`]).
+    VerifySource(PgPosition),
+    /// Start replication and produce.
+    Stream(Start),
+    /// Give the shard up; touch nothing.
+    Stop(Stop),
+}
+
+/// From where to stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The claim that this owner has committed; the next record has the serial after it.
+    pub claim: PositionEntry,
+    /// LSN for `START_REPLICATION`.
+    pub from: Lsn,
+    /// Timeline that the server is on.
+    pub timeline: u32,
+}
+
+/// Why a start ends without streaming.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The target shows a higher epoch: we are the zombie. The coordinators must be told
+    /// (`seen_epoch`): if they know of no such epoch, they were restored and assign one above it.
+    HigherEpoch(Epoch),
+    /// The coordinators have assigned the shard again, under this epoch.
+    NotOwner(Epoch),
+    /// Something is in the way; its kind says whether trying again can help.
+    Fault(Fault),
+}
+
+impl Stop {
+    /// The stop as a fault of `shard`.
+    #[must_use]
+    pub fn into_fault(self, shard: &ShardId) -> Fault {
+        match self {
+            Self::HigherEpoch(epoch) => Fault::new(
+                FaultKind::Fenced,
+                format!("shard {shard}"),
+                format!("the positions topic shows a later owner, {epoch}"),
+            ),
+            Self::NotOwner(epoch) => Fault::new(
+                FaultKind::Fenced,
+                format!("shard {shard}"),
+                format!("the coordinators have assigned it again, as {epoch}"),
+            ),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// What the shell has seen when it did a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// `init_transactions` returned success.
+    ProducerInitialised,
+    /// The newest committed record of the shard below the end that was asked for, if there is one.
+    PositionsRead(Option<PositionEntry>),
+    /// What the coordinators said.
+    Ownership(Ownership),
+    /// The topics of the task; `None` is one that does not exist.
+    TopicsSeen(Vec<(String, Option<TopicFacts>)>),
+    /// The publication is there and publishes what the task asks for.
+    PublicationReady,
+    /// The slot is there, and this is where it stands.
+    SlotReady(PgPosition),
+    /// How the claim's transaction ended.
+    ClaimEnded(EndVerdict),
+    /// Nobody else streams from the slot.
+    SlotFree,
+    /// The verdict on the source.
+    SourceJudged(Verdict),
+    /// The producer cannot be used any more: fenced, failed, or a transaction did not end cleanly.
+    /// Fits at any time.
+    ProducerLost,
+    /// The step could not be done. Fits at any time.
+    Failed(Fault),
+}
+
+/// The coordinators' answer to "is this epoch current?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ownership {
+    /// Yes, by a linearizable read.
+    Current,
+    /// No, this one is.
+    Superseded(Epoch),
+    /// No quorum answered: wait and ask again.
+    Unreachable,
+}
+
+/// One start of a shard, from InitProducer to Stream; starts over by itself when the producer is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Takeover {
+    shard: ShardId,
+    epoch: Epoch,
+    remembered: Remembered,
+    state: State,
+}
+
+/// What the shell was told to do and has not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// Confirm before a producer is initialised again, so that a zombie fences nobody.
+    Reentering,
+    Initialising,
+    Reading,
+    Confirming(Option<PositionEntry>),
+    VerifyingTopics(Option<PositionEntry>),
+    Publishing(Vec<TopicPin>),
+    MakingSlot(Vec<TopicPin>),
+    Claiming(PositionEntry),
+    TakingSlot(PositionEntry),
+    VerifyingSource(PositionEntry),
+    Streaming,
+    Stopped,
+}
+
+impl Takeover {
+    /// A start of `shard` under `epoch`, and its first step.
+    #[must_use]
+    pub fn begin(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step) {
+        (Self { shard, epoch, remembered, state: State::Initialising }, Step::InitProducer)
+    }
+
+    /// Whether this owner has claimed the shard and may produce.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.state == State::Streaming
+    }
+
+    /// What to do after `fact` was seen.
+    #[must_use = "the step must be done"]
+    pub fn step(&mut self, fact: Fact) -> Step {
+        let (state, step) = match (std::mem::replace(&mut self.state, State::Stopped), fact) {
+            (State::Stopped, _) => return self.stop("was already stopped"),
+            (_, Fact::Failed(fault)) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+            (_, Fact::ProducerLost) => (State::Reentering, Step::ConfirmOwnership),
+            (State::Reentering, Fact::Ownership(answer)) => self.reenter(answer),
+            (State::Initialising, Fact::ProducerInitialised) => {
+                (State::Reading, Step::ReadPositions { hint: self.hint() })
+            }
+            (State::Reading, Fact::PositionsRead(newest)) => self.judge_newest(newest),
+            (State::Confirming(newest), Fact::Ownership(answer)) => confirm(newest, answer),
+            (State::VerifyingTopics(newest), Fact::TopicsSeen(seen)) => {
+                self.judge_topics(newest, &seen)
+            }
+            (State::Publishing(topics), Fact::PublicationReady) => {
+                (State::MakingSlot(topics), Step::EnsureSlot)
+            }
+            (State::MakingSlot(topics), Fact::SlotReady(position)) => {
+                self.claim(0, position, topics)
+            }
+            (State::Claiming(entry), Fact::ClaimEnded(EndVerdict::Clean)) => {
+                (State::TakingSlot(entry), Step::TakeSlot)
+            }
+            (State::Claiming(_), Fact::ClaimEnded(EndVerdict::DropProducer)) => {
+                (State::Reentering, Step::ConfirmOwnership)
+            }
+            (State::TakingSlot(entry), Fact::SlotFree) => {
+                let step = Step::VerifySource(entry.position.clone());
+                (State::VerifyingSource(entry), step)
+            }
+            (State::VerifyingSource(entry), Fact::SourceJudged(verdict)) => stream(entry, verdict),
+            _ => return self.stop("got an answer to a step that it was not at"),
+        };
+        self.state = state;
+        step
+    }
+
+    fn hint(&self) -> Option<PositionHint> {
+        match self.remembered {
+            Remembered::Position(hint) => Some(hint),
+            Remembered::Nothing | Remembered::Started => None,
+        }
+    }
+
+    fn reenter(&self, answer: Ownership) -> (State, Step) {
+        match answer {
+            Ownership::Current => (State::Initialising, Step::InitProducer),
+            Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
+            Ownership::Unreachable => (State::Reentering, Step::ConfirmOwnership),
+        }
+    }
+
+    fn judge_newest(&self, newest: Option<PositionEntry>) -> (State, Step) {
+        if let Some(entry) = &newest
+            && entry.epoch > self.epoch
+        {
+            return (State::Stopped, Step::Stop(Stop::HigherEpoch(entry.epoch)));
+        }
+        match self.missing_record(newest.as_ref()) {
+            Some(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+            None => (State::Confirming(newest), Step::ConfirmOwnership),
+        }
+    }
+
+    /// The fault of a positions topic that lacks what the coordinators remember of it.
+    fn missing_record(&self, newest: Option<&PositionEntry>) -> Option<Fault> {
+        let found = newest.map_or_else(
+            || "no record of it".to_owned(),
+            |entry| format!("no record after serial {}", entry.serial),
+        );
+        let lost = match (self.remembered, newest) {
+            (Remembered::Started, None) => format!("holds {found}, though it has streamed before"),
+            (Remembered::Position(hint), newest)
+                if newest.is_none_or(|entry| entry.serial < hint.serial) =>
+            {
+                format!("holds {found}, though serial {} was written there", hint.serial)
+            }
+            _ => return None,
+        };
+        Some(
+            Fault::new(
+                FaultKind::TargetHistory,
+                format!("positions of shard {}", self.shard),
+                format!("the positions topic {lost}: it was cut, or deleted and created again"),
+            )
+            .remedy(
+                "restore the topic, or delete the task and create it again: it then starts at the \
+                 present end of the source",
+            ),
+        )
+    }
+
+    fn judge_topics(
+        &self,
+        newest: Option<PositionEntry>,
+        seen: &[(String, Option<TopicFacts>)],
+    ) -> (State, Step) {
+        let pins = newest.as_ref().map_or(&[][..], |entry| &entry.topics);
+        match (judge_pins(pins, seen), newest) {
+            (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+            (Ok(topics), None) => (State::Publishing(topics), Step::EnsurePublication),
+            (Ok(topics), Some(entry)) => self.claim(entry.serial, entry.position, topics),
+        }
+    }
+
+    fn claim(&self, serial: u64, position: PgPosition, topics: Vec<TopicPin>) -> (State, Step) {
+        let Some(serial) = serial.checked_add(1) else {
+            let fault = Fault::new(
+                FaultKind::TargetHistory,
+                format!("positions of shard {}", self.shard),
+                "the serial of the newest record is the largest there is",
+            )
+            .remedy("somebody else wrote to the positions topic: restore it");
+            return (State::Stopped, Step::Stop(Stop::Fault(fault)));
+        };
+        let entry = PositionEntry { serial, epoch: self.epoch, claim: true, position, topics };
+        (State::Claiming(entry.clone()), Step::CommitClaim(entry))
+    }
+
+    fn stop(&self, what: &str) -> Step {
+        let object = format!("shard {}", self.shard);
+        let fault = Fault::new(FaultKind::Internal, object, format!("its start {what}"));
+        Step::Stop(Stop::Fault(fault))
+    }
+}
+
+fn confirm(newest: Option<PositionEntry>, answer: Ownership) -> (State, Step) {
+    match answer {
+        Ownership::Current => (State::VerifyingTopics(newest), Step::VerifyTopics),
+        Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
+        Ownership::Unreachable => (State::Confirming(newest), Step::ConfirmOwnership),
+    }
+}
+
+fn stream(claim: PositionEntry, verdict: Verdict) -> (State, Step) {
+    match verdict {
+        Verdict::Stream { from, timeline } => {
+            (State::Streaming, Step::Stream(Start { claim, from, timeline }))
+        }
+        Verdict::Stop(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+    }
+}

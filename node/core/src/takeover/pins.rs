@@ -1,0 +1,120 @@
+//! The identity of target topics: a topic that was deleted and made again takes our data without an
+//! error, so each position record pins what the topics were.
+
+use tidewire_shared::{Fault, FaultKind};
+
+use crate::facts::TopicFacts;
+
+/// A target topic as it was when this shard first wrote there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPin {
+    /// Name.
+    pub name: String,
+    /// Kafka's topic id as two halves; (0, 0) where the brokers have none (before 2.8).
+    pub id: (i64, i64),
+    /// Number of partitions; the partition of every key depends on it.
+    pub partitions: u32,
+}
+
+const NO_ID: (i64, i64) = (0, 0);
+
+/// Compares the topics of a task, as they are now, with what was pinned, and pins the new ones.
+///
+/// `None` is a topic that is not there. Pins of topics that the task no longer writes to are kept: it
+/// may come back to them.
+///
+/// # Errors
+/// [`FaultKind::TargetState`]: a topic is missing, is another one than before, or has another number
+/// of partitions.
+pub fn judge_pins(
+    pins: &[TopicPin],
+    seen: &[(String, Option<TopicFacts>)],
+) -> Result<Vec<TopicPin>, Fault> {
+    let mut judged = pins.to_vec();
+    for (name, topic) in seen {
+        let topic = topic.as_ref().ok_or_else(|| absent(name))?;
+        match judged.iter_mut().find(|pin| pin.name == *name) {
+            Some(pin) => check(pin, topic)?,
+            None => judged.push(TopicPin {
+                name: name.clone(),
+                id: topic.id,
+                partitions: topic.partitions,
+            }),
+        }
+    }
+    judged.sort();
+    Ok(judged)
+}
+
+fn check(pin: &mut TopicPin, topic: &TopicFacts) -> Result<(), Fault> {
+    if pin.id == NO_ID {
+        pin.id = topic.id;
+    }
+    if topic.id != NO_ID && topic.id != pin.id {
+        return Err(fault(&pin.name, "was deleted and created again since the task wrote there")
+            .remedy(
+                "records in the old topic are gone: delete the task and create it again to write \
+                 to the new one from now on",
+            ));
+    }
+    if topic.partitions != pin.partitions {
+        let text = format!(
+            "has {} partitions, had {} when the task first wrote there",
+            topic.partitions, pin.partitions
+        );
+        return Err(fault(&pin.name, &text).remedy(
+            "keys would move to other partitions and lose their order: delete the task and create \
+             it again to use the new number",
+        ));
+    }
+    Ok(())
+}
+
+fn absent(name: &str) -> Fault {
+    fault(name, "does not exist")
+        .remedy(format!("kafka-topics.sh --create --topic {name} --partitions N"))
+}
+
+fn fault(name: &str, message: &str) -> Fault {
+    Fault::new(FaultKind::TargetState, format!("topic {name}"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(id: (i64, i64), partitions: u32) -> TopicFacts {
+        TopicFacts {
+            name: "orders".into(),
+            id,
+            partitions,
+            cleanup_policy: "delete".into(),
+            max_message_bytes: 1 << 20,
+            min_insync_replicas: 1,
+            replication_factor: 1,
+        }
+    }
+
+    fn seen(topic: Option<TopicFacts>) -> Vec<(String, Option<TopicFacts>)> {
+        vec![("orders".into(), topic)]
+    }
+
+    #[test]
+    fn a_topic_made_again_stops_the_task() {
+        let pins = judge_pins(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
+        assert_eq!(judge_pins(&pins, &seen(Some(topic((1, 2), 3)))).expect("same"), pins);
+        for other in [Some(topic((9, 9), 3)), Some(topic((1, 2), 4)), None] {
+            let fault = judge_pins(&pins, &seen(other)).expect_err("stops");
+            assert_eq!(fault.kind, FaultKind::TargetState);
+            assert!(!fault.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn brokers_that_learn_topic_ids_later_fill_the_pin() {
+        let old = judge_pins(&[], &seen(Some(topic(NO_ID, 3)))).expect("pinned");
+        let new = judge_pins(&old, &seen(Some(topic((1, 2), 3)))).expect("filled");
+        assert_eq!(new.first().map(|pin| pin.id), Some((1, 2)));
+        assert_eq!(judge_pins(&new, &seen(Some(topic(NO_ID, 3)))).expect("kept"), new);
+    }
+}
