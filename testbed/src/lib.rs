@@ -1,1 +1,21 @@
-//! Room in preparation.
+//! Everything the demo, the tests and the bench need around the `tidewire` binary.
+//!
+//! * [`servers`]: a real PostgreSQL and a real Kafka, fetched once and started as processes.
+//! * [`cluster`]: the binary itself, run as its users run it.
+//! * [`workload`]: changes that are made in PostgreSQL, repeatable from a seed.
+//! * [`reader`], [`dts_reader`]: what independent consumers see in Kafka.
+//! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
+//! * [`proxy`]: faults between a Kafka client and its brokers.
+//!
+//! All of it blocks and runs on threads: a test reads from top to bottom.
+
+pub mod cluster;
+pub mod dts_reader;
+pub mod oracle;
+pub mod process;
+pub mod proxy;
+pub mod reader;
+pub mod servers;
+pub mod workload;
+
+mod json_lines;

@@ -1,0 +1,130 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Properties;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.admin.AdminClientConfig;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.common.IsolationLevel;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
+
+/** A long-lived admin client: one JSON command per line in, one JSON answer per line out. */
+public final class Admin {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final org.apache.kafka.clients.admin.Admin admin;
+
+    private Admin(String bootstrap) {
+        Properties properties = new Properties();
+        properties.put(AdminClientConfig.BOOTSTRAP_SERVERS_CONFIG, bootstrap);
+        properties.put(AdminClientConfig.RETRY_BACKOFF_MS_CONFIG, "50");
+        properties.put(AdminClientConfig.RECONNECT_BACKOFF_MS_CONFIG, "50");
+        properties.put(AdminClientConfig.RECONNECT_BACKOFF_MAX_MS_CONFIG, "200");
+        properties.put(AdminClientConfig.METADATA_MAX_AGE_CONFIG, "2000");
+        admin = org.apache.kafka.clients.admin.Admin.create(properties);
+    }
+
+    public static void main(String[] args) throws Exception {
+        Admin self = new Admin(args[0]);
+        PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            ObjectNode answer = JSON.createObjectNode();
+            try {
+                self.run(JSON.readTree(line), answer);
+            } catch (ExecutionException failed) {
+                answer.put("error", String.valueOf(failed.getCause()));
+            } catch (Exception failed) {
+                answer.put("error", String.valueOf(failed));
+            }
+            out.println(JSON.writeValueAsString(answer));
+        }
+        System.exit(0);
+    }
+
+    private void run(JsonNode command, ObjectNode answer) throws Exception {
+        String topic = command.path("topic").asText();
+        switch (command.path("do").asText()) {
+            case "await" -> await(command.path("brokers").asInt());
+            case "create" -> create(topic, command);
+            case "delete" -> delete(topic);
+            case "partitions" -> admin.createPartitions(
+                Map.of(topic, NewPartitions.increaseTo(command.path("count").asInt()))).all().get();
+            case "config" -> config(topic, command.path("configs"));
+            case "ends" -> ends(topic, answer);
+            case "topics" -> admin.listTopics().names().get().forEach(name -> answer.withArray("topics").add(name));
+            case "leader" -> answer.put("leader", describe(topic).partitions()
+                .get(command.path("partition").asInt()).leader().id());
+            default -> throw new IllegalArgumentException("unknown command " + command);
+        }
+    }
+
+    private void await(int brokers) throws Exception {
+        while (admin.describeCluster().nodes().get().size() < brokers) Thread.sleep(20);
+    }
+
+    private void create(String topic, JsonNode command) throws Exception {
+        Map<String, String> configs = new HashMap<>();
+        command.path("configs").fields().forEachRemaining(e -> configs.put(e.getKey(), e.getValue().asText()));
+        int partitions = command.path("partitions").asInt();
+        admin.createTopics(List.of(new NewTopic(topic, Optional.of(partitions), Optional.empty())
+            .configs(configs))).all().get();
+        while (!led(topic, partitions)) Thread.sleep(10);
+    }
+
+    /** Whether every partition has a leader, so that a client's first request is answered. */
+    private boolean led(String topic, int partitions) throws Exception {
+        try {
+            TopicDescription found = describe(topic);
+            return found.partitions().size() == partitions
+                && found.partitions().stream().allMatch(p -> p.leader() != null);
+        } catch (ExecutionException notYet) {
+            return false;
+        }
+    }
+
+    private TopicDescription describe(String topic) throws Exception {
+        return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+    }
+
+    private void delete(String topic) throws Exception {
+        admin.deleteTopics(List.of(topic)).all().get();
+        while (admin.listTopics().names().get().contains(topic)) Thread.sleep(10);
+    }
+
+    private void config(String topic, JsonNode configs) throws Exception {
+        List<AlterConfigOp> changes = new ArrayList<>();
+        configs.fields().forEachRemaining(e -> changes.add(new AlterConfigOp(
+            new ConfigEntry(e.getKey(), e.getValue().asText()),
+            e.getValue().isNull() ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET)));
+        admin.incrementalAlterConfigs(
+            Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all().get();
+    }
+
+    private void ends(String topic, ObjectNode answer) throws Exception {
+        Map<TopicPartition, OffsetSpec> wanted = new HashMap<>();
+        describe(topic).partitions().forEach(p ->
+            wanted.put(new TopicPartition(topic, p.partition()), OffsetSpec.latest()));
+        for (IsolationLevel level : IsolationLevel.values()) {
+            ObjectNode offsets = answer.putObject(level.toString());
+            admin.listOffsets(wanted, new ListOffsetsOptions(level)).all().get()
+                .forEach((partition, end) -> offsets.put(String.valueOf(partition.partition()), end.offset()));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Our few small Java programs, compiled once per version of their sources.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::cache::Cache;
+use super::maven;
+use crate::process;
+
+const KAFKA_SOURCES: &[(&str, &str)] = &[
+    ("Admin.java", include_str!("../../java/Admin.java")),
+    ("Broker.java", include_str!("../../java/Broker.java")),
+    ("Reader.java", include_str!("../../java/Reader.java")),
+];
+const DTS_SOURCES: &[(&str, &str)] =
+    &[("DtsReader.java", include_str!("../../java/DtsReader.java"))];
+
+/// A class path with our programs and the libraries that they use.
+#[derive(Clone, Debug)]
+pub struct ClassPath(String);
+
+impl ClassPath {
+    /// The programs that talk to Kafka, with Kafka's own libraries.
+    ///
+    /// # Errors
+    /// When the libraries cannot be fetched or the programs do not compile.
+    pub fn kafka(cache: &Cache) -> Result<Self> {
+        compiled(cache, &maven::kafka(cache)?, KAFKA_SOURCES, &[])
+    }
+
+    /// The reader of DTS records, with the official consumer's libraries.
+    ///
+    /// # Errors
+    /// As [`ClassPath::kafka`].
+    pub fn dts(cache: &Cache) -> Result<Self> {
+        compiled(cache, &maven::dts_sdk(cache)?, DTS_SOURCES, &["-Xlint:-removal"])
+    }
+
+    /// A command that runs the class `main` in a small, quickly started Java process.
+    #[must_use]
+    pub fn program(&self, main: &str) -> Command {
+        let mut command = self.java();
+        command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", main]);
+        command
+    }
+
+    /// A command with the class path alone; options and the main class follow.
+    #[must_use]
+    pub fn java(&self) -> Command {
+        let mut command = Command::new("java");
+        command.args(["-XX:+UseSerialGC", "-Xss512k", "-cp", &self.0]);
+        command
+    }
+}
+
+fn compiled(
+    cache: &Cache,
+    libraries: &Path,
+    sources: &[(&str, &str)],
+    options: &[&str],
+) -> Result<ClassPath> {
+    let mut hasher = DefaultHasher::new();
+    (libraries, sources).hash(&mut hasher);
+    let classes = cache.entry(&format!("classes-{:016x}", hasher.finish()), |into| {
+        maven::install_tools()?;
+        let files = sources
+            .iter()
+            .map(|(name, text)| {
+                let file = into.join(name);
+                fs::write(&file, text)?;
+                Ok(file)
+            })
+            .collect::<Result<Vec<PathBuf>>>()?;
+        let path = format!("{}/*", libraries.display());
+        let mut javac = Command::new("javac");
+        javac.args(["-nowarn", "-proc:none"]).args(options).args(["-cp", &path, "-d"]).arg(into);
+        process::run(javac.args(files)).map(drop)
+    })?;
+    Ok(ClassPath(format!("{}:{}/*", classes.display(), libraries.display())))
+}

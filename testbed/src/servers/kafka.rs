@@ -1,0 +1,299 @@
+//! A Kafka cluster of its own: KRaft, each process broker and controller in one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tempfile::TempDir;
+
+use super::cache::Cache;
+use super::free_port;
+use super::java::ClassPath;
+use super::kafka_admin::{EndOffsets, KafkaAdmin};
+use crate::process::{Process, Signal};
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// One broker, or three with a replication factor of 3.
+    pub brokers: usize,
+    /// Broker settings that stand above ours.
+    pub settings: Vec<(String, String)>,
+    /// The ports that clients are told, one per broker, where a proxy listens in front of each.
+    pub advertised: Option<Vec<u16>>,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self { brokers: 1, settings: Vec::new(), advertised: None }
+    }
+}
+
+/// The ports of one broker.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    /// Clients under test; advertised through the proxy where there is one.
+    client: u16,
+    /// Brokers among themselves and the testbed's own clients: never through a proxy.
+    inner: u16,
+    controller: u16,
+}
+
+/// A running cluster; it stops, and its data goes, with its owner.
+#[derive(Debug)]
+pub struct Kafka {
+    // These stand first: the processes end before their folder goes.
+    admin: Mutex<KafkaAdmin>,
+    brokers: Vec<Option<Process>>,
+    folder: TempDir,
+    classes: ClassPath,
+    options: KafkaOptions,
+    ports: Vec<Ports>,
+}
+
+impl Kafka {
+    /// Formats and starts the brokers; returns once all of them answer.
+    ///
+    /// # Errors
+    /// When Java or the jars cannot be had or a broker does not start.
+    pub fn start(options: KafkaOptions) -> Result<Self> {
+        ensure!(matches!(options.brokers, 1 | 3), "{} brokers: only 1 or 3", options.brokers);
+        let classes = ClassPath::kafka(&Cache::open()?)?;
+        let folder = tempfile::Builder::new().prefix("tidewire-kafka-").tempdir()?;
+        let ports = (0..options.brokers)
+            .map(|_| {
+                Ok(Ports { client: free_port()?, inner: free_port()?, controller: free_port()? })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let brokers = (0..options.brokers)
+            .map(|broker| launch(&classes, folder.path(), &options, &ports, broker).map(Some))
+            .collect::<Result<Vec<_>>>()?;
+        let log = folder.path().join("admin.log");
+        let admin = KafkaAdmin::start(&classes, &addresses(&ports, |ports| ports.inner), &log)?;
+        let kafka = Self { folder, classes, options, ports, brokers, admin: Mutex::new(admin) };
+        kafka.wait_ready()?;
+        Ok(kafka)
+    }
+
+    /// The addresses for clients under test; behind the proxies where there are some.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        match &self.options.advertised {
+            Some(advertised) => {
+                let list: Vec<_> =
+                    advertised.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+                list.join(",")
+            }
+            None => addresses(&self.ports, |ports| ports.client),
+        }
+    }
+
+    /// The addresses for readers of the testbed: never behind a proxy.
+    #[must_use]
+    pub fn inner_bootstrap(&self) -> String {
+        addresses(&self.ports, |ports| ports.inner)
+    }
+
+    /// The port on which each broker itself listens for clients, to put a proxy in front.
+    #[must_use]
+    pub fn broker_ports(&self) -> Vec<u16> {
+        self.ports.iter().map(|ports| ports.client).collect()
+    }
+
+    /// The process id of a broker that runs.
+    #[must_use]
+    pub fn broker_pid(&self, broker: usize) -> Option<u32> {
+        Some(self.brokers.get(broker)?.as_ref()?.pid())
+    }
+
+    /// Creates a topic with the cluster's replication factor; returns when it can be written.
+    ///
+    /// # Errors
+    /// When Kafka refuses; the error holds its answer.
+    pub fn create_topic(
+        &self,
+        topic: &str,
+        partitions: u32,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
+        self.admin().create(topic, partitions, configs)
+    }
+
+    /// Deletes a topic; returns when no broker lists it any more.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.admin().delete(topic)
+    }
+
+    /// Raises the number of a topic's partitions.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn set_partitions(&self, topic: &str, count: u32) -> Result<()> {
+        self.admin().set_partitions(topic, count)
+    }
+
+    /// Changes a topic's configuration; none takes a setting away.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn alter_topic_config(&self, topic: &str, configs: &[(&str, Option<&str>)]) -> Result<()> {
+        self.admin().configure(topic, configs)
+    }
+
+    /// The ends of a topic's partitions.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn end_offsets(&self, topic: &str) -> Result<EndOffsets> {
+        self.admin().end_offsets(topic)
+    }
+
+    /// The names of all topics that are not internal.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn topics(&self) -> Result<Vec<String>> {
+        self.admin().topics()
+    }
+
+    /// Kills a broker with SIGKILL.
+    pub fn kill_broker(&mut self, broker: usize) {
+        if let Some(slot) = self.brokers.get_mut(broker) {
+            *slot = None;
+        }
+    }
+
+    /// Stops a broker properly, so that it hands its partitions over first.
+    pub fn stop_broker(&mut self, broker: usize) {
+        if let Some(mut process) = self.brokers.get_mut(broker).and_then(Option::take) {
+            process.stop(Signal::TERM, Duration::from_secs(20));
+        }
+    }
+
+    /// Starts a stopped or killed broker again; returns once all brokers answer.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart_broker(&mut self, broker: usize) -> Result<()> {
+        self.kill_broker(broker);
+        let process =
+            launch(&self.classes, self.folder.path(), &self.options, &self.ports, broker)?;
+        *self.brokers.get_mut(broker).ok_or_else(|| anyhow!("no broker {broker}"))? = Some(process);
+        self.wait_ready()
+    }
+
+    /// The class path of the testbed's Kafka clients.
+    #[must_use]
+    pub fn classes(&self) -> &ClassPath {
+        &self.classes
+    }
+
+    /// Leaves the brokers running without an owner: their pids and their folder.
+    #[must_use]
+    pub fn detach(self) -> (Vec<u32>, PathBuf) {
+        let pids = self.brokers.into_iter().flatten().map(Process::detach).collect();
+        (pids, self.folder.keep())
+    }
+
+    fn wait_ready(&self) -> Result<()> {
+        self.admin().wait_ready(self.options.brokers).with_context(|| {
+            let log = self.folder.path().join("broker-0/broker.log");
+            format!("Kafka did not start\n{}", crate::process::tail(&log, 3_000))
+        })
+    }
+
+    fn admin(&self) -> MutexGuard<'_, KafkaAdmin> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn addresses(ports: &[Ports], which: impl Fn(&Ports) -> u16) -> String {
+    let list: Vec<_> = ports.iter().map(|ports| format!("127.0.0.1:{}", which(ports))).collect();
+    list.join(",")
+}
+
+fn launch(
+    classes: &ClassPath,
+    folder: &Path,
+    options: &KafkaOptions,
+    ports: &[Ports],
+    broker: usize,
+) -> Result<Process> {
+    let home = folder.join(format!("broker-{broker}"));
+    let data = home.join("data");
+    fs::create_dir_all(&data)?;
+    let properties = home.join("server.properties");
+    fs::write(&properties, settings(&data, options, ports, broker)?)?;
+    let logging = home.join("log4j2.properties");
+    fs::write(&logging, LOGGING)?;
+    let mut command = classes.java();
+    command
+        .arg(if options.brokers == 1 { "-Xmx512m" } else { "-Xmx384m" })
+        .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
+        .arg("Broker")
+        .arg(&properties)
+        // Any 16 bytes in URL-safe base64 are a cluster id; the folder keeps clusters apart.
+        .arg("dGlkZXdpcmUtdGVzdGJlZA")
+        .arg(&data);
+    Process::spawn(&format!("Kafka broker {broker}"), &mut command, &home.join("broker.log"))
+}
+
+const LOGGING: &str = "\
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c: %m%n
+rootLogger.level = WARN
+rootLogger.appenderRef.out.ref = out
+";
+
+fn settings(data: &Path, options: &KafkaOptions, ports: &[Ports], broker: usize) -> Result<String> {
+    let own = ports.get(broker).ok_or_else(|| anyhow!("no broker {broker}"))?;
+    let advertised = match &options.advertised {
+        Some(list) => *list.get(broker).ok_or_else(|| anyhow!("no port for broker {broker}"))?,
+        None => own.client,
+    };
+    let voters: Vec<_> = ports
+        .iter()
+        .enumerate()
+        .map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller))
+        .collect();
+    let Ports { client, inner, controller } = own;
+    let (replicas, min_replicas) = if options.brokers == 3 { (3, 2) } else { (1, 1) };
+    let mut text = format!(
+        "process.roles=broker,controller\n\
+         node.id={broker}\n\
+         controller.quorum.voters={voters}\n\
+         listeners=CLIENT://127.0.0.1:{client},INNER://127.0.0.1:{inner},\
+         CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=CLIENT://127.0.0.1:{advertised},INNER://127.0.0.1:{inner}\n\
+         listener.security.protocol.map=CLIENT:PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         inter.broker.listener.name=INNER\n\
+         controller.listener.names=CONTROLLER\n\
+         log.dirs={data}\n\
+         auto.create.topics.enable=false\n\
+         default.replication.factor={replicas}\n\
+         min.insync.replicas={min_replicas}\n\
+         offsets.topic.replication.factor={replicas}\n\
+         offsets.topic.num.partitions=3\n\
+         transaction.state.log.replication.factor={replicas}\n\
+         transaction.state.log.min.isr={min_replicas}\n\
+         transaction.state.log.num.partitions=3\n\
+         group.initial.rebalance.delay.ms=0\n\
+         num.network.threads=2\n\
+         num.io.threads=4\n\
+         log.cleaner.dedupe.buffer.size=16777216\n\
+         controlled.shutdown.enable=true\n",
+        voters = voters.join(","),
+        data = data.display(),
+    );
+    for (name, value) in &options.settings {
+        text.push_str(&format!("{name}={value}\n"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,83 @@
+//! Topics and configurations of a Kafka cluster, through one long-lived Java admin client.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::java::ClassPath;
+use crate::json_lines::JsonLines;
+
+/// The admin client.
+#[derive(Debug)]
+pub struct KafkaAdmin(JsonLines);
+
+/// The ends of a topic's partitions, by partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct EndOffsets {
+    /// What a read_committed consumer may read up to.
+    #[serde(rename = "read_committed")]
+    pub stable: BTreeMap<u32, u64>,
+    /// What was written, open transactions included.
+    #[serde(rename = "read_uncommitted")]
+    pub written: BTreeMap<u32, u64>,
+}
+
+impl KafkaAdmin {
+    pub(crate) fn start(classes: &ClassPath, bootstrap: &str, log: &Path) -> Result<Self> {
+        JsonLines::spawn(classes.program("Admin").arg(bootstrap), Some(log)).map(Self)
+    }
+
+    /// Returns once `brokers` of them answer.
+    pub(crate) fn wait_ready(&mut self, brokers: usize) -> Result<()> {
+        self.ask(json!({"do": "await", "brokers": brokers})).map(drop)
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        topic: &str,
+        partitions: u32,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
+        let configs: BTreeMap<_, _> = configs.iter().copied().collect();
+        let command =
+            json!({"do": "create", "topic": topic, "partitions": partitions, "configs": configs});
+        self.ask(command).map(drop)
+    }
+
+    pub(crate) fn delete(&mut self, topic: &str) -> Result<()> {
+        self.ask(json!({"do": "delete", "topic": topic})).map(drop)
+    }
+
+    pub(crate) fn set_partitions(&mut self, topic: &str, count: u32) -> Result<()> {
+        self.ask(json!({"do": "partitions", "topic": topic, "count": count})).map(drop)
+    }
+
+    pub(crate) fn configure(
+        &mut self,
+        topic: &str,
+        configs: &[(&str, Option<&str>)],
+    ) -> Result<()> {
+        let configs: BTreeMap<_, _> = configs.iter().copied().collect();
+        self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
+    }
+
+    pub(crate) fn end_offsets(&mut self, topic: &str) -> Result<EndOffsets> {
+        Ok(serde_json::from_value(self.ask(json!({"do": "ends", "topic": topic}))?)?)
+    }
+
+    pub(crate) fn topics(&mut self) -> Result<Vec<String>> {
+        let answer = self.ask(json!({"do": "topics"}))?;
+        Ok(serde_json::from_value(answer.get("topics").cloned().unwrap_or_else(|| json!([])))?)
+    }
+
+    fn ask(&mut self, command: Value) -> Result<Value> {
+        let answer: Value = self.0.ask(&command.to_string())?;
+        if let Some(error) = answer.get("error") {
+            bail!("Kafka refused {command}: {error}");
+        }
+        Ok(answer)
+    }
+}

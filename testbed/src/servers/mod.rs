@@ -1,0 +1,34 @@
+//! Real servers as child processes, fetched once into a cache outside the checkout.
+
+use std::net::TcpListener;
+
+use anyhow::{Result, bail};
+use rand::Rng as _;
+
+pub mod cache;
+pub mod java;
+pub mod kafka;
+pub mod kafka_admin;
+pub mod maven;
+pub mod postgres;
+
+pub use kafka::{Kafka, KafkaOptions};
+pub use postgres::{Postgres, PostgresOptions};
+
+/// A port of the loopback interface on which nobody listens.
+///
+/// It lies below the range from which the system takes the ports of outgoing connections: a server
+/// that is restarted finds it still free.
+///
+/// # Errors
+/// When a hundred tries meet only used ports.
+pub fn free_port() -> Result<u16> {
+    let mut random = rand::rng();
+    for _ in 0..100 {
+        let port = random.random_range(15_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port on the loopback interface")
+}
