@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use tidewire_shared::spec::{ObjectRule, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
+use crate::change::Operation;
+use crate::decode::pgoutput::{RelationMessage, RelationMessageColumn};
 use crate::facts::{TableFacts, UniqueKey};
 
 /// A table as one Relation message describes it, prepared for the encoders.
@@ -17,6 +19,8 @@ pub struct Relation {
     pub name: TableName,
     /// Index of its topic in [`TaskTables::topics`].
     pub topic: u16,
+    /// `pg_class.relreplident`.
+    pub identity: char,
     /// Columns in the order of every image.
     pub columns: Vec<RelationColumn>,
     /// Indexes of the key columns, in key order; empty without a key.
@@ -56,6 +60,20 @@ pub struct Operations {
 impl Default for Operations {
     fn default() -> Self {
         Self { insert: true, update: true, delete: true, truncate: false }
+    }
+}
+
+impl Operations {
+    /// Whether `operation` goes out.
+    #[must_use]
+    #[inline]
+    pub fn wants(self, operation: Operation) -> bool {
+        match operation {
+            Operation::Insert => self.insert,
+            Operation::Update => self.update,
+            Operation::Delete => self.delete,
+            Operation::Truncate => self.truncate,
+        }
     }
 }
 
@@ -128,4 +146,83 @@ impl TaskTables {
     pub fn rule(&self, table: &TableName) -> Option<&TableRule> {
         self.tables.get(table)
     }
+}
+
+impl Relation {
+    /// Prepares a table from its Relation message and what the catalog says now. Where the two
+    /// disagree the message wins: it describes the table as it was when its rows changed.
+    ///
+    /// # Errors
+    /// A column that `partitionBy` asks for is not published.
+    pub(crate) fn prepare(
+        message: &RelationMessage<'_>,
+        rule: &TableRule,
+        facts: Option<&TableFacts>,
+    ) -> Result<Self, String> {
+        let facts = facts.filter(|facts| facts.oid == message.oid);
+        let index_of = |name: &String| message.columns.iter().position(|c| c.name == name);
+        let indexes = |names: &[String]| names.iter().map(index_of).collect::<Option<Vec<_>>>();
+
+        let mut unique_keys: Vec<UniqueKey> = facts
+            .map(|facts| facts.unique_keys.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .filter(|key| indexes(&key.columns).is_some())
+            .cloned()
+            .collect();
+        unique_keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
+
+        let key = key_of(&unique_keys)
+            .and_then(|key| indexes(&key.columns))
+            .unwrap_or_else(|| identity_columns(message));
+        let partition_columns = match rule.partition_by.as_slice() {
+            [] => key.clone(),
+            names => indexes(names).ok_or_else(|| {
+                format!("a column of partitionBy is not published: {}", names.join(", "))
+            })?,
+        };
+        let columns = message.columns.iter().map(|column| RelationColumn {
+            name: column.name.to_owned(),
+            in_identity: column.in_identity,
+            ..base_type(column, facts)
+        });
+        Ok(Self {
+            oid: message.oid,
+            name: TableName { schema: message.schema.to_owned(), table: message.name.to_owned() },
+            topic: rule.topic,
+            identity: message.identity,
+            columns: columns.collect(),
+            key,
+            partition_columns,
+            unique_keys,
+        })
+    }
+}
+
+/// The key: the primary key, else the replica identity index, else the first UNIQUE NOT NULL by name.
+/// `unique_keys` is in that order of names.
+fn key_of(unique_keys: &[UniqueKey]) -> Option<&UniqueKey> {
+    let first = |fits: fn(&UniqueKey) -> bool| unique_keys.iter().find(|key| fits(key));
+    first(|key| key.primary)
+        .or_else(|| first(|key| key.replica_identity))
+        .or_else(|| first(|key| key.not_null))
+}
+
+/// The columns that the message flags as replica identity. Under FULL every column is flagged, which
+/// says nothing about a key.
+fn identity_columns(message: &RelationMessage<'_>) -> Vec<usize> {
+    let flagged = message.columns.iter().enumerate().filter(|(_, column)| column.in_identity);
+    if message.identity == 'f' { Vec::new() } else { flagged.map(|(index, _)| index).collect() }
+}
+
+/// The type of a column, domains followed to their base as far as the catalog still knows them.
+fn base_type(column: &RelationMessageColumn<'_>, facts: Option<&TableFacts>) -> RelationColumn {
+    let known = facts
+        .map(|facts| facts.columns.as_slice())
+        .unwrap_or_default()
+        .iter()
+        .find(|known| known.type_oid == column.type_oid);
+    let (type_oid, type_kind) =
+        known.map_or((column.type_oid, 'b'), |known| (known.base.oid, known.base.kind));
+    RelationColumn { name: String::new(), type_oid, type_kind, in_identity: false }
 }

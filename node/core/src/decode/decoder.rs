@@ -3,8 +3,13 @@
 use tidewire_shared::Lsn;
 use tidewire_shared::position::InTransaction;
 
-use super::DecodeError;
-use crate::batch::ChangeBatch;
+use super::frames::{self, Frame, Next};
+use super::pgoutput::{self, Message, RelationMessage, Rows, Truncate};
+use super::relations::{Known, Relations, Wanted};
+use super::rows::Images;
+use super::{DecodeError, rows};
+use crate::batch::{BatchEnd, ChangeBatch};
+use crate::change::{Change, Operation, Transaction};
 use crate::facts::TableFacts;
 use crate::schema::TaskTables;
 
@@ -65,17 +70,84 @@ pub struct NeedTable {
     pub name: String,
 }
 
+/// Up to how many row messages a transaction is kept whole when that is asked for.
+const HOLD_CHANGES: u64 = 1_000;
+/// Up to how many bytes of row messages: memory stays bounded however wide the rows are.
+const HOLD_BYTES: u64 = 32 << 20;
+
 /// Decodes the stream of one connection; a new connection takes a new decoder.
 #[derive(Debug)]
 pub struct Decoder {
     options: Options,
+    relations: Relations,
+    /// A Relation message that waits for facts.
+    pending: Option<Pending>,
+    open: Option<Open>,
+    /// The durable part of the transaction that comes first; gone once that has ended.
+    resume: Option<InTransaction>,
+    lsn: Lsn,
+    last_commit_time_us: i64,
+    server_wal_end: Lsn,
+}
+
+#[derive(Debug)]
+struct Pending {
+    payload: Vec<u8>,
+    need: NeedTable,
+}
+
+/// The transaction that is being received.
+#[derive(Debug)]
+struct Open {
+    transaction: Transaction,
+    /// Row messages so far.
+    sequence: u64,
+    /// Their bytes.
+    bytes: u64,
+    /// Where the transaction stands in a batch: checked before use.
+    slot: Option<u32>,
+    /// All of it that was not durable before lies in one batch.
+    whole: bool,
+}
+
+impl Open {
+    /// Whether it is small enough to be kept whole.
+    fn holdable(&self) -> bool {
+        self.sequence <= HOLD_CHANGES && self.bytes <= HOLD_BYTES
+    }
+
+    /// The index of the transaction in `batch`, where it is put when it is not there.
+    #[inline]
+    fn slot_in(&mut self, batch: &mut ChangeBatch) -> u32 {
+        let same = |t: &Transaction| t.final_lsn == self.transaction.final_lsn;
+        if let Some(slot) = self.slot {
+            if batch.transactions.get(slot as usize).is_some_and(same) {
+                return slot;
+            }
+            self.whole = false;
+        }
+        // A batch has fewer transactions than changes, and those are numbered by u32 too.
+        let slot = u32::try_from(batch.transactions.len()).unwrap_or(u32::MAX);
+        batch.transactions.push(self.transaction);
+        self.slot = Some(slot);
+        slot
+    }
 }
 
 impl Decoder {
     /// A decoder for a stream that begins.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self {
+            relations: Relations::default(),
+            pending: None,
+            open: None,
+            resume: options.resume,
+            lsn: options.start,
+            last_commit_time_us: 0,
+            server_wal_end: Lsn::ZERO,
+            options,
+        }
     }
 
     /// Decodes whole frames from the front of `bytes` and appends to `batch`.
@@ -84,13 +156,287 @@ impl Decoder {
     /// The stream is malformed, does not continue what is durable, or a table cannot be taken as the
     /// task asks. The decoder is of no use afterwards.
     pub fn feed(&mut self, bytes: &[u8], batch: &mut ChangeBatch) -> Result<Fed, DecodeError> {
-        let _ = (bytes, batch, &self.options);
-        Ok(Fed::default())
+        let mut fed = Fed::default();
+        loop {
+            fed.need = self.retry_pending()?;
+            fed.held = self.holds(batch);
+            fed.full = !fed.held && self.is_full(batch);
+            if fed.need.is_some() || fed.full {
+                break;
+            }
+            match frames::next(bytes.get(fed.consumed..).unwrap_or_default()) {
+                Next::Frame(frame, length) => {
+                    self.frame(frame, batch)?;
+                    fed.consumed += length;
+                }
+                Next::Partial => break,
+                Next::Malformed(what) => return Err(DecodeError::malformed(self.at(), what)),
+            }
+        }
+        self.write_end(&mut batch.end);
+        Ok(fed)
     }
 
     /// Answers [`Fed::need`]: what the catalog says of the table with that object id, `None` when it
     /// is gone. Facts may be given ahead too; each Relation message of the stream uses them up.
     pub fn provide(&mut self, oid: u32, facts: Option<TableFacts>) {
-        let _ = (oid, facts);
+        self.relations.provide(oid, facts);
     }
+
+    /// Where the stream is, for errors.
+    fn at(&self) -> Lsn {
+        self.open.as_ref().map_or(self.lsn, |open| open.transaction.final_lsn)
+    }
+
+    #[inline]
+    fn holds(&self, batch: &ChangeBatch) -> bool {
+        let holdable = |open: &Open| open.whole && open.slot.is_some() && open.holdable();
+        self.options.hold && !batch.is_empty() && self.open.as_ref().is_some_and(holdable)
+    }
+
+    #[inline]
+    fn is_full(&self, batch: &ChangeBatch) -> bool {
+        batch.changes.len() >= self.options.batch_changes
+            || batch.bytes.len() >= self.options.batch_bytes
+    }
+
+    fn write_end(&self, end: &mut BatchEnd) {
+        end.lsn = self.lsn;
+        end.inside = self.inside();
+        end.last_commit_time_us = self.last_commit_time_us;
+        end.server_wal_end = self.server_wal_end;
+    }
+
+    fn inside(&self) -> Option<InTransaction> {
+        let Some(open) = &self.open else { return self.resume };
+        let sequence = open.sequence.max(self.resume.map_or(0, |resume| resume.sequence));
+        let Transaction { final_lsn, xid, .. } = open.transaction;
+        (sequence > 0).then_some(InTransaction { final_lsn, xid, sequence })
+    }
+
+    #[inline]
+    fn frame(&mut self, frame: Frame<'_>, batch: &mut ChangeBatch) -> Result<(), DecodeError> {
+        match frame {
+            Frame::XLogData { wal_end, payload } => {
+                self.server_wal_end = self.server_wal_end.max(wal_end);
+                let message = pgoutput::parse(payload)
+                    .map_err(|what| DecodeError::malformed(self.at(), what))?;
+                self.message(message, payload, batch)
+            }
+            Frame::Keepalive { wal_end, reply_requested } => {
+                self.server_wal_end = self.server_wal_end.max(wal_end);
+                batch.end.reply_requested |= reply_requested;
+                self.keepalive(wal_end)
+            }
+        }
+    }
+
+    /// Between transactions everything before a keepalive's position has been received.
+    fn keepalive(&mut self, wal_end: Lsn) -> Result<(), DecodeError> {
+        match self.resume {
+            _ if self.open.is_some() => {}
+            Some(resume) if wal_end > resume.final_lsn => {
+                return Err(DecodeError::history(
+                    resume.final_lsn,
+                    "the transaction that is partly durable was not sent again",
+                ));
+            }
+            Some(_) => {}
+            None => self.lsn = self.lsn.max(wal_end),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        message: Message<'_>,
+        payload: &[u8],
+        batch: &mut ChangeBatch,
+    ) -> Result<(), DecodeError> {
+        let length = payload.len() as u64;
+        match message {
+            Message::Insert { relation, rows } => {
+                self.row(Operation::Insert, relation, rows, length, batch)
+            }
+            Message::Update { relation, rows } => {
+                self.row(Operation::Update, relation, rows, length, batch)
+            }
+            Message::Delete { relation, rows } => {
+                self.row(Operation::Delete, relation, rows, length, batch)
+            }
+            Message::Begin { final_lsn, commit_time_us, xid } => {
+                self.begin(Transaction { final_lsn, commit_time_us, xid, size: 0 })
+            }
+            Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn, batch),
+            Message::Relation(relation) => self.relation(&relation, payload),
+            Message::Truncate(truncate) => self.truncate(truncate, length, batch),
+            Message::Origin { .. } | Message::Type { .. } | Message::Message { .. } => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, transaction: Transaction) -> Result<(), DecodeError> {
+        let Transaction { final_lsn, xid, .. } = transaction;
+        if self.open.is_some() {
+            return Err(DecodeError::malformed(self.at(), "transaction begins inside another"));
+        }
+        if final_lsn < self.lsn {
+            return Err(DecodeError::history(final_lsn, "a transaction was sent that is durable"));
+        }
+        if let Some(resume) = self.resume
+            && (resume.final_lsn, resume.xid) != (final_lsn, xid)
+        {
+            return Err(DecodeError::history(
+                resume.final_lsn,
+                format!(
+                    "another transaction, at {final_lsn}, came in place of the partly durable one"
+                ),
+            ));
+        }
+        self.last_commit_time_us = transaction.commit_time_us;
+        self.open = Some(Open { transaction, sequence: 0, bytes: 0, slot: None, whole: true });
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        commit_lsn: Lsn,
+        end_lsn: Lsn,
+        batch: &mut ChangeBatch,
+    ) -> Result<(), DecodeError> {
+        let at = self.at();
+        let Some(open) = self.open.take() else {
+            return Err(DecodeError::malformed(at, "commit without a transaction"));
+        };
+        let Transaction { final_lsn, .. } = open.transaction;
+        if commit_lsn != final_lsn || end_lsn <= final_lsn {
+            return Err(DecodeError::malformed(at, "commit does not fit its transaction"));
+        }
+        if self.resume.take().is_some_and(|resume| resume.sequence > open.sequence) {
+            return Err(DecodeError::history(at, "the partly durable transaction lost changes"));
+        }
+        if self.options.hold && open.whole && open.holdable() {
+            let of_batch = open.slot.and_then(|slot| batch.transactions.get_mut(slot as usize));
+            if let Some(transaction) = of_batch.filter(|t| t.final_lsn == final_lsn) {
+                transaction.size = open.sequence;
+            }
+        }
+        self.lsn = end_lsn;
+        batch.end.transactions += 1;
+        Ok(())
+    }
+
+    fn relation(
+        &mut self,
+        message: &RelationMessage<'_>,
+        payload: &[u8],
+    ) -> Result<(), DecodeError> {
+        let at = self.at();
+        if !self.relations.describe(message, &self.options.tables, at)? {
+            let need = NeedTable {
+                oid: message.oid,
+                schema: message.schema.to_owned(),
+                name: message.name.to_owned(),
+            };
+            self.pending = Some(Pending { payload: payload.to_vec(), need });
+        }
+        Ok(())
+    }
+
+    /// Takes in the Relation message that waited, if its facts are there; else says what it needs.
+    #[inline]
+    fn retry_pending(&mut self) -> Result<Option<NeedTable>, DecodeError> {
+        let Some(pending) = self.pending.take() else { return Ok(None) };
+        if let Ok(Message::Relation(message)) = pgoutput::parse(&pending.payload) {
+            self.relation(&message, &pending.payload)?;
+        }
+        Ok(self.pending.as_ref().map(|pending| pending.need.clone()))
+    }
+
+    /// Counts a row message; whether it is to be taken, or durable already.
+    #[inline]
+    fn count(&mut self, length: u64) -> Result<Option<&mut Open>, DecodeError> {
+        let at = self.at();
+        let Some(open) = &mut self.open else {
+            return Err(DecodeError::malformed(at, "row outside a transaction"));
+        };
+        open.sequence += 1;
+        open.bytes = open.bytes.saturating_add(length);
+        let durable = self.resume.is_some_and(|resume| open.sequence <= resume.sequence);
+        Ok((!durable).then_some(open))
+    }
+
+    #[inline]
+    fn row(
+        &mut self,
+        operation: Operation,
+        oid: u32,
+        rows: Rows<'_>,
+        length: u64,
+        batch: &mut ChangeBatch,
+    ) -> Result<(), DecodeError> {
+        if self.count(length)?.is_none() {
+            return Ok(());
+        }
+        let at = self.at();
+        let Some(known) = self.relations.get(oid) else {
+            return Err(undescribed(at));
+        };
+        let Known::Wanted(wanted) = known else {
+            batch.end.filtered += 1;
+            return Ok(());
+        };
+        if !wanted.operations.wants(operation) {
+            batch.end.filtered += 1;
+            return Ok(());
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let images = rows::copy(operation, rows, &wanted.relation, batch)
+            .map_err(|what| DecodeError::malformed(at, what).of_table(&wanted.relation.name))?;
+        push(operation, images, wanted, open, batch);
+        Ok(())
+    }
+
+    fn truncate(
+        &mut self,
+        truncate: Truncate<'_>,
+        length: u64,
+        batch: &mut ChangeBatch,
+    ) -> Result<(), DecodeError> {
+        if self.count(length)?.is_none() {
+            return Ok(());
+        }
+        let at = self.at();
+        for oid in truncate.relations() {
+            let (Some(known), Some(open)) = (self.relations.get(oid), &mut self.open) else {
+                return Err(undescribed(at));
+            };
+            match known {
+                Known::Wanted(wanted) if wanted.operations.truncate => {
+                    push(Operation::Truncate, Images::NONE, wanted, open, batch);
+                }
+                _ => batch.end.filtered += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn push(
+    operation: Operation,
+    images: Images,
+    wanted: &mut Wanted,
+    open: &mut Open,
+    batch: &mut ChangeBatch,
+) {
+    let relation = wanted.slot_in(batch);
+    let transaction = open.slot_in(batch);
+    let Images { old_row, old, new } = images;
+    let sequence = open.sequence;
+    batch.changes.push(Change { operation, old_row, relation, transaction, sequence, old, new });
+}
+
+fn undescribed(at: Lsn) -> DecodeError {
+    DecodeError::malformed(at, "change of a table that was not described on this connection")
 }

@@ -7,6 +7,8 @@ mod decoder;
 mod error;
 pub mod frames;
 pub mod pgoutput;
+mod relations;
+mod rows;
 
 pub use decoder::{Decoder, Fed, NeedTable, Options};
 pub use error::DecodeError;

@@ -1,0 +1,104 @@
+//! The tables that the server described on this connection, by object id.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidewire_shared::spec::TableName;
+use tidewire_shared::{FaultKind, Lsn};
+
+use super::DecodeError;
+use super::pgoutput::RelationMessage;
+use crate::batch::ChangeBatch;
+use crate::facts::TableFacts;
+use crate::schema::{Operations, Relation, TaskTables};
+
+/// A table of this connection.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// The task wants it.
+    Wanted(Wanted),
+    /// The task does not want it.
+    Unwanted,
+}
+
+/// A table that the task wants.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) relation: Arc<Relation>,
+    pub(super) operations: Operations,
+    /// Where it stood in the last batch that had it: checked before use, so batches need no number.
+    slot: u32,
+}
+
+impl Wanted {
+    /// The index of the table in `batch`, where it is put when it is not there.
+    #[inline]
+    pub(super) fn slot_in(&mut self, batch: &mut ChangeBatch) -> u32 {
+        let there = batch.relations.get(self.slot as usize);
+        if !there.is_some_and(|relation| Arc::ptr_eq(relation, &self.relation)) {
+            // A batch has fewer relations than changes, and those are numbered by u32 too.
+            self.slot = u32::try_from(batch.relations.len()).unwrap_or(u32::MAX);
+            batch.relations.push(Arc::clone(&self.relation));
+        }
+        self.slot
+    }
+}
+
+/// The tables of this connection, and the facts that wait for their Relation messages.
+#[derive(Debug, Default)]
+pub(super) struct Relations {
+    tables: Vec<Known>,
+    index: HashMap<u32, usize>,
+    /// The object id looked up last: rows of one table come in runs.
+    last: Option<(u32, usize)>,
+    facts: HashMap<u32, Option<TableFacts>>,
+}
+
+impl Relations {
+    pub(super) fn provide(&mut self, oid: u32, facts: Option<TableFacts>) {
+        self.facts.insert(oid, facts);
+    }
+
+    /// Takes in a Relation message; `false` when facts are needed first.
+    pub(super) fn describe(
+        &mut self,
+        message: &RelationMessage<'_>,
+        tables: &TaskTables,
+        lsn: Lsn,
+    ) -> Result<bool, DecodeError> {
+        let name = TableName { schema: message.schema.to_owned(), table: message.name.to_owned() };
+        let Some(rule) = tables.rule(&name) else {
+            self.put(message.oid, Known::Unwanted);
+            return Ok(true);
+        };
+        let Some(facts) = self.facts.remove(&message.oid) else { return Ok(false) };
+        let relation = Relation::prepare(message, rule, facts.as_ref()).map_err(|what| {
+            DecodeError { kind: FaultKind::Configuration, ..DecodeError::malformed(lsn, what) }
+                .of_table(&name)
+                .remedy("publish the column, or change partitionBy")
+        })?;
+        let wanted = Wanted { relation: Arc::new(relation), operations: rule.operations, slot: 0 };
+        self.put(message.oid, Known::Wanted(wanted));
+        Ok(true)
+    }
+
+    fn put(&mut self, oid: u32, known: Known) {
+        if let Some(table) = self.index.get(&oid).and_then(|at| self.tables.get_mut(*at)) {
+            *table = known;
+        } else {
+            self.index.insert(oid, self.tables.len());
+            self.tables.push(known);
+        }
+    }
+
+    /// The table with that object id, if the server described it.
+    #[inline]
+    pub(super) fn get(&mut self, oid: u32) -> Option<&mut Known> {
+        let at = match self.last {
+            Some((last, at)) if last == oid => at,
+            _ => *self.index.get(&oid)?,
+        };
+        self.last = Some((oid, at));
+        self.tables.get_mut(at)
+    }
+}

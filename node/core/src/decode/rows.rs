@@ -1,0 +1,129 @@
+//! Copies the tuples of a row message into a batch: one copy of bytes per tuple, and one small struct
+//! per column.
+
+use super::pgoutput::{Rows, TupleColumn, TupleKind};
+use crate::batch::ChangeBatch;
+use crate::change::{Column, ColumnKind, OldRow, Operation};
+use crate::schema::Relation;
+
+/// The images of one row message, as places in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Images {
+    pub(super) old_row: OldRow,
+    pub(super) old: u32,
+    pub(super) new: u32,
+}
+
+impl Images {
+    /// No row at all, as truncates have it.
+    pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0 };
+}
+
+/// Copies all tuples of a row message.
+pub(super) fn copy(
+    operation: Operation,
+    mut rows: Rows<'_>,
+    relation: &Relation,
+    batch: &mut ChangeBatch,
+) -> Result<Images, String> {
+    let start = end_of(&batch.columns)?;
+    let mut images = Images { old_row: OldRow::Absent, old: start, new: start };
+    let (mut kind, mut width) = rows.head()?;
+    if kind != TupleKind::New {
+        if operation == Operation::Insert {
+            return Err("insert has an old row".to_owned());
+        }
+        images.old_row = match kind {
+            TupleKind::OldKey => OldRow::Identity,
+            _ => OldRow::Full,
+        };
+        tuple(&mut rows, kind, width, relation, batch)?;
+        images.new = end_of(&batch.columns)?;
+        if operation == Operation::Update {
+            (kind, width) = rows.head()?;
+        }
+    }
+    match operation {
+        Operation::Insert | Operation::Update if kind == TupleKind::New => {
+            tuple(&mut rows, kind, width, relation, batch)?;
+        }
+        Operation::Delete if kind != TupleKind::New => {}
+        _ => return Err("row message has its tuples in a wrong order".to_owned()),
+    }
+    rows.end()?;
+    if operation == Operation::Update {
+        if images.old_row == OldRow::Absent {
+            old_row_may_be_absent(relation)?;
+        } else {
+            fill_unchanged(batch, images);
+        }
+    }
+    Ok(images)
+}
+
+fn end_of(columns: &[Column]) -> Result<u32, String> {
+    u32::try_from(columns.len()).map_err(|_| "batch has too many columns".to_owned())
+}
+
+/// Under FULL the server always sends the old row. Where it does not, partitions have another
+/// identity than their root, and what did not change cannot be told.
+fn old_row_may_be_absent(relation: &Relation) -> Result<(), String> {
+    if relation.identity == 'f' {
+        return Err("update lacks the old row that REPLICA IDENTITY FULL promises".to_owned());
+    }
+    Ok(())
+}
+
+fn tuple(
+    rows: &mut Rows<'_>,
+    kind: TupleKind,
+    width: usize,
+    relation: &Relation,
+    batch: &mut ChangeBatch,
+) -> Result<(), String> {
+    if width != relation.columns.len() {
+        return Err("row has another number of columns than its relation".to_owned());
+    }
+    let from = rows.position();
+    let base = batch.bytes.len();
+    for described in &relation.columns {
+        let column = match rows.column()? {
+            TupleColumn::Text(text) => {
+                if std::str::from_utf8(text).is_err() {
+                    return Err(format!(
+                        "column {} holds bytes that are not UTF-8, as databases with the encoding \
+                         SQL_ASCII allow",
+                        described.name
+                    ));
+                }
+                place(base + (rows.position() - text.len() - from), text.len())?
+            }
+            TupleColumn::Null => Column::NULL,
+            TupleColumn::Unchanged => Column::MISSING,
+            TupleColumn::Binary(_) => {
+                return Err("row is in binary form, which was not asked for".to_owned());
+            }
+        };
+        let sent = kind != TupleKind::OldKey || described.in_identity;
+        batch.columns.push(if sent { column } else { Column::MISSING });
+    }
+    batch.bytes.extend_from_slice(rows.walked_since(from));
+    Ok(())
+}
+
+fn place(offset: usize, len: usize) -> Result<Column, String> {
+    let number = |n: usize| u32::try_from(n).map_err(|_| "batch has too many bytes".to_owned());
+    Ok(Column { kind: ColumnKind::Text, offset: number(offset)?, len: number(len)? })
+}
+
+/// What the update did not touch and the server did not send again is taken from the old row, where
+/// that has it.
+fn fill_unchanged(batch: &mut ChangeBatch, images: Images) {
+    let tail = batch.columns.get_mut(images.old as usize..).unwrap_or_default();
+    let (old, new) = tail.split_at_mut((images.new - images.old) as usize);
+    for (new, old) in new.iter_mut().zip(old) {
+        if new.kind == ColumnKind::Missing {
+            *new = *old;
+        }
+    }
+}
