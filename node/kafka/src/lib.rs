@@ -1,1 +1,26 @@
-//! Room in preparation.
+//! The Kafka target: our transactional producer, the positions topic, and who a topic is.
+//!
+//! Everything here blocks; whoever calls gives it a thread of its own. This is the only room with
+//! `unsafe`, and [`ffi`](self) is the only module of it that has any: librdkafka's safe bindings lack
+//! the three things that exactly-once delivery rests on, which are a count of the EndTxn requests that
+//! were really sent, topic ids, and the place in the log where a reader of committed records stands.
+//!
+//! * [`TransactionalProducer`]: records in, transactions out, and whether each ended cleanly.
+//! * [`positions`]: the compacted topic whose records are the truth about a shard.
+//! * [`topics`]: what topics are; [`TopicIdentity`]: whether they are still the same ones.
+//! * [`precheck`]: what a precheck wants to know of the target.
+
+mod admin;
+pub mod config;
+mod fault;
+mod ffi;
+pub mod positions;
+pub mod precheck;
+pub mod producer;
+pub mod topics;
+pub mod watch;
+
+pub use config::Settings;
+pub use positions::{PositionRead, Positions};
+pub use producer::{End, Sent, TopicHandle, TransactionalProducer};
+pub use watch::TopicIdentity;

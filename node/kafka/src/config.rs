@@ -1,0 +1,285 @@
+//! From the target of a task to librdkafka's properties.
+
+use std::collections::BTreeMap;
+
+use tidewire_shared::spec::KafkaTarget;
+use tidewire_shared::{ByteSize, Fault, FaultKind};
+
+/// How long the broker keeps a transaction open without news of us, in milliseconds (DESIGN §4).
+pub const TRANSACTION_TIMEOUT_MS: u64 = 30_000;
+
+/// Least size of the producer's queue, in KiB.
+const LEAST_QUEUE_KIB: u64 = 32 * 1024;
+
+/// Most bytes that librdkafka takes as `message.max.bytes`.
+const MOST_MESSAGE_BYTES: u64 = 1_000_000_000;
+
+/// Least bytes that librdkafka takes as `message.max.bytes`.
+const LEAST_MESSAGE_BYTES: u64 = 1_000;
+
+/// Most bytes of one batch before compression. Half of what a topic takes by default
+/// (`max.message.bytes`), so that a batch of records that do not compress is never refused.
+const BATCH_BYTES: u64 = 512 * 1024;
+
+/// The properties that users may set.
+///
+/// Left out on purpose: everything that loads or runs code (`plugin.*`, `ssl.engine.*`,
+/// `ssl.keystore.*`, `sasl.kerberos.*`, `sasl.oauthbearer.*`), everything that names a file of the
+/// node, and what delivery rests on (`acks`, `enable.idempotence`, `transactional.id`,
+/// `transaction.timeout.ms`, `isolation.level`, `allow.auto.create.topics`, `socket.max.fails`,
+/// `socket.timeout.ms`, `message.max.bytes`, queue bounds).
+pub const ALLOWED_PROPERTIES: &[&str] = &[
+    "batch.num.messages",
+    "batch.size",
+    "broker.address.family",
+    "broker.address.ttl",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "compression.level",
+    "connections.max.idle.ms",
+    "linger.ms",
+    "metadata.max.age.ms",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.nagle.disable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "topic.metadata.refresh.interval.ms",
+];
+
+/// How to reach and write a target cluster: checked, ready to make clients from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    brokers: String,
+    compression: &'static str,
+    record_bytes: u64,
+    properties: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Settings for the target of a task whose records (key and value) are at most `record_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// `Configuration`, naming the property or broker that cannot be used.
+    pub fn new(target: &KafkaTarget, record_bytes: ByteSize) -> Result<Self, Fault> {
+        if let Some(key) =
+            target.properties.keys().find(|key| !ALLOWED_PROPERTIES.contains(&key.as_str()))
+        {
+            return Err(Fault::new(
+                FaultKind::Configuration,
+                format!("target.properties.{key}"),
+                "this property cannot be set by a task",
+            )
+            .remedy(format!("remove it; allowed are {}", ALLOWED_PROPERTIES.join(", "))));
+        }
+        if record_bytes.0 > MOST_MESSAGE_BYTES {
+            return Err(Fault::new(
+                FaultKind::Configuration,
+                "limits.recordBytes",
+                format!("{record_bytes} is more than a Kafka record can hold"),
+            )
+            .remedy(format!("set it to at most {MOST_MESSAGE_BYTES}")));
+        }
+        Ok(Self {
+            brokers: broker_list(&target.brokers)?,
+            compression: target.compression.as_str(),
+            record_bytes: record_bytes.0,
+            properties: target.properties.clone(),
+        })
+    }
+
+    /// Settings to look into a cluster without a task at hand.
+    ///
+    /// # Errors
+    ///
+    /// `Configuration` when a broker's address cannot be used.
+    pub fn for_brokers(brokers: &[String]) -> Result<Self, Fault> {
+        Ok(Self {
+            brokers: broker_list(brokers)?,
+            compression: "none",
+            record_bytes: 1024 * 1024,
+            properties: BTreeMap::new(),
+        })
+    }
+
+    /// The brokers as one list, to name the cluster in faults.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Most bytes of key and value of a record.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        self.record_bytes
+    }
+
+    /// What every client of ours gets.
+    pub(crate) fn base(&self) -> Properties {
+        let mut properties = Properties::default();
+        properties.set("client.id", "tidewire");
+        for (key, value) in &self.properties {
+            if !PRODUCER_ONLY.contains(&key.as_str()) {
+                properties.set(key, value.as_str());
+            }
+        }
+        properties.set("bootstrap.servers", self.brokers.as_str());
+        properties.set("allow.auto.create.topics", "false");
+        properties.set("socket.max.fails", "1");
+        properties
+    }
+
+    /// A transactional producer. `linger.ms` bounds only what waits for more records of the same
+    /// transaction: a commit flushes at once.
+    pub(crate) fn producer(&self, transactional_id: &str) -> Properties {
+        let queue_kib = LEAST_QUEUE_KIB.max(self.record_bytes.saturating_mul(2).div_ceil(1024));
+        let mut properties = Properties::default();
+        properties.set("linger.ms", "20");
+        properties.set("batch.size", BATCH_BYTES.min(self.message_bytes()).to_string());
+        properties.set("batch.num.messages", "50000");
+        properties.extend(self.base());
+        for key in PRODUCER_ONLY {
+            if let Some(value) = self.properties.get(*key) {
+                properties.set(key, value.as_str());
+            }
+        }
+        properties.set("transactional.id", transactional_id);
+        properties.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        properties.set("queue.buffering.max.kbytes", queue_kib.min(2_097_151).to_string());
+        properties.set("queue.buffering.max.messages", "1000000");
+        properties.set("message.max.bytes", self.message_bytes().to_string());
+        properties.set("compression.codec", self.compression);
+        properties
+    }
+
+    /// A reader of committed, or of all, records. It belongs to no consumer group.
+    pub(crate) fn reader(&self, isolation: Isolation) -> Properties {
+        let mut properties = self.base();
+        properties.set("isolation.level", isolation.as_str());
+        properties.set("enable.partition.eof", "true");
+        properties.set("auto.offset.reset", "error");
+        // The end of a partition is told by an empty answer: these readers are short-lived, so it comes soon.
+        properties.set("fetch.wait.max.ms", "10");
+        properties.set("fetch.error.backoff.ms", "100");
+        properties.set("queued.max.messages.kbytes", "16384");
+        properties
+    }
+
+    fn message_bytes(&self) -> u64 {
+        self.record_bytes.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES)
+    }
+}
+
+/// Allowed properties that only a producer understands.
+const PRODUCER_ONLY: &[&str] =
+    &["batch.num.messages", "batch.size", "compression.level", "linger.ms", "retry.backoff.max.ms"];
+
+/// Which records a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    Committed,
+    Uncommitted,
+}
+
+impl Isolation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "read_committed",
+            Self::Uncommitted => "read_uncommitted",
+        }
+    }
+}
+
+/// librdkafka properties of one client; a later value of a key replaces the earlier one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+fn broker_list(brokers: &[String]) -> Result<String, Fault> {
+    let usable = |broker: &String| {
+        !broker.is_empty() && !broker.contains(|c: char| c == ',' || c.is_whitespace() || c == '\0')
+    };
+    if brokers.is_empty() || !brokers.iter().all(usable) {
+        return Err(Fault::new(
+            FaultKind::Configuration,
+            "target.brokers",
+            "brokers are a list of host:port",
+        )
+        .remedy("name at least one broker as host:port"));
+    }
+    Ok(brokers.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_shared::spec::Compression;
+
+    use super::*;
+
+    fn target(properties: &[(&str, &str)]) -> KafkaTarget {
+        KafkaTarget {
+            brokers: vec!["127.0.0.1:9092".to_owned()],
+            compression: Compression::Lz4,
+            properties: properties
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn value(properties: &Properties, key: &str) -> Option<String> {
+        properties.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+    }
+
+    #[test]
+    fn a_property_that_delivery_rests_on_is_refused_by_name() {
+        for key in ["acks", "socket.max.fails", "plugin.library.paths", "transactional.id"] {
+            let fault = Settings::new(&target(&[(key, "1")]), ByteSize(1 << 20)).expect_err(key);
+            assert_eq!(fault.kind, FaultKind::Configuration);
+            assert!(fault.object.contains(key), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_property_replaces_our_default() {
+        let settings =
+            Settings::new(&target(&[("linger.ms", "3")]), ByteSize(1 << 20)).expect("settings");
+        assert_eq!(value(&settings.producer("t"), "linger.ms").as_deref(), Some("3"));
+        assert_eq!(value(&settings.reader(Isolation::Committed), "linger.ms"), None);
+    }
+
+    #[test]
+    fn the_queue_holds_two_records_of_the_largest_size() {
+        let kbytes = |bytes| {
+            let settings = Settings::new(&target(&[]), ByteSize(bytes)).expect("settings");
+            value(&settings.producer("t"), "queue.buffering.max.kbytes").expect("set")
+        };
+        assert_eq!(kbytes(1 << 20), "32768");
+        assert_eq!(kbytes(64 << 20), "131072");
+    }
+
+    #[test]
+    fn a_broker_list_cannot_smuggle_a_second_broker() {
+        assert!(Settings::for_brokers(&["a:1,b:2".to_owned()]).is_err());
+        assert!(Settings::for_brokers(&[]).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! From librdkafka's error codes to faults: one table.
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_shared::{Fault, FaultKind};
+
+/// An error as librdkafka tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KafkaError {
+    pub(crate) code: Code,
+    /// librdkafka's words; they hold names of brokers, topics and partitions, no payload.
+    pub(crate) text: String,
+}
+
+impl KafkaError {
+    pub(crate) fn fault(&self, object: impl Into<String>) -> Fault {
+        let kind = kind_of(self.code);
+        Fault::new(kind, object, fragment(&self.text)).remedy(remedy_of(self.code))
+    }
+}
+
+/// The kind of trouble that a code stands for.
+pub(crate) fn kind_of(code: Code) -> FaultKind {
+    match code {
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => FaultKind::Fenced,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::SecurityDisabled
+        | Code::SSL => FaultKind::TargetDenied,
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition
+        | Code::UnknownTopicId
+        | Code::InvalidTopic => FaultKind::TargetState,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            FaultKind::Encode
+        }
+        Code::AllBrokersDown
+        | Code::BrokerTransportFailure
+        | Code::Resolve
+        | Code::NetworkException
+        | Code::BrokerNotAvailable => FaultKind::TargetUnreachable,
+        Code::InvalidArgument | Code::InvalidConfig => FaultKind::Configuration,
+        Code::UnsupportedFeature | Code::UnsupportedVersion => FaultKind::TargetDenied,
+        _ => FaultKind::TargetBusy,
+    }
+}
+
+fn remedy_of(code: Code) -> &'static str {
+    match code {
+        Code::TopicAuthorizationFailed => "grant the task's user Describe and Write on the topic",
+        Code::TransactionalIdAuthorizationFailed => {
+            "grant the task's user Describe and Write on transactional ids that begin with `tidewire-`"
+        }
+        Code::ClusterAuthorizationFailed => "grant the task's user the right on the cluster",
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            "correct user, password or mechanism of the target"
+        }
+        Code::SSL => "check the certificate and the authority it is checked against",
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId => {
+            "create the topic"
+        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
+            "raise max.message.bytes of the topic to more than limits.recordBytes"
+        }
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
+            "check target.brokers and that they are up and reachable from the node"
+        }
+        Code::UnsupportedFeature | Code::UnsupportedVersion => {
+            "exactly_once needs brokers from version 2.5"
+        }
+        _ => "",
+    }
+}
+
+/// librdkafka's sentences as fragments: one line, no full stop.
+fn fragment(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_of_codes_has_its_kind() {
+        for (code, kind) in [
+            (Code::Fenced, FaultKind::Fenced),
+            (Code::TopicAuthorizationFailed, FaultKind::TargetDenied),
+            (Code::UnknownTopicOrPartition, FaultKind::TargetState),
+            (Code::MessageSizeTooLarge, FaultKind::Encode),
+            (Code::AllBrokersDown, FaultKind::TargetUnreachable),
+            (Code::NotEnoughReplicas, FaultKind::TargetBusy),
+        ] {
+            assert_eq!(kind_of(code), kind, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_one_line_without_a_full_stop() {
+        let error = KafkaError { code: Code::Fenced, text: "Gone.\nreally".to_owned() };
+        assert_eq!(error.fault("producer x").message, "Gone");
+    }
+}

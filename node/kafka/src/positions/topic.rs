@@ -1,0 +1,141 @@
+//! Makes the positions topic and verifies that it keeps what it is given.
+
+use std::time::{Duration, Instant};
+
+use tidewire_node_core::facts::TopicFacts;
+use tidewire_shared::{Fault, FaultKind};
+
+use super::TOPIC;
+use crate::admin::{Config, Created, TopicPlan, create_topic, topic_configs};
+use crate::config::Settings;
+use crate::topics::Topics;
+
+/// Most replicas that are asked for.
+const REPLICAS: u32 = 3;
+
+/// The partition of the shard with this ordinal; its own as long as there are enough.
+#[must_use]
+pub fn partition_of(ordinal: u64, partitions: u32) -> u32 {
+    // The remainder is below a u32; with no partition at all there is nothing to choose from.
+    u32::try_from(ordinal.checked_rem(u64::from(partitions)).unwrap_or(0)).unwrap_or(0)
+}
+
+pub(super) fn ensure(
+    settings: &Settings,
+    partitions: u32,
+    timeout: Duration,
+) -> Result<TopicFacts, Fault> {
+    let topics = Topics::new(settings)?;
+    if let Some(facts) = look(&topics, timeout)? {
+        verify(settings, timeout)?;
+        return Ok(facts);
+    }
+    let replicas = topics.count_brokers(timeout)?.clamp(1, REPLICAS);
+    match create(settings, partitions, replicas, timeout)? {
+        Created::Made => tracing::info!(topic = TOPIC, partitions, replicas, "topic made"),
+        Created::Existed => verify(settings, timeout)?,
+    }
+    // The controller has it; the broker that is asked may hear of it a little later.
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(facts) = look(&topics, timeout)? {
+            return Ok(facts);
+        }
+        if Instant::now() >= deadline {
+            return Err(Fault::new(
+                FaultKind::TargetBusy,
+                format!("topic {TOPIC}"),
+                "was made, and the brokers do not know it yet",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The topic as it is, if it is there.
+pub(crate) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
+    match topics.describe(&[TOPIC], timeout)?.pop() {
+        Some((_, answer)) => answer,
+        None => Ok(None),
+    }
+}
+
+fn create(
+    settings: &Settings,
+    partitions: u32,
+    replicas: u32,
+    timeout: Duration,
+) -> Result<Created, Fault> {
+    let in_sync = if replicas >= REPLICAS { "2" } else { "1" };
+    let config = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16777216"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+        ("min.insync.replicas", in_sync),
+        ("unclean.leader.election.enable", "false"),
+    ];
+    create_topic(
+        settings,
+        &TopicPlan { name: TOPIC, partitions, replicas, config: &config },
+        timeout,
+    )
+}
+
+/// Refuses a topic that could lose records.
+pub(crate) fn verify(settings: &Settings, timeout: Duration) -> Result<(), Fault> {
+    let configs = topic_configs(settings, &[TOPIC], timeout)?;
+    configs.get(TOPIC).map_or(Ok(()), judge)
+}
+
+fn judge(config: &Config) -> Result<(), Fault> {
+    for (key, wanted, harm) in [
+        ("cleanup.policy", "compact", "positions would be deleted by age"),
+        (
+            "unclean.leader.election.enable",
+            "false",
+            "positions that were committed would be taken back",
+        ),
+    ] {
+        let found = config.get(key).map_or("", String::as_str);
+        if found != wanted {
+            return Err(Fault::new(
+                FaultKind::TargetState,
+                format!("topic {TOPIC}"),
+                format!("{key} is `{found}`: {harm}"),
+            )
+            .remedy(format!(
+                "kafka-configs --alter --entity-type topics --entity-name {TOPIC} \
+                 --add-config {key}={wanted}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_get_partitions_of_their_own_while_there_are_enough() {
+        let partitions: Vec<u32> = (0..5).map(|ordinal| partition_of(ordinal, 4)).collect();
+        assert_eq!(partitions, [0, 1, 2, 3, 0]);
+        assert_eq!(partition_of(u64::MAX, 64), 63);
+        assert_eq!(partition_of(7, 0), 0);
+    }
+
+    #[test]
+    fn a_policy_that_loses_positions_is_refused_with_the_command_that_repairs_it() {
+        let config = |policy: &str, unclean: &str| -> Config {
+            [("cleanup.policy", policy), ("unclean.leader.election.enable", unclean)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into()
+        };
+        assert!(judge(&config("compact", "false")).is_ok());
+        for bad in [config("compact,delete", "false"), config("compact", "true"), Config::new()] {
+            let fault = judge(&bad).expect_err("refused");
+            assert_eq!(fault.kind, FaultKind::TargetState);
+            assert!(fault.remedy.contains("--add-config"), "{fault:?}");
+        }
+    }
+}

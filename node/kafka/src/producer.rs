@@ -1,0 +1,398 @@
+//! A transactional producer that knows whether a transaction ended cleanly.
+//!
+//! librdkafka sends EndTxn again by itself after a lost connection or a timeout and reports plain
+//! success; a late copy then ends the *next* transaction. So the end of a transaction counts as clean
+//! only if the call succeeded and exactly one EndTxn was sent since it began (none where nothing was
+//! produced). After any other end, and after every abort, the producer is spent (docs/delivery.md).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_shared::{Fault, FaultKind};
+
+use crate::config::Settings;
+use crate::fault::{KafkaError, kind_of};
+use crate::ffi::{CallError, Client, FailedDelivery, Kind, Record, Topic};
+
+/// Sends between two looks for delivery reports: often enough that the queue does not fill with
+/// reports, seldom enough that a look costs nothing per record.
+const SENDS_PER_POLL: u32 = 64;
+
+/// Longest single call into librdkafka; between calls errors of the connection are looked at.
+const CALL: Duration = Duration::from_secs(1);
+
+/// Longest wait for the abort of a transaction that cannot be committed.
+const ABORT: Duration = Duration::from_secs(5);
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is in the queue; whether it arrived is told by the commit.
+    Queued,
+    /// The queue is full, the record is not in it: [`TransactionalProducer::wait_for_room`], then
+    /// send it again.
+    Full,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct End {
+    /// Whether the producer's later transactions are out of reach of this one's requests.
+    pub clean: bool,
+    /// What the call answered. `Ok` without `clean` means that the transaction ended as asked, and
+    /// yet the producer must be dropped.
+    pub outcome: Result<(), Fault>,
+    /// EndTxn requests sent since the transaction began.
+    pub end_requests: u32,
+}
+
+/// A topic that a producer looked up. It is worth nothing to another producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicHandle {
+    producer: u64,
+    index: usize,
+}
+
+/// A producer with a `transactional.id`. Its calls block and are made from one thread at a time.
+///
+/// Dropping it throws away what is queued, in well under 200 ms; an open transaction stays open until
+/// the next producer of the same id is initialised, so abort first where there is time.
+#[derive(Debug)]
+pub struct TransactionalProducer {
+    // Topics go before the handle they belong to.
+    topics: Vec<(String, Topic)>,
+    client: Arc<Client>,
+    transactional_id: String,
+    record_bytes: u64,
+    number: u64,
+    phase: Phase,
+    /// Records sent since the transaction began.
+    sent: u64,
+    sends_since_poll: u32,
+}
+
+/// What calls are legal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Created,
+    Ready,
+    InTransaction,
+    Spent,
+}
+
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "not initialised",
+            Self::Ready => "outside a transaction",
+            Self::InTransaction => "inside a transaction",
+            Self::Spent => "spent: its last transaction was aborted or did not end cleanly",
+        }
+    }
+}
+
+impl TransactionalProducer {
+    /// Makes a producer; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// `Configuration`, naming the property that librdkafka refuses.
+    pub fn create(settings: &Settings, transactional_id: &str) -> Result<Self, Fault> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let client = Client::new(Kind::Producer, &settings.producer(transactional_id))
+            .map_err(|error| error.fault("target.properties"))?;
+        Ok(Self {
+            topics: Vec::new(),
+            client: Arc::new(client),
+            transactional_id: transactional_id.to_owned(),
+            record_bytes: settings.record_bytes(),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            phase: Phase::Created,
+            sent: 0,
+            sends_since_poll: 0,
+        })
+    }
+
+    /// InitProducerId: ends what an earlier owner of the `transactional.id` left open, and fences it.
+    ///
+    /// # Errors
+    ///
+    /// `TargetDenied`, `TargetUnreachable` or `TargetBusy`; after an error the producer is dropped.
+    pub fn init(&mut self, timeout: Duration) -> Result<(), Fault> {
+        self.expect(Phase::Created)?;
+        let outcome =
+            self.until(timeout, Client::init_transactions).map_err(|error| self.fault(&error));
+        self.phase = if outcome.is_ok() { Phase::Ready } else { Phase::Spent };
+        outcome
+    }
+
+    /// Looks a topic up, once; the handle is for [`Self::send`].
+    ///
+    /// # Errors
+    ///
+    /// `TargetState` for a name that no topic can have.
+    pub fn topic(&mut self, name: &str) -> Result<TopicHandle, Fault> {
+        let known = self.topics.iter().position(|(known, _)| known == name);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let topic = Topic::new(&self.client, name)
+                    .map_err(|error| error.fault(format!("topic {name}")))?;
+                self.topics.push((name.to_owned(), topic));
+                self.topics.len() - 1
+            }
+        };
+        Ok(TopicHandle { producer: self.number, index })
+    }
+
+    /// Begins a transaction. Nothing is sent to Kafka before the first record.
+    ///
+    /// # Errors
+    ///
+    /// `Fenced` when a newer owner was seen; `Internal` in the wrong phase.
+    pub fn begin(&mut self) -> Result<(), Fault> {
+        self.expect(Phase::Ready)?;
+        self.client.take_end_requests();
+        self.client.begin_transaction().map_err(|error| self.fault(&error))?;
+        self.sent = 0;
+        self.phase = Phase::InTransaction;
+        Ok(())
+    }
+
+    /// Copies a record into the queue.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the first failed delivery of this transaction, or why the record cannot be
+    /// queued: `Encode` for one that is too large, `TargetState` for an unknown topic or partition.
+    /// What is left to do is [`Self::abort`] and drop.
+    pub fn send(
+        &mut self,
+        topic: &TopicHandle,
+        partition: u32,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+    ) -> Result<Sent, Fault> {
+        self.enqueue(topic, partition, key, Some(value), headers)
+    }
+
+    /// As [`Self::send`], a record without value: it deletes its key from a compacted topic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_tombstone(
+        &mut self,
+        topic: &TopicHandle,
+        partition: u32,
+        key: &[u8],
+    ) -> Result<Sent, Fault> {
+        self.enqueue(topic, partition, Some(key), None, &[])
+    }
+
+    fn enqueue(
+        &mut self,
+        handle: &TopicHandle,
+        partition: u32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<Sent, Fault> {
+        self.expect(Phase::InTransaction)?;
+        self.sends_since_poll += 1;
+        if self.sends_since_poll >= SENDS_PER_POLL {
+            self.sends_since_poll = 0;
+            self.client.poll(Duration::ZERO);
+            self.delivered()?;
+        }
+        let (name, topic) = self
+            .topics
+            .get(handle.index)
+            .filter(|_| handle.producer == self.number)
+            .ok_or_else(|| self.misuse("topic handle of another producer"))?;
+        let size = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
+        if u64::try_from(size).unwrap_or(u64::MAX) > self.record_bytes {
+            return Err(too_large(
+                name,
+                size,
+                &format!("limits.recordBytes is {}", self.record_bytes),
+            ));
+        }
+        let partition = i32::try_from(partition)
+            .map_err(|_| self.misuse("partition that Kafka cannot number"))?;
+        match topic.produce(&Record { partition, key, value, headers }) {
+            Ok(()) => {
+                self.sent += 1;
+                Ok(Sent::Queued)
+            }
+            Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
+            Err(call) => {
+                self.client.poll(Duration::ZERO);
+                self.delivered()?;
+                Err(refused_record(name, partition, size, &call.error))
+            }
+        }
+    }
+
+    /// Waits until an eighth of what is queued has left, or for `timeout`. `false` means that
+    /// nothing left: Kafka does not take records right now.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the first failed delivery.
+    pub fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Fault> {
+        let before = self.client.outstanding();
+        let enough = before - before / 8;
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.client.poll(left.min(Duration::from_millis(20)));
+            self.delivered()?;
+            let now = self.client.outstanding();
+            if now <= enough {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(now < before);
+            }
+        }
+    }
+
+    /// Ends the transaction so that its records are seen. A commit whose outcome stays open is
+    /// asked for again until `timeout` is over; one that cannot succeed is aborted.
+    pub fn commit(&mut self, timeout: Duration) -> End {
+        if let Err(fault) = self.expect(Phase::InTransaction) {
+            return self.end(Err(fault), false);
+        }
+        self.client.poll(Duration::ZERO);
+        if let Err(fault) = self.delivered() {
+            let _ = self.client.abort_transaction(ABORT);
+            return self.end(Err(fault), false);
+        }
+        match self.until(timeout, Client::commit_transaction) {
+            Ok(()) => self.end(Ok(()), true),
+            Err(call) => {
+                let fault = self.delivered().err().unwrap_or_else(|| self.fault(&call));
+                if call.requires_abort {
+                    let _ = self.client.abort_transaction(ABORT);
+                }
+                self.end(Err(fault), false)
+            }
+        }
+    }
+
+    /// Ends the transaction so that its records are never seen. The producer is spent afterwards.
+    pub fn abort(&mut self, timeout: Duration) -> End {
+        if let Err(fault) = self.expect(Phase::InTransaction) {
+            return self.end(Err(fault), false);
+        }
+        let outcome =
+            self.until(timeout, Client::abort_transaction).map_err(|error| self.fault(&error));
+        let end = self.end(outcome, true);
+        self.phase = Phase::Spent;
+        end
+    }
+
+    /// Records and delivery reports that are not through yet.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        self.client.outstanding()
+    }
+
+    /// Whether only a drop is left.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.phase == Phase::Spent
+    }
+
+    fn end(&mut self, outcome: Result<(), Fault>, may_be_clean: bool) -> End {
+        let end_requests = self.client.take_end_requests();
+        let counted = end_requests == 1 || (end_requests == 0 && self.sent == 0);
+        let clean = may_be_clean && outcome.is_ok() && counted;
+        self.phase = if clean { Phase::Ready } else { Phase::Spent };
+        End { clean, outcome, end_requests }
+    }
+
+    /// Makes a call again while it may be made again and there is time.
+    fn until(
+        &self,
+        timeout: Duration,
+        call: impl Fn(&Client, Duration) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let outcome = call(&self.client, left.min(CALL));
+            self.client.poll(Duration::ZERO);
+            match outcome {
+                Err(error) if error.retriable => {
+                    if let Err(error) = self.client.refused() {
+                        return Err(CallError { error, retriable: false, requires_abort: false });
+                    }
+                    if Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// An error when a record of this producer was not delivered.
+    fn delivered(&self) -> Result<(), Fault> {
+        match self.client.failed_delivery() {
+            None => Ok(()),
+            Some(FailedDelivery { topic, partition, size, error }) => {
+                Err(refused_record(&topic, partition, size, &error))
+            }
+        }
+    }
+
+    /// The fault of a transactional call. A bare timeout is explained by what the connection reported.
+    fn fault(&self, call: &CallError) -> Fault {
+        let object = format!("producer {}", self.transactional_id);
+        let vague = kind_of(call.error.code) == FaultKind::TargetBusy;
+        match self.client.trouble() {
+            Some(trouble) if vague && kind_of(trouble.code) != FaultKind::TargetBusy => {
+                trouble.fault(object)
+            }
+            _ => call.error.fault(object),
+        }
+    }
+
+    fn expect(&self, phase: Phase) -> Result<(), Fault> {
+        if self.phase == phase {
+            return Ok(());
+        }
+        Err(self.misuse(self.phase.as_str()))
+    }
+
+    fn misuse(&self, what: &str) -> Fault {
+        Fault::new(FaultKind::Internal, format!("producer {}", self.transactional_id), what)
+    }
+}
+
+/// The fault of a record that Kafka, or librdkafka on its behalf, did not take.
+fn refused_record(topic: &str, partition: i32, size: usize, error: &KafkaError) -> Fault {
+    if kind_of(error.code) == FaultKind::Encode {
+        return too_large(
+            topic,
+            size,
+            "the topic's max.message.bytes, batch framing included, is less",
+        );
+    }
+    error.fault(format!("topic {topic}, partition {partition}"))
+}
+
+fn too_large(topic: &str, size: usize, bound: &str) -> Fault {
+    Fault::new(
+        FaultKind::Encode,
+        format!("topic {topic}"),
+        format!("a record of {size} bytes is too large: {bound}"),
+    )
+    .remedy("raise limits.recordBytes of the task and max.message.bytes of the topic")
+}

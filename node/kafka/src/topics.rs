@@ -1,0 +1,185 @@
+//! What topics are: id, partitions, rights and the configuration that a task depends on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_node_core::facts::TopicFacts;
+use tidewire_shared::{Fault, FaultKind};
+
+use crate::admin::{Config, topic_configs};
+use crate::config::Settings;
+use crate::fault::{KafkaError, kind_of};
+use crate::ffi::{Client, DescribedTopic, Kind};
+
+/// One answer per topic, in the order of the question: there, absent, or not to be seen.
+pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
+
+/// Identity of a topic: another id means that it was deleted and made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name.
+    pub name: String,
+    /// Kafka's topic id as two halves; (0, 0) where brokers have none (before 2.8).
+    pub id: (i64, i64),
+    /// Number of partitions.
+    pub partitions: u32,
+}
+
+/// Asks a cluster about its topics, over a connection that it keeps.
+#[derive(Debug)]
+pub struct Topics {
+    client: Arc<Client>,
+    settings: Settings,
+}
+
+impl Topics {
+    /// Makes the client; connections are made in the background.
+    ///
+    /// # Errors
+    ///
+    /// `Configuration`, naming the property that librdkafka refuses.
+    pub fn new(settings: &Settings) -> Result<Self, Fault> {
+        let client = Client::new(Kind::Producer, &settings.base())
+            .map_err(|error| error.fault("target.properties"))?;
+        Ok(Self { client: Arc::new(client), settings: settings.clone() })
+    }
+
+    /// Number of brokers in the cluster.
+    ///
+    /// # Errors
+    ///
+    /// `TargetUnreachable` or `TargetDenied`.
+    pub fn count_brokers(&self, timeout: Duration) -> Result<u32, Fault> {
+        self.client.count_brokers(timeout).map_err(|error| self.fault(&error))
+    }
+
+    /// Ids and partition counts, all in one request.
+    ///
+    /// # Errors
+    ///
+    /// `TargetUnreachable`, `TargetDenied` or `TargetBusy` when no answer came at all.
+    pub fn identify(&self, names: &[&str], timeout: Duration) -> Result<Answers<Identity>, Fault> {
+        Ok(self
+            .described(names, timeout)?
+            .into_iter()
+            .map(|(name, answer)| {
+                let identity = answer.map(|topic| {
+                    topic.map(|topic| Identity {
+                        name: topic.name,
+                        id: topic.id,
+                        partitions: count(topic.partitions),
+                    })
+                });
+                (name, identity)
+            })
+            .collect())
+    }
+
+    /// Everything that a precheck and a start want to know, in two requests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::identify`].
+    pub fn describe(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Answers<TopicFacts>, Fault> {
+        let described = self.described(names, timeout)?;
+        let present: Vec<&str> = described
+            .iter()
+            .filter(|(_, answer)| matches!(answer, Ok(Some(_))))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let configs = topic_configs(&self.settings, &present, timeout)?;
+        let with_config = |topic: DescribedTopic| {
+            configs.get(&topic.name).map(|config| facts(&topic, config)).transpose()
+        };
+        Ok(described
+            .into_iter()
+            .map(|(name, answer)| {
+                let facts = answer.and_then(|topic| topic.map_or(Ok(None), with_config));
+                (name, facts)
+            })
+            .collect())
+    }
+
+    pub(crate) fn described(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Answers<DescribedTopic>, Fault> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut answers =
+            self.client.describe_topics(names, timeout).map_err(|error| self.fault(&error))?;
+        names
+            .iter()
+            .map(|name| {
+                let place = answers.iter().position(|(answered, _)| answered == name);
+                let (name, answer) =
+                    place.map(|place| answers.swap_remove(place)).ok_or_else(|| {
+                        Fault::new(
+                            FaultKind::TargetBusy,
+                            format!("topic {name}"),
+                            "the brokers did not answer for it",
+                        )
+                    })?;
+                let answer = match answer {
+                    Ok(topic) => Ok(Some(topic)),
+                    Err(error) if error.code == Code::UnknownTopicOrPartition => Ok(None),
+                    Err(error) => Err(error.fault(format!("topic {name}"))),
+                };
+                Ok((name, answer))
+            })
+            .collect()
+    }
+
+    /// The fault of a request. A bare timeout is explained by what the connection reported.
+    fn fault(&self, error: &KafkaError) -> Fault {
+        let object = format!("brokers {}", self.settings.brokers());
+        let late = matches!(error.code, Code::OperationTimedOut | Code::RequestTimedOut);
+        match self.client.trouble() {
+            Some(trouble) if late && kind_of(trouble.code) != FaultKind::TargetBusy => {
+                trouble.fault(object)
+            }
+            _ if late => {
+                KafkaError { code: Code::BrokerTransportFailure, text: error.text.clone() }
+                    .fault(object)
+            }
+            _ => error.fault(object),
+        }
+    }
+}
+
+fn facts(topic: &DescribedTopic, config: &Config) -> Result<TopicFacts, Fault> {
+    Ok(TopicFacts {
+        name: topic.name.clone(),
+        id: topic.id,
+        partitions: count(topic.partitions),
+        cleanup_policy: config.get("cleanup.policy").cloned().unwrap_or_default(),
+        max_message_bytes: number(topic, config, "max.message.bytes")?,
+        min_insync_replicas: number(topic, config, "min.insync.replicas")?,
+        replication_factor: count(topic.replicas_of_first),
+    })
+}
+
+fn number<T: std::str::FromStr>(
+    topic: &DescribedTopic,
+    config: &Config,
+    key: &str,
+) -> Result<T, Fault> {
+    config.get(key).and_then(|value| value.parse().ok()).ok_or_else(|| {
+        Fault::new(
+            FaultKind::TargetBusy,
+            format!("topic {}", topic.name),
+            format!("the brokers do not tell its {key}"),
+        )
+    })
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
