@@ -1,6 +1,26 @@
-//! What must hold in every state.
+//! What must hold in every state, and between a state and its successor, by name.
+//!
+//! | name | statement |
+//! |---|---|
+//! | INV-01 | no two tasks have one name |
+//! | INV-02 | no two shards have one ordinal |
+//! | INV-03 | a shard with an owner has an epoch above 0 |
+//! | INV-04 | an owner is a node that is known |
+//! | INV-05 | remembered requests, audit log and removed tasks keep their bounds |
+//! | INV-06 | a task that was removed is not there |
+//! | INV-07 | a cluster without identity holds nothing |
+//! | INV-11 | an epoch never decreases |
+//! | INV-12 | another owner means a higher epoch |
+//! | INV-13 | the serial of a checkpoint never goes back |
+//! | INV-14 | an ordinal never changes |
+//! | INV-15 | the identity of the cluster never changes, its version never decreases |
+//! | INV-16 | a task that ended never runs again |
 
-use crate::state::ClusterState;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidewire_shared::{Desired, Epoch};
+
+use crate::state::{AUDIT_KEPT, ClusterState, REMOVED_KEPT, Shard, Task};
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +31,84 @@ pub struct Violation {
     pub found: String,
 }
 
-/// Every broken invariant of a state.
+/// Broken invariants while they are collected.
+#[derive(Default)]
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn unless(&mut self, holds: bool, name: &'static str, found: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Violation { name, found: found() });
+        }
+    }
+}
+
+/// Every invariant of a single state that is broken.
 #[must_use]
 pub fn check(state: &ClusterState) -> Vec<Violation> {
-    let _ = state;
-    Vec::new()
+    let mut found = Found::default();
+    let mut names = BTreeSet::new();
+    for task in state.tasks() {
+        found.unless(names.insert(task.name()), "INV-01", || format!("two tasks {}", task.name()));
+        found
+            .unless(state.removed(task.id()).is_none(), "INV-06", || format!("task {}", task.id()));
+    }
+    let mut ordinals = BTreeMap::new();
+    for (id, _, shard) in state.shards() {
+        let other = ordinals.insert(shard.ordinal(), id.clone());
+        found.unless(other.is_none(), "INV-02", || format!("{} of {id}", shard.ordinal()));
+        let Some(owner) = shard.assignment() else { continue };
+        found.unless(shard.epoch() > Epoch::default(), "INV-03", || format!("shard {id}"));
+        let known = state.node(&owner.node).is_some();
+        found.unless(known, "INV-04", || format!("shard {id} on {}", owner.node));
+    }
+    let bounded = state.requests.is_consistent()
+        && state.audit.len() <= AUDIT_KEPT
+        && state.removed.len() <= REMOVED_KEPT;
+    found.unless(bounded, "INV-05", || "a list has outgrown its bound".to_owned());
+    let empty = state.nodes.is_empty() && state.tasks.is_empty();
+    found.unless(state.cluster_id().is_some() || empty, "INV-07", || "not empty".to_owned());
+    found.0
+}
+
+/// Every invariant between a state and its successor that is broken.
+#[must_use]
+pub fn check_step(before: &ClusterState, after: &ClusterState) -> Vec<Violation> {
+    let mut found = Found::default();
+    let same_identity = before.cluster_id().is_none() || before.cluster_id() == after.cluster_id();
+    let versions = (before.cluster_version(), after.cluster_version());
+    found.unless(same_identity && versions.0 <= versions.1, "INV-15", || format!("{versions:?}"));
+    for (id, _, old) in before.shards() {
+        if let Some(new) = after.shard(&id) {
+            check_shard(&mut found, &id.to_string(), old, new);
+        }
+    }
+    for old in before.tasks() {
+        if let Some(new) = after.task(old.id()) {
+            let legal = ended(old) <= ended(new);
+            found.unless(legal, "INV-16", || format!("task {}", old.name()));
+        }
+    }
+    found.0
+}
+
+/// 0: may run again, 1: ended, 2: on its way out.
+fn ended(task: &Task) -> u8 {
+    match task.desired() {
+        Desired::Stopped | Desired::Running | Desired::Paused => 0,
+        Desired::Terminated => 1,
+        Desired::Deleted => 2,
+    }
+}
+
+fn check_shard(found: &mut Found, id: &str, old: &Shard, new: &Shard) {
+    let epochs = (old.epoch(), new.epoch());
+    found.unless(epochs.0 <= epochs.1, "INV-11", || format!("shard {id}: {epochs:?}"));
+    let owner = |shard: &Shard| shard.assignment().map(|it| (it.node.clone(), it.instance));
+    let same_owner = owner(new).is_none() || owner(new) == owner(old);
+    found.unless(same_owner || epochs.0 < epochs.1, "INV-12", || format!("shard {id}"));
+    let serial = |shard: &Shard| shard.checkpoint().map_or(0, |it| it.hint.serial);
+    let serials = (serial(old), serial(new));
+    found.unless(serials.0 <= serials.1, "INV-13", || format!("shard {id}: {serials:?}"));
+    found.unless(old.ordinal() == new.ordinal(), "INV-14", || format!("shard {id}"));
 }

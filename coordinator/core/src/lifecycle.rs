@@ -14,7 +14,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidewire_shared::{Desired, Persistence, Phase};
+use tidewire_shared::{Desired, Fault, FaultKind, Phase};
 
 use crate::observed::{Observed, ShardObservation, ShardPhase};
 use crate::state::{Clearance, Task};
@@ -149,17 +149,21 @@ fn running_phase(task: &Task, observed: &Observed) -> Phase {
         .unwrap_or(Phase::Initializing)
 }
 
-/// A crash goes on elsewhere, so it shows as a retry; what no node can repair shows as failed.
+/// Whether a failure may be the node's: it is tried on other nodes before the task fails.
+///
+/// Every other failure is one of source, target or document, and would be the same anywhere.
+#[must_use]
+pub fn is_crash(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Internal | FaultKind::Fenced)
+}
+
+/// A crash goes on elsewhere, so it shows as a retry.
 fn shown(report: &ShardObservation) -> Phase {
     match report.phase {
         ShardPhase::Initializing => Phase::Initializing,
         ShardPhase::Synchronizing => Phase::Synchronizing,
         ShardPhase::Retrying => Phase::Retrying,
-        ShardPhase::Failed => {
-            match report.fault.as_ref().map(tidewire_shared::Fault::persistence) {
-                Some(Persistence::Other) => Phase::Retrying,
-                Some(Persistence::Connection | Persistence::Definite) | None => Phase::Failed,
-            }
-        }
+        ShardPhase::Failed if report.fault.as_ref().is_some_and(is_crash) => Phase::Retrying,
+        ShardPhase::Failed => Phase::Failed,
     }
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::{Epoch, Fault, Lsn, NodeName, ShardId, TaskId};
 
-use crate::command::PositionHint;
+use crate::command::{CommandKind, PositionHint};
 use crate::liveness::{Standing, Timing, standing};
-use crate::reconcile::Action;
-use crate::state::Shard;
+use crate::reconcile::{Action, Directive};
+use crate::state::{Assignment, Clearance, ClusterState, Node, Shard, Task};
 
 /// The two clocks of the leader, read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,8 @@ pub struct Observed {
     pub(crate) released: BTreeMap<ShardId, Epoch>,
     pub(crate) prepared: BTreeMap<ShardId, (NodeName, u64)>,
     pub(crate) work: BTreeMap<(TaskId, WorkKind), WorkLog>,
-    pub(crate) sent: BTreeMap<String, u64>,
+    /// What was carried out lately: to which node if any, what, and when.
+    pub(crate) done: BTreeMap<(Option<NodeName>, String), u64>,
 }
 
 impl Observed {
@@ -111,7 +112,7 @@ impl Observed {
             released: BTreeMap::new(),
             prepared: BTreeMap::new(),
             work: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            done: BTreeMap::new(),
         }
     }
 
@@ -121,12 +122,31 @@ impl Observed {
         &self.timing
     }
 
-    /// To be called before each round: a leader that was frozen itself judges nobody by that time.
-    pub fn ticked(&mut self, now_ms: u64) {
+    /// To be called before each round. A leader that was frozen itself judges nobody by that time; what
+    /// the log has no more is forgotten.
+    pub fn ticked(&mut self, state: &ClusterState, now_ms: u64) {
         if now_ms.saturating_sub(self.ticked_ms) > self.timing.frozen_tick_ms {
             self.grace_from_ms = now_ms;
         }
         self.ticked_ms = now_ms;
+        let repeat_ms = self.timing.repeat_ms;
+        self.done.retain(|_, at_ms| now_ms.saturating_sub(*at_ms) < repeat_ms);
+        self.released.retain(|id, _| state.shard(id).is_some());
+        self.prepared.retain(|id, (node, _)| {
+            let waits = |owner: &Assignment| state.node(&owner.node).is_some_and(Node::is_draining);
+            state.task(&id.task).is_some_and(Task::may_run)
+                && state
+                    .shard(id)
+                    .is_some_and(|shard| !shard.is_on(node) && shard.assignment().is_none_or(waits))
+        });
+        self.work.retain(|(id, kind), _| {
+            state.task(id).is_some_and(|task| match kind {
+                WorkKind::Precheck => task.clearance() == Clearance::Wanted,
+                WorkKind::CleanUp => true,
+            })
+        });
+        self.sessions
+            .retain(|node, session| session.closed_ms.is_none() || state.node(node).is_some());
     }
 
     /// A node opened a session; call it after `RegisterNode` was applied.
@@ -139,7 +159,7 @@ impl Observed {
             shards: None,
         };
         // What was sent over the last stream may be lost with it.
-        self.sent.clear();
+        self.done.retain(|(to, _), _| to.as_ref() != Some(&node));
         self.sessions.insert(node, session);
     }
 
@@ -188,7 +208,54 @@ impl Observed {
 
     /// To be called with every action that was carried out, so that the next round does not repeat it.
     pub fn carried_out(&mut self, action: &Action, now_ms: u64) {
-        crate::reconcile::remember(self, action, now_ms);
+        let to = match action {
+            Action::Propose(command) => {
+                if let CommandKind::Checkpoints { .. } = command.kind {
+                    self.folded_ms = now_ms;
+                }
+                None
+            }
+            Action::Send(node, directive) => {
+                if let Directive::Prepare { shard, .. } = directive {
+                    self.prepared.insert(shard.clone(), (node.clone(), now_ms));
+                }
+                Some(node.clone())
+            }
+            Action::OrderPrecheck { task, node, instance } => {
+                self.ordered(task, WorkKind::Precheck, node, *instance, now_ms);
+                Some(node.clone())
+            }
+            Action::OrderCleanUp { task, node, instance } => {
+                self.ordered(task, WorkKind::CleanUp, node, *instance, now_ms);
+                Some(node.clone())
+            }
+        };
+        self.done.insert((to, action.to_string()), now_ms);
+    }
+
+    /// Whether the same was carried out so lately that its effect may not show yet.
+    pub(crate) fn did_lately(&self, action: &Action, now_ms: u64) -> bool {
+        let to = match action {
+            Action::Propose(_) => None,
+            Action::Send(node, _)
+            | Action::OrderPrecheck { node, .. }
+            | Action::OrderCleanUp { node, .. } => Some(node.clone()),
+        };
+        self.done
+            .get(&(to, action.to_string()))
+            .is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < self.timing.repeat_ms)
+    }
+
+    fn ordered(
+        &mut self,
+        task: &TaskId,
+        kind: WorkKind,
+        node: &NodeName,
+        instance: u64,
+        now_ms: u64,
+    ) {
+        let log = self.work.entry((task.clone(), kind)).or_default();
+        log.at = Some((node.clone(), instance, now_ms));
     }
 
     /// The session of a node.

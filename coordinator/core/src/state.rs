@@ -138,7 +138,8 @@ pub struct Node {
     pub(crate) version: String,
     pub(crate) host: String,
     pub(crate) pid: u32,
-    pub(crate) drain: Option<DrainCause>,
+    pub(crate) asked_to_drain: bool,
+    pub(crate) leaving: bool,
     pub(crate) registered_at_ms: i64,
 }
 
@@ -182,7 +183,17 @@ impl Node {
     /// Who wants it empty; none: it takes shards.
     #[must_use]
     pub fn drain(&self) -> Option<DrainCause> {
-        self.drain
+        match (self.leaving, self.asked_to_drain) {
+            (true, _) => Some(DrainCause::Leaving),
+            (false, true) => Some(DrainCause::Asked),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether it shall become empty.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.leaving || self.asked_to_drain
     }
 
     /// When this process registered, milliseconds since 1970.

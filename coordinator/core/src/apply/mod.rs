@@ -1,14 +1,89 @@
 //! One transition: `(state, command) → outcome and events`.
+//!
+//! One exhaustive match that delegates to a file per noun. Each of them looks first and writes only
+//! when nothing can refuse any more, so that a rejection leaves the state as it was.
 
-use crate::command::Command;
-use crate::outcome::{Applied, Outcome};
+mod assignment;
+mod audit;
+mod checkpoint;
+mod cluster;
+mod node;
+mod task;
+
+use crate::command::{Command, CommandKind};
+use crate::outcome::{Applied, Event, Outcome, Rejection, RejectionCode};
 use crate::state::ClusterState;
+
+pub(crate) use checkpoint::is_news;
+
+pub(crate) type Verdict = Result<Outcome, Rejection>;
 
 /// Applies one command of the log.
 ///
-/// Deterministic and total: a rejection is data and leaves the state untouched; a request id that was
-/// seen before yields the outcome it had.
+/// Deterministic and total. A rejection is data: it is remembered under its request id and written to
+/// the audit log, and changes nothing else. A request id that was seen before yields the outcome it had.
 pub fn apply(state: &mut ClusterState, command: &Command) -> Applied {
-    let (_, _) = (state, command);
-    Applied { outcome: Ok(Outcome::Unchanged), events: Vec::new() }
+    if let Some(id) = &command.request_id
+        && let Some(outcome) = state.requests.outcome(id)
+    {
+        return Applied { outcome: outcome.clone(), events: Vec::new() };
+    }
+    let draft = audit::draft(state, command);
+    let mut events = Vec::new();
+    let outcome = dispatch(state, command, &mut events);
+    audit::record(state, draft, &outcome);
+    if let Some(id) = &command.request_id {
+        state.requests.record(id.clone(), outcome.clone());
+    }
+    Applied { outcome, events }
+}
+
+fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>) -> Verdict {
+    let at_ms = command.at_ms;
+    if let CommandKind::Bootstrap { cluster } = &command.kind {
+        return cluster::bootstrap(state, cluster, events);
+    }
+    if state.cluster_id.is_none() {
+        return Err(Rejection::new(
+            RejectionCode::NotBootstrapped,
+            "cluster",
+            "it has no identity yet",
+        ));
+    }
+    match &command.kind {
+        CommandKind::Bootstrap { cluster } => cluster::bootstrap(state, cluster, events),
+        CommandKind::RaiseClusterVersion { version } => {
+            cluster::raise_version(state, *version, events)
+        }
+        CommandKind::RegisterNode { node } => node::register(state, node, at_ms, events),
+        CommandKind::ForgetNode { node } => node::forget(state, node, events),
+        CommandKind::DrainNode { node, cause } => node::drain(state, node, *cause, events),
+        CommandKind::ResumeNode { node } => node::resume(state, node, events),
+        CommandKind::CreateTask { task, spec } => task::create(state, task, spec, at_ms, events),
+        CommandKind::SetDesired { task, wish } => {
+            task::set_desired(state, task, *wish, at_ms, events)
+        }
+        CommandKind::RecordPrecheck { task, report } => {
+            task::record_precheck(state, task, report, at_ms, events)
+        }
+        CommandKind::Assign { shard, node, instance, expect_epoch } => {
+            let to = crate::state::Assignment {
+                node: node.clone(),
+                instance: *instance,
+                since_ms: at_ms,
+            };
+            assignment::assign(state, shard, to, *expect_epoch, events)
+        }
+        CommandKind::RaiseEpoch { shard, above } => {
+            assignment::raise_epoch(state, shard, *above, at_ms, events)
+        }
+        CommandKind::Release { shard, epoch } => assignment::release(state, shard, *epoch, events),
+        CommandKind::Checkpoints { reports } => Ok(checkpoint::fold(state, reports)),
+        CommandKind::TaskFailed { shard, epoch, node, fault, last_node } => {
+            let failed = task::FailedShard { shard, epoch: *epoch, node, fault };
+            task::fail(state, &failed, *last_node, at_ms, events)
+        }
+        CommandKind::ClearFault { task } => task::clear_fault(state, task, at_ms, events),
+        CommandKind::RemoveTask { task, left } => task::remove(state, task, left, at_ms, events),
+    }
 }

@@ -3,11 +3,19 @@
 //! Nothing here remembers a plan. A new leader, or one that lost every event, finds the same actions by
 //! comparing again; each action is safe to repeat.
 
+mod fold;
+mod node;
+mod plan;
+mod shard;
+mod work;
+
+use std::fmt;
 use std::sync::Arc;
 
 use tidewire_shared::{Epoch, NodeName, ShardId, TaskId, TaskSpec};
 
-use crate::command::{Command, PositionHint};
+use self::plan::Plan;
+use crate::command::{Command, CommandKind, PositionHint};
 use crate::observed::{Now, Observed};
 use crate::state::ClusterState;
 
@@ -56,7 +64,8 @@ pub enum Directive {
         /// Where its newest position record is known to stand.
         hint: Option<PositionHint>,
     },
-    /// Stop this shard cleanly and answer that it is released.
+    /// Stop this shard cleanly under this epoch or a lower one, and answer that it is released, also
+    /// if it does not run.
     Revoke {
         /// The shard.
         shard: ShardId,
@@ -76,14 +85,65 @@ pub enum Directive {
 
 /// Every action that is due, in the order in which to carry them out.
 ///
-/// The leader calls it about every 100 ms and after every event, and hands each action it carried out
-/// to [`Observed::carried_out`].
+/// The leader calls it about every 100 ms and after every event, after [`Observed::ticked`], and hands
+/// each action it carried out to [`Observed::carried_out`].
 #[must_use]
 pub fn reconcile(state: &ClusterState, observed: &Observed, now: Now) -> Vec<Action> {
-    let (_, _, _) = (state, observed, now);
-    Vec::new()
+    let mut plan = Plan::new(state, observed, now);
+    fold::reconcile(&mut plan);
+    shard::reconcile(&mut plan);
+    work::reconcile(&mut plan);
+    node::reconcile(&mut plan);
+    plan.into_actions()
 }
 
-pub(crate) fn remember(observed: &mut Observed, action: &Action, now_ms: u64) {
-    let (_, _, _) = (observed, action, now_ms);
+/// What the action is about, without times and documents: for the log, and to hold back repeats.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Propose(command) => write!(f, "propose {}", Subject(&command.kind)),
+            Self::Send(node, directive) => write!(f, "tell {node}: {directive}"),
+            Self::OrderPrecheck { task, node, .. } => write!(f, "have {node} precheck {task}"),
+            Self::OrderCleanUp { task, node, .. } => write!(f, "have {node} clean up {task}"),
+        }
+    }
+}
+
+impl fmt::Display for Directive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assign { shard, epoch, .. } => write!(f, "run {shard} under {epoch}"),
+            Self::Revoke { shard, epoch } => write!(f, "stop {shard} under {epoch}"),
+            Self::Prepare { shard, .. } => write!(f, "prepare {shard}"),
+            Self::Dismissed => f.write_str("dismissed"),
+        }
+    }
+}
+
+/// The commands that reconciling proposes, in short.
+struct Subject<'c>(&'c CommandKind);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CommandKind::Bootstrap { cluster } => write!(f, "cluster {cluster}"),
+            CommandKind::RaiseClusterVersion { version } => write!(f, "version {version}"),
+            CommandKind::RegisterNode { node } => write!(f, "node {}", node.name),
+            CommandKind::ForgetNode { node } => write!(f, "forget {node}"),
+            CommandKind::DrainNode { node, .. } => write!(f, "drain {node}"),
+            CommandKind::ResumeNode { node } => write!(f, "resume {node}"),
+            CommandKind::CreateTask { task, .. } => write!(f, "create {task}"),
+            CommandKind::SetDesired { task, wish } => write!(f, "{wish} {task}"),
+            CommandKind::RecordPrecheck { task, .. } => write!(f, "precheck of {task}"),
+            CommandKind::Assign { shard, node, instance, expect_epoch } => {
+                write!(f, "{shard} to {node} ({instance:x}) after {expect_epoch}")
+            }
+            CommandKind::RaiseEpoch { shard, above } => write!(f, "{shard} above {above}"),
+            CommandKind::Release { shard, epoch } => write!(f, "release {shard} {epoch}"),
+            CommandKind::Checkpoints { .. } => f.write_str("checkpoints"),
+            CommandKind::TaskFailed { shard, epoch, .. } => write!(f, "{shard} {epoch} failed"),
+            CommandKind::ClearFault { task } => write!(f, "clear fault of {task}"),
+            CommandKind::RemoveTask { task, .. } => write!(f, "remove {task}"),
+        }
+    }
 }

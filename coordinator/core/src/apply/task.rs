@@ -1,0 +1,267 @@
+//! The life of a task: made, moved, prechecked, failed, removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::{Desired, Epoch, Fault, NodeName, Phase, ShardId, TaskId, TaskSpec};
+
+use super::Verdict;
+use super::assignment::{expect_epoch, stale};
+use crate::lifecycle::{Move, is_crash, legal_moves, settled_phase};
+use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
+use crate::state::{
+    Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Shard, Task,
+};
+
+/// A PostgreSQL task is one shard: one replication slot.
+const SHARDS: u32 = 1;
+
+pub(super) fn create(
+    state: &mut ClusterState,
+    id: &TaskId,
+    spec: &Arc<TaskSpec>,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    if let Some(present) = state.task_named(&spec.name) {
+        if present.spec == *spec && present.desired != Desired::Deleted {
+            return Ok(Outcome::Exists(present.id.clone()));
+        }
+        let message = match present.desired {
+            Desired::Deleted => "a task of this name is being deleted",
+            Desired::Stopped | Desired::Running | Desired::Paused | Desired::Terminated => {
+                "a task of this name exists with another document"
+            }
+        };
+        let object = format_args!("task {}", spec.name).to_string();
+        return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
+    }
+    if state.tasks.contains_key(id) || state.removed(id).is_some() {
+        let message = "its identity was used before";
+        let object = format_args!("task {id}").to_string();
+        return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
+    }
+    let mut shards = BTreeMap::new();
+    for index in 0..SHARDS {
+        let ordinal = free_ordinal(state, &shards);
+        shards.insert(index, fresh_shard(ordinal));
+    }
+    let task = Task {
+        id: id.clone(),
+        spec: Arc::clone(spec),
+        revision: 1,
+        desired: Desired::Stopped,
+        created_at_ms: at_ms,
+        updated_at_ms: at_ms,
+        clearance: Clearance::None,
+        precheck: None,
+        failure: None,
+        shards,
+    };
+    state.tasks.insert(id.clone(), task);
+    events.push(Event::TaskChanged { task: id.clone() });
+    Ok(Outcome::Created(id.clone()))
+}
+
+fn fresh_shard(ordinal: u64) -> Shard {
+    Shard {
+        assignment: None,
+        epoch: Epoch::default(),
+        ordinal,
+        checkpoint: None,
+        crashed_on: BTreeSet::new(),
+    }
+}
+
+/// The lowest number in nobody's use: ordinals stay dense, so that shards share partitions as late as
+/// possible.
+fn free_ordinal(state: &ClusterState, siblings: &BTreeMap<u32, Shard>) -> u64 {
+    let used: BTreeSet<u64> = state
+        .shards()
+        .map(|(_, _, shard)| shard.ordinal)
+        .chain(siblings.values().map(|shard| shard.ordinal))
+        .collect();
+    let mut free = 0;
+    for ordinal in used {
+        if ordinal != free {
+            break;
+        }
+        free += 1;
+    }
+    free
+}
+
+pub(super) fn set_desired(
+    state: &mut ClusterState,
+    id: &TaskId,
+    wish: Move,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    if task.desired == Desired::Deleted {
+        return match wish {
+            Move::Delete => Ok(Outcome::Unchanged),
+            Move::Start | Move::Pause | Move::Resume | Move::Terminate => {
+                Err(refused(task, format_args!("cannot {wish} it: it is being deleted"), &[]))
+            }
+        };
+    }
+    let phase = settled_phase(task);
+    let legal = legal_moves(phase);
+    if !legal.contains(&wish) {
+        return Err(refused(task, format_args!("cannot {wish} it: it is {}", word(phase)), legal));
+    }
+    task.desired = wish.desired();
+    match wish {
+        Move::Start => {
+            task.clearance = Clearance::Wanted;
+            forgive(task);
+        }
+        Move::Resume => forgive(task),
+        Move::Pause | Move::Terminate | Move::Delete => {}
+    }
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+/// The log knows that a task runs, not how well.
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Initializing => "running",
+        Phase::NotStarted
+        | Phase::Prechecking
+        | Phase::PrecheckFailed
+        | Phase::Ready
+        | Phase::Synchronizing
+        | Phase::Retrying
+        | Phase::Paused
+        | Phase::Modifying
+        | Phase::Failed
+        | Phase::Terminated => phase.as_str(),
+    }
+}
+
+fn refused(task: &Task, message: impl std::fmt::Display, legal: &[Move]) -> Rejection {
+    let object = format!("task {}", task.name());
+    let mut rejection = Rejection::new(RejectionCode::Refused, object, message);
+    rejection.legal = legal.to_vec();
+    rejection
+}
+
+fn forgive(task: &mut Task) {
+    task.failure = None;
+    for shard in task.shards.values_mut() {
+        shard.crashed_on.clear();
+    }
+}
+
+fn touch(task: &mut Task, at_ms: i64, events: &mut Vec<Event>) {
+    task.updated_at_ms = at_ms;
+    events.push(Event::TaskChanged { task: task.id.clone() });
+}
+
+pub(super) fn record_precheck(
+    state: &mut ClusterState,
+    id: &TaskId,
+    report: &PrecheckReport,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    let verdict = if report.passed() { Clearance::Granted } else { Clearance::Refused };
+    match (task.desired, task.clearance) {
+        (Desired::Terminated | Desired::Deleted, _) => {
+            return Err(refused(task, "it has ended", legal_moves(Phase::Terminated)));
+        }
+        // A look at a task that runs, or would on resume, informs; it does not stop it.
+        (Desired::Running | Desired::Paused, Clearance::Granted) => {}
+        (Desired::Stopped | Desired::Running | Desired::Paused, _) => task.clearance = verdict,
+    }
+    task.precheck = Some(report.clone());
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+/// A shard that its node gave up.
+pub(super) struct FailedShard<'c> {
+    pub(super) shard: &'c ShardId,
+    pub(super) epoch: Epoch,
+    pub(super) node: &'c NodeName,
+    pub(super) fault: &'c Fault,
+}
+
+/// A crash is tried on other nodes first; anything else fails the task at once.
+pub(super) fn fail(
+    state: &mut ClusterState,
+    failed: &FailedShard<'_>,
+    last_node: bool,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let id = failed.shard;
+    let task = state.tasks.get_mut(&id.task).ok_or_else(|| Rejection::no_task(&id.task))?;
+    if !task.may_run() {
+        return Err(stale(id, "its task shall not run now"));
+    }
+    let shard = task.shards.get_mut(&id.index).ok_or_else(|| Rejection::no_shard(id))?;
+    expect_epoch(id, shard, failed.epoch)?;
+    if !shard.is_on(failed.node) {
+        return Err(stale(id, format_args!("node {} does not own it", failed.node)));
+    }
+    let crash = is_crash(failed.fault);
+    if crash {
+        shard.crashed_on.insert(failed.node.clone());
+    }
+    let quarantined = crash && (last_node || shard.crashed_on.len() >= QUARANTINE_NODES);
+    if quarantined || !crash {
+        task.failure = Some(Failure {
+            fault: failed.fault.clone(),
+            shard: id.clone(),
+            node: failed.node.clone(),
+            quarantined,
+            at_ms,
+        });
+    }
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn clear_fault(
+    state: &mut ClusterState,
+    id: &TaskId,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    if task.failure.is_none() {
+        return Ok(Outcome::Unchanged);
+    }
+    forgive(task);
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn remove(
+    state: &mut ClusterState,
+    id: &TaskId,
+    left: &[String],
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get(id).ok_or_else(|| Rejection::no_task(id))?;
+    if task.desired != Desired::Deleted {
+        let legal = legal_moves(settled_phase(task));
+        return Err(refused(task, "nobody asked to delete it", legal));
+    }
+    if task.shards.values().any(|shard| shard.assignment.is_some()) {
+        return Err(refused(task, "a node still owns a shard of it", &[]));
+    }
+    let removed =
+        RemovedTask { id: id.clone(), name: task.name().clone(), left: left.to_vec(), at_ms };
+    state.removed.push(removed, REMOVED_KEPT);
+    state.tasks.remove(id);
+    events.push(Event::TaskRemoved { task: id.clone() });
+    Ok(Outcome::Done)
+}
