@@ -82,7 +82,14 @@ impl Relations {
         Ok(true)
     }
 
+    /// Keeps the relation that is there when the new one says the same: encoders prepare each once.
     fn put(&mut self, oid: u32, known: Known) {
+        let there = self.get(oid);
+        if let (Some(Known::Wanted(old)), Known::Wanted(new)) = (there, &known)
+            && (&old.relation, old.operations) == (&new.relation, new.operations)
+        {
+            return;
+        }
         if let Some(table) = self.index.get(&oid).and_then(|at| self.tables.get_mut(*at)) {
             *table = known;
         } else {

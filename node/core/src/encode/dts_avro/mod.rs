@@ -1,0 +1,246 @@
+//! DTS Avro: bare binary `Record`s of the published schema (docs/formats.md).
+//!
+//! What does not change from record to record is written once: the source per encoder; object name,
+//! tags and fields per table; positions per transaction.
+
+mod datetime;
+mod value;
+
+use tidewire_shared::Lsn;
+use tidewire_shared::spec::TimestampUnit;
+
+pub(crate) use self::value::Invalid;
+use self::value::ValueKind;
+use super::avro;
+use super::json;
+use super::row::Row;
+use super::text;
+use crate::change::{Operation, Transaction, Value};
+use crate::schema::Relation;
+
+/// `SourceType` PostgreSQL.
+const POSTGRESQL: i64 = 3;
+/// Branches of the unions of `fields`, `beforeImages` and `afterImages`.
+const STRING: i64 = 1;
+const ARRAY: i64 = 2;
+/// A value that was not sent: branch `EmptyObject`, symbol `NONE`.
+const NONE_VALUE: [u8; 2] = [24, 2];
+
+/// How to write the records of one table.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    kinds: Vec<ValueKind>,
+    /// `objectName` to `fields` of a row.
+    row_middle: Vec<u8>,
+    /// `objectName` to `afterImages` of a truncate.
+    truncate: Vec<u8>,
+}
+
+impl Plan {
+    pub(crate) fn new(database: &str, relation: &Relation) -> Self {
+        let kinds = relation.columns.iter().map(|c| ValueKind::of(c.type_oid, c.type_kind));
+        Self {
+            kinds: kinds.collect(),
+            row_middle: row_middle(database, relation),
+            truncate: truncate(database, relation),
+        }
+    }
+}
+
+/// Writes records; keeps the texts of the transaction it is in.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    unit: TimestampUnit,
+    source: Vec<u8>,
+    of: Option<(Lsn, u32)>,
+    /// The commit LSN and `@`, as the beginning of `sourcePosition`.
+    position: Vec<u8>,
+    /// `safeSourcePosition` and `sourceTxid`.
+    safe_and_xid: Vec<u8>,
+    number: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(unit: TimestampUnit, server_version: &str) -> Self {
+        let mut source = Vec::new();
+        avro::long(&mut source, POSTGRESQL);
+        avro::bytes(&mut source, server_version.as_bytes());
+        let [position, safe_and_xid, number] = [const { Vec::new() }; 3];
+        Self { unit, source, of: None, position, safe_and_xid, number }
+    }
+
+    /// Writes one record.
+    ///
+    /// # Errors
+    /// The column whose text is not of its type.
+    pub(crate) fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        plan: &Plan,
+        relation: &Relation,
+        row: &Row<'_>,
+    ) -> Result<(), Invalid> {
+        self.enter(row.transaction);
+        avro::long(out, 0);
+        avro::long(out, row.ordinal.cast_signed());
+        avro::long(out, row.transaction.commit_time_us.div_euclid(self.divisor()));
+        self.source_position(out, row.change.sequence);
+        out.extend_from_slice(&self.safe_and_xid);
+        out.extend_from_slice(&self.source);
+        avro::long(out, operation(row.operation));
+        if row.operation == Operation::Truncate {
+            out.extend_from_slice(&plan.truncate);
+        } else {
+            out.extend_from_slice(&plan.row_middle);
+            images(out, plan, relation, row)?;
+        }
+        avro::long(out, row.now_us.div_euclid(1_000));
+        Ok(())
+    }
+
+    fn divisor(&self) -> i64 {
+        match self.unit {
+            TimestampUnit::Milliseconds => 1_000,
+            TimestampUnit::Seconds => 1_000_000,
+        }
+    }
+
+    fn source_position(&mut self, out: &mut Vec<u8>, sequence: u64) {
+        self.number.clear();
+        text::number(&mut self.number, sequence);
+        let length = self.position.len() + self.number.len();
+        avro::long(out, i64::try_from(length).unwrap_or(i64::MAX));
+        out.extend_from_slice(&self.position);
+        out.extend_from_slice(&self.number);
+    }
+
+    /// Writes what all records of a transaction share. A restart at `final_lsn` delivers the
+    /// transaction again, whole: that makes it the safe position.
+    fn enter(&mut self, transaction: &Transaction) {
+        let of = Some((transaction.final_lsn, transaction.xid));
+        if self.of == of {
+            return;
+        }
+        self.of = of;
+        self.position.clear();
+        text::lsn(&mut self.position, transaction.final_lsn);
+        self.safe_and_xid.clear();
+        avro::bytes(&mut self.safe_and_xid, &self.position);
+        self.position.push(b'@');
+        self.number.clear();
+        text::number(&mut self.number, transaction.xid);
+        avro::bytes(&mut self.safe_and_xid, &self.number);
+    }
+}
+
+fn operation(operation: Operation) -> i64 {
+    match operation {
+        Operation::Insert => 0,
+        Operation::Update => 1,
+        Operation::Delete => 2,
+        // DDL.
+        Operation::Truncate => 3,
+    }
+}
+
+fn images(
+    out: &mut Vec<u8>,
+    plan: &Plan,
+    relation: &Relation,
+    row: &Row<'_>,
+) -> Result<(), Invalid> {
+    match &row.before {
+        None => out.push(avro::NULL),
+        Some(before) => image(out, plan, |index| {
+            relation.columns.get(index).map_or(Value::Missing, |c| before.value(index, c))
+        })?,
+    }
+    match &row.after {
+        None => out.push(avro::NULL),
+        Some(after) => image(out, plan, |index| after.value(index))?,
+    }
+    Ok(())
+}
+
+#[inline]
+fn image<'a>(
+    out: &mut Vec<u8>,
+    plan: &Plan,
+    value: impl Fn(usize) -> Value<'a>,
+) -> Result<(), Invalid> {
+    avro::long(out, ARRAY);
+    avro::block(out, plan.kinds.len());
+    for (index, kind) in plan.kinds.iter().enumerate() {
+        match value(index) {
+            Value::Null => out.push(avro::NULL),
+            Value::Missing => out.extend_from_slice(&NONE_VALUE),
+            Value::Text(text) => kind.write(out, text).map_err(|what| Invalid { index, what })?,
+        }
+    }
+    out.push(avro::END);
+    Ok(())
+}
+
+fn row_middle(database: &str, relation: &Relation) -> Vec<u8> {
+    let mut out = object_name(database, relation);
+    out.push(avro::NULL);
+    if let Some(keys) = pk_uk_info(relation) {
+        avro::block(&mut out, 1);
+        avro::bytes(&mut out, b"pk_uk_info");
+        avro::bytes(&mut out, &keys);
+    }
+    out.push(avro::END);
+    avro::long(&mut out, ARRAY);
+    avro::block(&mut out, relation.columns.len());
+    for column in &relation.columns {
+        avro::bytes(&mut out, column.name.as_bytes());
+        avro::long(&mut out, i64::from(column.type_oid.cast_signed()));
+    }
+    out.push(avro::END);
+    out
+}
+
+/// A truncate has no fields, so it has no tags either: the official consumer looks key columns up
+/// among the fields.
+fn truncate(database: &str, relation: &Relation) -> Vec<u8> {
+    let quoted = |name: &str| name.replace('"', "\"\"");
+    let (schema, table) = (quoted(&relation.name.schema), quoted(&relation.name.table));
+    let mut out = object_name(database, relation);
+    out.extend_from_slice(&[avro::NULL, avro::END, avro::NULL, avro::NULL]);
+    avro::long(&mut out, STRING);
+    avro::bytes(&mut out, format!("TRUNCATE TABLE \"{schema}\".\"{table}\"").as_bytes());
+    out
+}
+
+/// `database.schema.table`; a dot inside a name is written as the six characters `\u002E`.
+fn object_name(database: &str, relation: &Relation) -> Vec<u8> {
+    let parts = [database, &relation.name.schema, &relation.name.table];
+    let name = parts.map(|part| part.replace('.', "\\u002E")).join(".");
+    let mut out = Vec::new();
+    avro::long(&mut out, STRING);
+    avro::bytes(&mut out, name.as_bytes());
+    out
+}
+
+/// `{"PRIMARY":["id"],"orders_code_key":["code"]}`. A unique index that is itself named `PRIMARY`
+/// cannot stand beside a primary key and is left out.
+fn pk_uk_info(relation: &Relation) -> Option<Vec<u8>> {
+    let has_primary = relation.unique_keys.iter().any(|key| key.primary);
+    let mut out = Vec::new();
+    for key in &relation.unique_keys {
+        if has_primary && !key.primary && key.name == "PRIMARY" {
+            continue;
+        }
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        json::string(&mut out, if key.primary { b"PRIMARY" } else { key.name.as_bytes() });
+        for (place, column) in key.columns.iter().enumerate() {
+            out.extend_from_slice(if place == 0 { b":[" } else { b"," });
+            json::string(&mut out, column.as_bytes());
+        }
+        out.push(b']');
+    }
+    (!out.is_empty()).then(|| {
+        out.push(b'}');
+        out
+    })
+}

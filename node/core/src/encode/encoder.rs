@@ -1,0 +1,379 @@
+//! Turns changes into records: which rows a change becomes, in which order, and where they go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidewire_shared::spec::{Format, FormatKind, KeyChange, PartitionPolicy, RecordKey};
+use tidewire_shared::{Fault, FaultKind};
+
+use super::placement::{self, NotSent, Placement};
+use super::row::{OldImage, Row};
+use super::{EncodeError, EncodedBatch, Record, dts_avro, shareplex_json};
+use crate::batch::{ChangeBatch, Image};
+use crate::change::{Change, Identity, OldRow, Operation};
+use crate::key::KeyPlan;
+use crate::partition::JavaHash;
+use crate::schema::Relation;
+
+/// What an encoder has to know of its task.
+#[derive(Clone, Debug)]
+pub struct EncodeConfig {
+    /// Family and options.
+    pub format: Format,
+    /// Name of the source database.
+    pub database: String,
+    /// `server_version` of the source, as text.
+    pub server_version: String,
+    /// Which partition a record goes to.
+    pub partition: PartitionPolicy,
+    /// What an update of the partitioning columns becomes.
+    pub key_change: KeyChange,
+    /// Partition counts, by topic index of [`crate::schema::TaskTables::topics`].
+    pub partitions: Vec<u32>,
+    /// Largest record, key and value together, in bytes.
+    pub record_bytes: u64,
+    /// Ordinal of the next record, from the durable position.
+    pub next_ordinal: u64,
+}
+
+/// Turns changes into records.
+#[derive(Debug)]
+pub struct Encoder {
+    placement: Placement,
+    key_change: KeyChange,
+    identity_headers: bool,
+    record_bytes: usize,
+    partitions: Vec<i32>,
+    database: String,
+    next_ordinal: u64,
+    writer: Writer,
+    /// The newest plan of each table, by object id.
+    plans: HashMap<u32, Arc<Plan>>,
+    /// The plans of the relations of the batch at hand, in their order.
+    in_batch: Vec<Arc<Plan>>,
+}
+
+/// What is worked out once per table.
+#[derive(Debug)]
+struct Plan {
+    relation: Arc<Relation>,
+    table_hash: i32,
+    partitions: i32,
+    key: KeyPlan,
+    value: ValuePlan,
+}
+
+#[derive(Debug)]
+enum ValuePlan {
+    DtsAvro(dts_avro::Plan),
+    ShareplexJson(shareplex_json::Plan),
+}
+
+#[derive(Debug)]
+enum Writer {
+    DtsAvro(dts_avro::Writer),
+    ShareplexJson(shareplex_json::Writer),
+}
+
+/// Why one row cannot be written.
+enum Refusal {
+    NotSent(usize),
+    Invalid(dts_avro::Invalid),
+    TooLarge(usize),
+    /// The relation has a topic that the configuration does not have, or another format.
+    Unplanned,
+}
+
+impl From<NotSent> for Refusal {
+    fn from(NotSent(index): NotSent) -> Self {
+        Self::NotSent(index)
+    }
+}
+
+impl Encoder {
+    /// An encoder for one run of a shard.
+    ///
+    /// # Errors
+    /// A topic without partitions, or with more than Kafka can number.
+    pub fn new(config: EncodeConfig) -> Result<Self, Fault> {
+        let counts = config.partitions.iter().map(|count| {
+            i32::try_from(*count).ok().filter(|count| *count > 0).ok_or_else(|| {
+                Fault::new(FaultKind::TargetState, "topic", format!("has {count} partitions"))
+                    .remedy("create the topics of the task")
+            })
+        });
+        let partitions = counts.collect::<Result<Vec<_>, _>>()?;
+        let writer = match config.format.kind {
+            FormatKind::DtsAvro => Writer::DtsAvro(dts_avro::Writer::new(
+                config.format.source_timestamp_unit,
+                &config.server_version,
+            )),
+            FormatKind::ShareplexJson => Writer::ShareplexJson(shareplex_json::Writer::default()),
+        };
+        Ok(Self {
+            placement: Placement { policy: config.partition, record_key: config.format.key },
+            key_change: config.key_change,
+            identity_headers: config.format.identity_headers,
+            record_bytes: usize::try_from(config.record_bytes).unwrap_or(usize::MAX),
+            partitions,
+            database: config.database,
+            next_ordinal: config.next_ordinal,
+            writer,
+            plans: HashMap::new(),
+            in_batch: Vec::new(),
+        })
+    }
+
+    /// Encodes `batch` into `out`, which is cleared first. `now_us` is the wall clock, microseconds
+    /// since 1970 UTC.
+    ///
+    /// # Errors
+    /// A record that is too large or that the format cannot hold. Nothing of the batch is to be sent;
+    /// the encoder stands where it stood before.
+    pub fn encode(
+        &mut self,
+        batch: &ChangeBatch,
+        now_us: i64,
+        out: &mut EncodedBatch,
+    ) -> Result<(), EncodeError> {
+        out.clear();
+        self.plan(batch);
+        let ordinal = self.next_ordinal;
+        for change in batch.changes() {
+            if let Err(error) = self.change(batch, change, now_us, out) {
+                self.next_ordinal = ordinal;
+                out.clear();
+                return Err(error);
+            }
+        }
+        out.end = batch.end;
+        out.next_ordinal = self.next_ordinal;
+        out.identity_headers = self.identity_headers;
+        out.counters.records = out.records.len() as u64;
+        out.counters.bytes = out.buf.len() as u64;
+        out.counters.transactions = batch.end.transactions;
+        out.counters.filtered = batch.end.filtered;
+        Ok(())
+    }
+
+    /// Finds or makes the plan of each relation of the batch.
+    fn plan(&mut self, batch: &ChangeBatch) {
+        self.in_batch.clear();
+        for relation in batch.relations() {
+            let known = self.plans.get(&relation.oid);
+            let plan = match known.filter(|plan| Arc::ptr_eq(&plan.relation, relation)) {
+                Some(plan) => Arc::clone(plan),
+                None => {
+                    let plan = Arc::new(self.new_plan(relation));
+                    self.plans.insert(relation.oid, Arc::clone(&plan));
+                    plan
+                }
+            };
+            self.in_batch.push(plan);
+        }
+    }
+
+    fn new_plan(&self, relation: &Arc<Relation>) -> Plan {
+        Plan {
+            table_hash: JavaHash::of(&format!("{}.{}", self.database, relation.name)),
+            partitions: self.partitions.get(usize::from(relation.topic)).copied().unwrap_or(0),
+            key: KeyPlan::new(relation),
+            value: match self.writer {
+                Writer::DtsAvro(_) => {
+                    ValuePlan::DtsAvro(dts_avro::Plan::new(&self.database, relation))
+                }
+                Writer::ShareplexJson(_) => {
+                    ValuePlan::ShareplexJson(shareplex_json::Plan::new(relation))
+                }
+            },
+            relation: Arc::clone(relation),
+        }
+    }
+
+    /// Writes the records of one change.
+    fn change(
+        &mut self,
+        batch: &ChangeBatch,
+        change: &Change,
+        now_us: i64,
+        out: &mut EncodedBatch,
+    ) -> Result<(), EncodeError> {
+        let (old, new) = (batch.old_image(change), batch.new_image(change));
+        let transaction = batch.transaction(change);
+        let row = |operation, before, after| Row {
+            operation,
+            before,
+            after,
+            change,
+            transaction,
+            ordinal: 0,
+            now_us,
+        };
+        let result = match change.operation {
+            Operation::Insert => {
+                out.counters.insert += 1;
+                self.record(row(Operation::Insert, None, Some(new)), new, out)
+            }
+            Operation::Delete => {
+                out.counters.delete += 1;
+                self.record(row(Operation::Delete, Some(OldImage::sent(old)), None), old, out)
+            }
+            Operation::Update => {
+                out.counters.update += 1;
+                self.update(row, change, old, new, out)
+            }
+            Operation::Truncate => {
+                out.counters.truncate += 1;
+                self.truncate(row(Operation::Truncate, None, None), out)
+            }
+        };
+        result.map_err(|refusal| {
+            let of_new = matches!(change.operation, Operation::Insert | Operation::Update);
+            let image = if of_new { new } else { old };
+            self.error(&refusal, change, transaction.final_lsn, image, batch.relation(change))
+        })
+    }
+
+    /// An update that moves its row is a delete where it was and an insert where it is.
+    #[inline]
+    fn update<'a>(
+        &mut self,
+        row: impl Fn(Operation, Option<OldImage<'a>>, Option<Image<'a>>) -> Row<'a>,
+        change: &Change,
+        old: Image<'a>,
+        new: Image<'a>,
+        out: &mut EncodedBatch,
+    ) -> Result<(), Refusal> {
+        let relation = &self.plan_of(change)?.relation;
+        let moves = self.key_change == KeyChange::Split
+            && self.placement.moves(relation, change.old_row, old, new)?;
+        if moves {
+            self.record(row(Operation::Delete, Some(OldImage::sent(old)), None), old, out)?;
+            return self.record(row(Operation::Insert, None, Some(new)), new, out);
+        }
+        let before = match change.old_row {
+            OldRow::Absent => OldImage::identity_of(new),
+            OldRow::Identity | OldRow::Full => OldImage::sent(old),
+        };
+        self.record(row(Operation::Update, Some(before), Some(new)), new, out)
+    }
+
+    /// A truncate concerns every partition of its topic.
+    fn truncate(&mut self, row: Row<'_>, out: &mut EncodedBatch) -> Result<(), Refusal> {
+        for partition in 0..self.plan_of(row.change)?.partitions {
+            let start = out.buf.len();
+            self.value(row, partition, start, out)?;
+        }
+        Ok(())
+    }
+
+    fn plan_of(&self, change: &Change) -> Result<&Arc<Plan>, Refusal> {
+        self.in_batch.get(change.relation as usize).ok_or(Refusal::Unplanned)
+    }
+
+    /// Writes one record of a row; `image` is the row that its key and partition come from.
+    #[inline]
+    fn record(
+        &mut self,
+        row: Row<'_>,
+        image: Image<'_>,
+        out: &mut EncodedBatch,
+    ) -> Result<(), Refusal> {
+        let plan = self.plan_of(row.change)?;
+        self.placement.check_key(&plan.relation, image)?;
+        let start = out.buf.len();
+        let has_key =
+            self.placement.record_key == RecordKey::Json && plan.key.write(&mut out.buf, image);
+        let key = has_key.then(|| out.buf.get(start..).unwrap_or_default());
+        let partition = self.placement.partition(
+            &plan.relation,
+            plan.table_hash,
+            image,
+            key,
+            plan.partitions,
+        )?;
+        self.value(row, partition, start, out)
+    }
+
+    /// Writes the value of a record whose key begins at `start` and ends where the buffer does.
+    #[inline]
+    fn value(
+        &mut self,
+        row: Row<'_>,
+        partition: i32,
+        start: usize,
+        out: &mut EncodedBatch,
+    ) -> Result<(), Refusal> {
+        let plan = self.in_batch.get(row.change.relation as usize).ok_or(Refusal::Unplanned)?;
+        if plan.partitions == 0 {
+            return Err(Refusal::Unplanned);
+        }
+        let row = Row { ordinal: self.next_ordinal, ..row };
+        let value = out.buf.len();
+        match (&mut self.writer, &plan.value) {
+            (Writer::DtsAvro(writer), ValuePlan::DtsAvro(of)) => {
+                writer.write(&mut out.buf, of, &plan.relation, &row).map_err(Refusal::Invalid)?;
+            }
+            (Writer::ShareplexJson(writer), ValuePlan::ShareplexJson(of)) => {
+                writer.write(&mut out.buf, of, &plan.relation, &row);
+            }
+            _ => return Err(Refusal::Unplanned),
+        }
+        let end = out.buf.len();
+        let size = end - start;
+        if size > self.record_bytes {
+            return Err(Refusal::TooLarge(size));
+        }
+        out.largest = out.largest.max(size);
+        self.next_ordinal += 1;
+        out.records.push(Record {
+            topic: plan.relation.topic,
+            partition,
+            key: (value > start).then_some(start..value),
+            value: value..end,
+            identity: Identity {
+                commit_lsn: row.transaction.final_lsn,
+                sequence: row.change.sequence,
+                xid: row.transaction.xid,
+            },
+        });
+        Ok(())
+    }
+
+    #[cold]
+    fn error(
+        &self,
+        refusal: &Refusal,
+        change: &Change,
+        lsn: tidewire_shared::Lsn,
+        image: Image<'_>,
+        relation: &Relation,
+    ) -> EncodeError {
+        let column = |index: usize| relation.columns.get(index).map_or("", |c| c.name.as_str());
+        let (what, remedy) = match refusal {
+            Refusal::NotSent(index) => (
+                format!("column {} decides key or partition but was not sent", column(*index)),
+                "make it part of the replica identity, or set REPLICA IDENTITY FULL",
+            ),
+            Refusal::Invalid(invalid) => (
+                format!("column {} does not hold {}", column(invalid.index), invalid.what),
+                "check that nothing resets DateStyle or bytea_output of the replication session",
+            ),
+            Refusal::TooLarge(size) => (
+                format!("record of {size} bytes is over the limit of {}", self.record_bytes),
+                "raise limits.recordBytes, and max.message.bytes of the topic if that is lower",
+            ),
+            Refusal::Unplanned => {
+                ("topic is not among those of the task".to_owned(), "start the task again")
+            }
+        };
+        EncodeError {
+            table: relation.name.clone(),
+            lsn,
+            sequence: change.sequence,
+            key_hash: placement::key_hash(relation, image),
+            what,
+            remedy: remedy.to_owned(),
+        }
+    }
+}
