@@ -24,6 +24,7 @@ pub mod session;
 pub mod slot;
 pub mod source;
 pub mod tls;
+mod transport;
 
 pub use application::Application;
 pub use connect::Sql;

@@ -1,21 +1,89 @@
-//! Everything a precheck wants to know about a source.
+//! Everything a precheck wants to know about a source, in one go.
+
+use std::time::Duration;
 
 use tidewire_node_core::facts::SourcePrecheck;
 use tidewire_shared::Fault;
 use tidewire_shared::spec::TableName;
+use tokio::time::timeout;
 
-use crate::Source;
-use crate::fault::unbuilt;
+use crate::fault::broken;
+use crate::{Source, Sql, catalog, publication, server, slot};
 
-/// Looks at the source, within 10 s.
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks at the source, within 10 s. `slot` and `publication` are the names the task would use.
+///
+/// Where the role may replicate, a replication connection is opened too: it has its own lines in
+/// `pg_hba.conf`.
 ///
 /// # Errors
-/// When there is no connection to be had, or not in time.
+/// Those of the connections: no host can be reached, accepts writes and lets us in; or all of it
+/// takes too long.
 pub async fn precheck(
-    _source: &Source,
-    _slot: &str,
-    _publication: &str,
-    _tables: &[TableName],
+    source: &Source,
+    slot: &str,
+    publication: &str,
+    tables: &[TableName],
 ) -> Result<SourcePrecheck, Fault> {
-    unbuilt()
+    let looked = timeout(PATIENCE, look(source, slot, publication, tables)).await;
+    looked.unwrap_or_else(|_| {
+        Err(broken("the source", format!("precheck took longer than {PATIENCE:?}")))
+    })
+}
+
+async fn look(
+    source: &Source,
+    slot: &str,
+    publication: &str,
+    tables: &[TableName],
+) -> Result<SourcePrecheck, Fault> {
+    let mut sql = source.connect().await?;
+    let account = account(&sql).await?;
+    if account.may_replicate {
+        source.replicate().await?;
+    }
+    Ok(SourcePrecheck {
+        server: server::facts(&sql).await?,
+        version: account.version,
+        may_replicate: account.may_replicate,
+        may_create: account.may_create,
+        slots: account.slots,
+        wal_senders: account.wal_senders,
+        slot: slot::look(&sql, slot).await?,
+        publication: publication::look(&sql, publication).await?,
+        tables: catalog::tables(&mut sql, tables).await?,
+    })
+}
+
+struct Account {
+    version: String,
+    may_replicate: bool,
+    may_create: bool,
+    slots: (u32, u32),
+    wal_senders: (u32, u32),
+}
+
+async fn account(sql: &Sql) -> Result<Account, Fault> {
+    let row = sql
+        .one(
+            "SELECT current_setting('server_version'), \
+             (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user), \
+             has_database_privilege(current_database(), 'CREATE'), \
+             current_setting('max_replication_slots')::int8, \
+             (SELECT count(*) FROM pg_replication_slots), \
+             current_setting('max_wal_senders')::int8, \
+             (SELECT count(*) FROM pg_stat_replication)",
+            &[],
+        )
+        .await?;
+    let number = |at: usize| u32::try_from(row.get::<_, i64>(at)).unwrap_or(u32::MAX);
+    Ok(Account {
+        version: row.get(0),
+        may_replicate: row.get(1),
+        may_create: row.get(2),
+        slots: (number(3), number(4)),
+        wal_senders: (number(5), number(6)),
+    })
 }

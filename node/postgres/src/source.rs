@@ -2,17 +2,69 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidewire_shared::Fault;
 use tidewire_shared::spec::PostgresSource;
+use tidewire_shared::{Fault, FaultKind, Secret};
+use tokio::time::timeout;
 
-use crate::fault::unbuilt;
+use crate::fault::broken;
+use crate::secret::resolve;
+use crate::tls::TlsPolicy;
+use crate::transport::Transport;
 use crate::{ReplicationClient, Sql};
+
+/// How long one host may take for connection, TLS, login and its first answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, port) = text.rsplit_once(':')?;
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let name = bare.or_else(|| (!name.contains(':')).then_some(name))?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        (!name.is_empty()).then(|| Self { name: name.to_owned(), port })
+    }
+}
+
+/// Everything a session needs to begin.
+pub(crate) struct Login {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret>,
+    pub(crate) tls: TlsPolicy,
+    pub(crate) application_name: String,
+}
+
+impl Login {
+    /// How faults name a session at `host`.
+    pub(crate) fn session(&self, host: &Host) -> String {
+        format!("role {} at {host}", self.user)
+    }
+}
 
 /// A source with its secrets resolved: makes connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Source {
-    application: Arc<str>,
+    pub(crate) login: Arc<Login>,
 }
 
 impl Source {
@@ -20,16 +72,37 @@ impl Source {
     ///
     /// # Errors
     /// `Configuration` when a secret or certificate cannot be read or a host is no `host:port`.
-    pub fn new(_spec: &PostgresSource, _application_name: &str) -> Result<Self, Fault> {
-        unbuilt()
+    pub fn new(spec: &PostgresSource, application_name: &str) -> Result<Self, Fault> {
+        let hosts = spec.hosts.iter().map(|text| {
+            Host::parse(text).ok_or_else(|| {
+                Fault::new(FaultKind::Configuration, format!("host {text}"), "is not host:port")
+                    .remedy("write it as db1:5432 or [::1]:5432")
+            })
+        });
+        let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+        if hosts.is_empty() {
+            let message = "has no hosts";
+            return Err(Fault::new(FaultKind::Configuration, "the source", message)
+                .remedy("name at least one host:port"));
+        }
+        let login = Login {
+            hosts,
+            database: spec.database.clone(),
+            user: spec.user.clone(),
+            password: spec.password.as_ref().map(resolve).transpose()?,
+            tls: TlsPolicy::new(&spec.tls)?,
+            application_name: application_name.to_owned(),
+        };
+        Ok(Self { login: Arc::new(login) })
     }
 
     /// Opens an SQL connection to the first host that accepts writes.
     ///
     /// # Errors
-    /// `SourceUnreachable`, `SourceBusy` or `SourceDenied`, of the last host tried.
+    /// `SourceUnreachable`, `SourceBusy`, `SourceDenied` or `Configuration`; where hosts disagree,
+    /// the one that waiting can heal.
     pub async fn connect(&self) -> Result<Sql, Fault> {
-        unbuilt()
+        self.first_writable(|host, transport| Sql::open(&self.login, host, transport)).await
     }
 
     /// Opens a replication connection to the first host that accepts writes.
@@ -37,12 +110,78 @@ impl Source {
     /// # Errors
     /// As [`Source::connect`].
     pub async fn replicate(&self) -> Result<ReplicationClient, Fault> {
-        unbuilt()
+        self.first_writable(|host, transport| ReplicationClient::open(&self.login, host, transport))
+            .await
     }
+
+    async fn first_writable<'a, S, F>(
+        &'a self,
+        open: impl Fn(&'a Host, Transport) -> F,
+    ) -> Result<S, Fault>
+    where
+        S: Session,
+        F: Future<Output = Result<S, Fault>>,
+    {
+        let mut worst: Option<Fault> = None;
+        for host in &self.login.hosts {
+            let attempt = async {
+                let session = open(host, Transport::open(host, &self.login.tls).await?).await?;
+                if session.in_recovery() {
+                    return Err(broken(&host.to_string(), "it is a standby and accepts no writes"));
+                }
+                Ok(session)
+            };
+            let late = || broken(&host.to_string(), format!("no answer within {PATIENCE:?}"));
+            match timeout(PATIENCE, attempt).await.unwrap_or_else(|_| Err(late())) {
+                Ok(session) => return Ok(session),
+                Err(fault) if worst.as_ref().is_none_or(|w| rank(&fault) >= rank(w)) => {
+                    worst = Some(fault);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(worst.unwrap_or_else(|| broken("the source", "has no hosts")))
+    }
+}
+
+/// A fault that only waiting can heal must win over one that a person has to look at, while another
+/// host may still become writable: then the task is retried instead of failed.
+fn rank(fault: &Fault) -> u8 {
+    match fault.kind {
+        FaultKind::SourceUnreachable => 2,
+        FaultKind::SourceBusy => 1,
+        _ => 0,
+    }
+}
+
+/// What both kinds of session tell about their server.
+pub(crate) trait Session {
+    fn in_recovery(&self) -> bool;
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("application", &self.application).finish_non_exhaustive()
+        let Login { hosts, database, user, application_name, .. } = &*self.login;
+        f.debug_struct("Source")
+            .field("hosts", hosts)
+            .field("database", database)
+            .field("user", user)
+            .field("application_name", application_name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port() {
+        let host = |text| Host::parse(text).map(|host| host.to_string());
+        assert_eq!(host("db1:5432").as_deref(), Some("db1:5432"));
+        assert_eq!(host("[::1]:5432").as_deref(), Some("[::1]:5432"));
+        for bad in ["db1", ":5432", "db1:", "db1:0", "db1:70000", "::1:5432", "[]:1"] {
+            assert_eq!(host(bad), None, "{bad}");
+        }
     }
 }
