@@ -1,1 +1,54 @@
-//! Room.
+//! Whether what Kafka holds is what PostgreSQL committed: once each, in order, with equal values.
+//!
+//! ```text
+//! PostgreSQL ── second slot, test_decoding ──► truth ──┐
+//!                                                      ├─► proof
+//! Kafka ── Java client, read_committed ──► dts_avro ───┘
+//! ```
+//!
+//! Nothing here is shared with the code under test.
+
+pub mod dts_avro;
+pub mod proof;
+pub mod truth;
+mod truth_line;
+
+pub use proof::{Proof, Prover};
+pub use truth::TruthSlot;
+
+use std::sync::Arc;
+
+/// What a change did to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// A new row.
+    Insert,
+    /// A row changed.
+    Update,
+    /// A row went.
+    Delete,
+    /// All rows of a table went.
+    Truncate,
+}
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Datum {
+    /// SQL's NULL.
+    Null,
+    /// Not in this image: outside the replica identity, or TOAST that did not change.
+    Missing,
+    /// PostgreSQL's output text, under ISO dates, UTC and hexadecimal bytes.
+    Text(Box<str>),
+    /// A float whose text the format does not keep.
+    Float(f64),
+}
+
+/// The values of a row by column name.
+pub type Row = Vec<(Arc<str>, Datum)>;
+
+/// The value of a column.
+#[must_use]
+pub fn column<'a>(row: &'a Row, name: &str) -> Option<&'a Datum> {
+    row.iter().find(|(column, _)| &**column == name).map(|(_, datum)| datum)
+}

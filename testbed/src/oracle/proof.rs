@@ -1,0 +1,294 @@
+//! Compares what PostgreSQL committed with what Kafka holds, record by record.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tidewire_shared::Lsn;
+
+use super::dts_avro::{Decoder, Delivered};
+use super::truth::Change;
+use super::{Datum, Operation, Row, column};
+use crate::reader::Record;
+
+/// How many offenders a proof names.
+const NAMED: usize = 10;
+
+/// The outcome: how many records, and what is wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Changes of rows that PostgreSQL committed.
+    pub rows: u64,
+    /// Records in Kafka.
+    pub records: u64,
+    /// Expected records that are not there.
+    pub missing: u64,
+    /// Records of a change beyond its first.
+    pub doubled: u64,
+    /// Records of changes that were never committed.
+    pub unexpected: u64,
+    /// Records behind a later one of their key or of their partition, or in another partition
+    /// than their key's.
+    pub out_of_order: u64,
+    /// Records whose values differ from the row's.
+    pub wrong_values: u64,
+    /// The first offenders, one line each.
+    pub offenders: Vec<String>,
+}
+
+impl Proof {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.faults() == 0
+    }
+
+    fn faults(&self) -> u64 {
+        self.missing + self.doubled + self.unexpected + self.out_of_order + self.wrong_values
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "row changes committed   {:>10}", self.rows)?;
+        writeln!(out, "records read back       {:>10}", self.records)?;
+        writeln!(out, "missing                 {:>10}", self.missing)?;
+        writeln!(out, "doubled                 {:>10}", self.doubled)?;
+        writeln!(out, "never committed         {:>10}", self.unexpected)?;
+        writeln!(out, "out of order per key    {:>10}", self.out_of_order)?;
+        write!(out, "with other values       {:>10}", self.wrong_values)?;
+        for offender in &self.offenders {
+            write!(out, "\n  {offender}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A table and the text of a key's values.
+type Key = (Arc<str>, String);
+/// Commit LSN and number: where a change stands in the source.
+type Place = (Lsn, u64);
+
+/// A record that must be there: the change, and which half of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Identity {
+    xid: u32,
+    number: u64,
+    operation: Operation,
+}
+
+#[derive(Debug)]
+struct Expected {
+    change: usize,
+    seen: bool,
+}
+
+/// Takes records one by one and compares each with the truth.
+#[derive(Debug)]
+pub struct Prover<'t> {
+    changes: &'t [Change],
+    keys: &'t BTreeMap<String, Vec<String>>,
+    expected: HashMap<Identity, Expected>,
+    /// Partition and last place of each key.
+    last_of_key: HashMap<Key, (u32, Place)>,
+    last_of_partition: HashMap<(String, u32), Place>,
+    proof: Proof,
+}
+
+impl<'t> Prover<'t> {
+    /// Expects the records of `changes`; `keys` are the key columns of each table. An update that
+    /// changes them is expected as DELETE and INSERT where records are partitioned by the key.
+    #[must_use]
+    pub fn new(
+        changes: &'t [Change],
+        keys: &'t BTreeMap<String, Vec<String>>,
+        by_primary_key: bool,
+    ) -> Self {
+        let mut expected = HashMap::with_capacity(changes.len());
+        for (index, change) in changes.iter().enumerate() {
+            let mut expect = |operation| {
+                let identity = Identity { xid: change.xid, number: change.number, operation };
+                expected.insert(identity, Expected { change: index, seen: false });
+            };
+            if by_primary_key && changes_key(change, keys) {
+                expect(Operation::Delete);
+                expect(Operation::Insert);
+            } else {
+                expect(change.operation);
+            }
+        }
+        let rows = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        Self {
+            changes,
+            keys,
+            expected,
+            last_of_key: HashMap::new(),
+            last_of_partition: HashMap::new(),
+            proof: Proof { rows, ..Proof::default() },
+        }
+    }
+
+    /// Takes a record in the order of its partition.
+    ///
+    /// # Errors
+    /// When it is no record of the format.
+    pub fn record(&mut self, record: &Record, decoder: &Decoder<'_>) -> Result<Delivered> {
+        let Record { topic, partition, offset, .. } = record;
+        let place = format!("{topic}/{partition}@{offset}");
+        let value = record.value.as_deref().with_context(|| format!("{place} has no value"))?;
+        let delivered = decoder.decode(value).with_context(|| place.clone())?;
+        self.proof.records += 1;
+        let identity = Identity {
+            xid: delivered.xid,
+            number: delivered.number,
+            operation: delivered.operation,
+        };
+        let told = format!(
+            "{place}: {:?} xid {} {}@{}",
+            identity.operation, identity.xid, delivered.commit, identity.number
+        );
+        self.order(record, &delivered, &told);
+        let Some(expected) = self.expected.get_mut(&identity) else {
+            self.proof.unexpected += 1;
+            self.name(|| format!("{told} was never committed"));
+            return Ok(delivered);
+        };
+        if expected.seen {
+            self.proof.doubled += 1;
+            self.name(|| format!("{told} is there twice"));
+            return Ok(delivered);
+        }
+        expected.seen = true;
+        let changes = self.changes;
+        if let Some(difference) =
+            changes.get(expected.change).and_then(|change| difference(change, &delivered))
+        {
+            self.proof.wrong_values += 1;
+            self.name(|| format!("{told}: {difference}"));
+        }
+        Ok(delivered)
+    }
+
+    /// The outcome, once all records were taken.
+    #[must_use]
+    pub fn finish(mut self) -> Proof {
+        let mut missing: Vec<_> = self
+            .expected
+            .iter()
+            .filter(|(_, expected)| !expected.seen)
+            .map(|(identity, expected)| (expected.change, *identity))
+            .collect();
+        missing.sort_unstable();
+        self.proof.missing = u64::try_from(missing.len()).unwrap_or(u64::MAX);
+        for (change, identity) in missing.into_iter().take(NAMED) {
+            let Some(change) = self.changes.get(change) else { continue };
+            self.name(|| {
+                format!(
+                    "missing: {:?} in {} xid {} number {}, commit ends at {}",
+                    identity.operation,
+                    change.table,
+                    identity.xid,
+                    identity.number,
+                    change.commit_end
+                )
+            });
+        }
+        self.proof
+    }
+
+    fn order(&mut self, record: &Record, delivered: &Delivered, told: &str) {
+        let at = (delivered.commit, delivered.number);
+        let partition = (record.topic.clone(), record.partition);
+        let before = self.last_of_partition.insert(partition, at);
+        let mut disorder = before.is_some_and(|before| before > at);
+        if let Some(key) = self.key(delivered) {
+            // The two halves of a key change have different keys: equal identities never meet here.
+            let before = self.last_of_key.insert(key, (record.partition, at));
+            disorder |= before
+                .is_some_and(|(partition, before)| before > at || partition != record.partition);
+        }
+        if disorder {
+            self.proof.out_of_order += 1;
+            self.name(|| format!("{told} stands behind a later change"));
+        }
+    }
+
+    /// The table and the key's values.
+    fn key(&self, delivered: &Delivered) -> Option<Key> {
+        let table = delivered.object.get(1..)?.join(".");
+        let columns = self.keys.get(&table)?;
+        let row = match delivered.operation {
+            Operation::Delete => delivered.before.as_ref()?,
+            _ => delivered.after.as_ref()?,
+        };
+        let values: Vec<_> =
+            columns.iter().map(|name| format!("{:?}", column(row, name))).collect();
+        Some((Arc::from(table), values.join("\u{1f}")))
+    }
+
+    fn name(&mut self, offender: impl FnOnce() -> String) {
+        if self.proof.offenders.len() < NAMED {
+            self.proof.offenders.push(offender());
+        }
+    }
+}
+
+/// Whether an update gives the row another key.
+fn changes_key(change: &Change, keys: &BTreeMap<String, Vec<String>>) -> bool {
+    let (Operation::Update, Some(before), Some(after), Some(columns)) =
+        (change.operation, &change.before, &change.after, keys.get(&*change.table))
+    else {
+        return false;
+    };
+    columns.iter().any(|name| column(before, name) != column(after, name))
+}
+
+/// The first difference between a committed row and a record of it.
+fn difference(change: &Change, delivered: &Delivered) -> Option<String> {
+    let object = delivered.object.get(1..).unwrap_or_default().join(".");
+    if object != *change.table {
+        return Some(format!("table {object} instead of {}", change.table));
+    }
+    if delivered.commit >= change.commit_end {
+        return Some(format!("commit LSN not below the commit's end {}", change.commit_end));
+    }
+    let after = match delivered.operation {
+        Operation::Delete => None,
+        _ => change.after.as_ref(),
+    };
+    let before = match delivered.operation {
+        Operation::Insert => None,
+        _ => change.before.as_ref(),
+    };
+    // Without an old tuple the old key of an update is the new one: the record may fill it in.
+    let filled = before.is_none() && delivered.operation == Operation::Update;
+    (if filled { None } else { row_difference("before", before, delivered.before.as_ref()) })
+        .or_else(|| row_difference("after", after, delivered.after.as_ref()))
+}
+
+fn row_difference(image: &str, truth: Option<&Row>, record: Option<&Row>) -> Option<String> {
+    match (truth, record) {
+        (None, None) => None,
+        (None, Some(_)) => Some(format!("an image {image} that the change does not have")),
+        (Some(_), None) => Some(format!("no image {image}")),
+        (Some(truth), Some(record)) => truth.iter().find_map(|(name, expected)| {
+            let found = column(record, name).unwrap_or(&Datum::Missing);
+            // What the slot did not send, another image may have filled.
+            let equal = *expected == Datum::Missing || equal(expected, found);
+            (!equal).then(|| format!("{image} {name}: {found:?} instead of {expected:?}"))
+        }),
+    }
+}
+
+fn equal(expected: &Datum, found: &Datum) -> bool {
+    match (expected, found) {
+        (Datum::Text(text), Datum::Float(number)) => match text.parse::<f64>() {
+            Ok(expected) => expected == *number || (expected.is_nan() && number.is_nan()),
+            Err(_) => false,
+        },
+        (expected, found) => expected == found,
+    }
+}
