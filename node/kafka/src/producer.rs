@@ -177,7 +177,29 @@ impl TransactionalProducer {
         value: &[u8],
         headers: &[(&str, &[u8])],
     ) -> Result<Sent, Fault> {
-        self.enqueue(topic, partition, key, Some(value), headers)
+        self.enqueue(topic, &record(partition, key, Some(value), headers)?)
+    }
+
+    /// As [`Self::send`], and remembers where the record arrives: see [`Self::marked_offset`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_marked(
+        &mut self,
+        topic: &TopicHandle,
+        partition: u32,
+        key: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<Sent, Fault> {
+        let record = record(partition, key, Some(value), &[])?;
+        self.enqueue(topic, &Record { marked: true, ..record })
+    }
+
+    /// Offset of the last marked record that Kafka has; after a commit, that of the last one sent.
+    #[must_use]
+    pub fn marked_offset(&self) -> Option<i64> {
+        self.client.marked_offset()
     }
 
     /// As [`Self::send`], a record without value: it deletes its key from a compacted topic.
@@ -191,17 +213,10 @@ impl TransactionalProducer {
         partition: u32,
         key: &[u8],
     ) -> Result<Sent, Fault> {
-        self.enqueue(topic, partition, Some(key), None, &[])
+        self.enqueue(topic, &record(partition, Some(key), None, &[])?)
     }
 
-    fn enqueue(
-        &mut self,
-        handle: &TopicHandle,
-        partition: u32,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[(&str, &[u8])],
-    ) -> Result<Sent, Fault> {
+    fn enqueue(&mut self, handle: &TopicHandle, record: &Record<'_>) -> Result<Sent, Fault> {
         self.expect(Phase::InTransaction)?;
         self.sends_since_poll += 1;
         if self.sends_since_poll >= SENDS_PER_POLL {
@@ -214,7 +229,7 @@ impl TransactionalProducer {
             .get(handle.index)
             .filter(|_| handle.producer == self.number)
             .ok_or_else(|| self.misuse("topic handle of another producer"))?;
-        let size = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
+        let size = record.size();
         if u64::try_from(size).unwrap_or(u64::MAX) > self.record_bytes {
             return Err(too_large(
                 name,
@@ -222,9 +237,7 @@ impl TransactionalProducer {
                 &format!("limits.recordBytes is {}", self.record_bytes),
             ));
         }
-        let partition = i32::try_from(partition)
-            .map_err(|_| self.misuse("partition that Kafka cannot number"))?;
-        match topic.produce(&Record { partition, key, value, headers }) {
+        match topic.produce(record) {
             Ok(()) => {
                 self.sent += 1;
                 Ok(Sent::Queued)
@@ -233,7 +246,7 @@ impl TransactionalProducer {
             Err(call) => {
                 self.client.poll(Duration::ZERO);
                 self.delivered()?;
-                Err(refused_record(name, partition, size, &call.error))
+                Err(refused_record(name, record.partition, size, &call.error))
             }
         }
     }
@@ -270,7 +283,7 @@ impl TransactionalProducer {
         }
         self.client.poll(Duration::ZERO);
         if let Err(fault) = self.delivered() {
-            let _ = self.client.abort_transaction(ABORT);
+            self.abandon();
             return self.end(Err(fault), false);
         }
         match self.until(timeout, Client::commit_transaction) {
@@ -278,7 +291,7 @@ impl TransactionalProducer {
             Err(call) => {
                 let fault = self.delivered().err().unwrap_or_else(|| self.fault(&call));
                 if call.requires_abort {
-                    let _ = self.client.abort_transaction(ABORT);
+                    self.abandon();
                 }
                 self.end(Err(fault), false)
             }
@@ -315,6 +328,14 @@ impl TransactionalProducer {
         let clean = may_be_clean && outcome.is_ok() && counted;
         self.phase = if clean { Phase::Ready } else { Phase::Spent };
         End { clean, outcome, end_requests }
+    }
+
+    /// Aborts what cannot be committed, so that readers are not held until its timeout. The producer
+    /// is spent either way.
+    fn abandon(&self) {
+        if let Err(call) = self.client.abort_transaction(ABORT) {
+            tracing::debug!(id = self.transactional_id, error = call.error.text, "abort failed");
+        }
     }
 
     /// Makes a call again while it may be made again and there is time.
@@ -374,6 +395,18 @@ impl TransactionalProducer {
     fn misuse(&self, what: &str) -> Fault {
         Fault::new(FaultKind::Internal, format!("producer {}", self.transactional_id), what)
     }
+}
+
+fn record<'a>(
+    partition: u32,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [(&'a str, &'a [u8])],
+) -> Result<Record<'a>, Fault> {
+    let partition = i32::try_from(partition).map_err(|_| {
+        Fault::new(FaultKind::Internal, format!("partition {partition}"), "Kafka has none as high")
+    })?;
+    Ok(Record { partition, key, value, headers, marked: false })
 }
 
 /// The fault of a record that Kafka, or librdkafka on its behalf, did not take.

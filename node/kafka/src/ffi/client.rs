@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +27,11 @@ pub(crate) enum Kind {
 }
 
 /// What callbacks write and calls read. Its address is known to librdkafka.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     end_requests: AtomicU32,
+    /// −1 before the first.
+    pub(super) marked_offset: AtomicI64,
     pub(super) failed: Mutex<Option<FailedDelivery>>,
     trouble: Mutex<Option<KafkaError>>,
 }
@@ -50,7 +52,12 @@ impl Client {
     /// Makes a handle; connections are made in the background.
     pub(crate) fn new(kind: Kind, properties: &Properties) -> Result<Self, KafkaError> {
         let conf = Conf::new(properties)?;
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(Watch {
+            end_requests: AtomicU32::new(0),
+            marked_offset: AtomicI64::new(-1),
+            failed: Mutex::new(None),
+            trouble: Mutex::new(None),
+        });
         let opaque = Arc::as_ptr(&watch).cast_mut().cast::<c_void>();
         conf.install(kind, opaque);
         let native_kind = match kind {

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -14,6 +15,9 @@ use super::client::{Client, Topic, watch_of};
 use super::{millis, text_of};
 use crate::fault::KafkaError;
 
+/// The opaque value of marked records; it is never followed.
+const MARK: *mut c_void = std::ptr::without_provenance_mut(1);
+
 /// One record on its way to the queue; everything is copied there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
@@ -22,6 +26,16 @@ pub(crate) struct Record<'a> {
     /// `None` is a tombstone.
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    /// Whether the offset at which it arrives is remembered.
+    pub(crate) marked: bool,
+}
+
+impl Record<'_> {
+    /// Bytes of key and value.
+    pub(crate) fn size(&self) -> usize {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        length(self.key).saturating_add(length(self.value))
+    }
 }
 
 /// The first record that Kafka did not take.
@@ -65,6 +79,11 @@ impl Client {
         check(unsafe { sys::rd_kafka_abort_transaction(self.ptr(), millis(timeout)) })
     }
 
+    /// Offset of the last marked record that was delivered.
+    pub(crate) fn marked_offset(&self) -> Option<i64> {
+        Some(self.watch.marked_offset.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
+    }
+
     /// The first failed delivery since the handle was made. It stays.
     pub(crate) fn failed_delivery(&self) -> Option<FailedDelivery> {
         self.watch.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -88,6 +107,9 @@ impl Topic {
         if let Some(headers) = &headers {
             arguments.push(Vtype::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.0.as_ptr());
         }
+        if record.marked {
+            arguments.push(Vtype::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = MARK);
+        }
         // SAFETY: the first `count` arguments are set, what they point to is live for the call, and
         // MSG_F_COPY makes librdkafka keep nothing of it but the headers.
         let outcome = check(unsafe {
@@ -103,7 +125,7 @@ impl Topic {
 
 /// The arguments of one `rd_kafka_produceva`.
 struct Arguments {
-    items: [sys::rd_kafka_vu_t; 6],
+    items: [sys::rd_kafka_vu_t; 7],
     count: usize,
 }
 
@@ -113,7 +135,7 @@ impl Arguments {
             vtype: Vtype::RD_KAFKA_VTYPE_END,
             u: sys::rd_kafka_vu_s__bindgen_ty_1 { i64_: 0 },
         };
-        Self { items: [empty; 6], count: 0 }
+        Self { items: [empty; 7], count: 0 }
     }
 
     fn push(&mut self, vtype: Vtype, set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1)) {
@@ -200,7 +222,7 @@ fn check(error: *mut sys::rd_kafka_error_t) -> Result<(), CallError> {
     Err(CallError { error: KafkaError { code, text }, retriable, requires_abort })
 }
 
-/// Notes the first failed delivery. Called from polls and from the flush inside a commit.
+/// Notes the first failed delivery and where marked records arrive. Called from polls and from the flush inside a commit.
 pub(super) unsafe extern "C" fn on_delivery(
     _rk: *mut sys::rd_kafka_t,
     message: *const sys::rd_kafka_message_t,
@@ -209,11 +231,15 @@ pub(super) unsafe extern "C" fn on_delivery(
     // SAFETY: librdkafka's message is live for the callback.
     let message = unsafe { &*message };
     let code = message.err;
-    if code == Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
+    if code == Resp::RD_KAFKA_RESP_ERR_NO_ERROR && message._private != MARK {
         return;
     }
     // SAFETY: `opaque` is the address given at installation.
     let watch = unsafe { watch_of(opaque) };
+    if code == Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
+        watch.marked_offset.store(message.offset, Ordering::Release);
+        return;
+    }
     let mut failed = watch.failed.lock().unwrap_or_else(PoisonError::into_inner);
     let size = message.len.saturating_add(message.key_len);
     let error = super::code_error(code);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_proto::position::v1::PositionHint;
-use tidewire_shared::Fault;
+use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::{Settings, TRANSACTION_TIMEOUT_MS};
 use crate::producer::{Sent, TransactionalProducer};
@@ -110,8 +110,12 @@ impl Positions {
         producer.init(timeout)?;
         let topic = producer.topic(TOPIC)?;
         producer.begin()?;
-        while producer.send_tombstone(&topic, partition, key.as_bytes())? == Sent::Full {
-            producer.wait_for_room(timeout)?;
+        if producer.send_tombstone(&topic, partition, key.as_bytes())? == Sent::Full {
+            return Err(Fault::new(
+                FaultKind::Internal,
+                format!("topic {TOPIC}"),
+                "an empty queue is full",
+            ));
         }
         producer.commit(timeout).outcome
     }

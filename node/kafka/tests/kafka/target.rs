@@ -1,0 +1,87 @@
+//! Topics and precheck.
+
+use std::time::{Duration, Instant};
+
+use tidewire_kafka::topics::Topics;
+use tidewire_kafka::{TopicIdentity, precheck};
+use tidewire_shared::FaultKind;
+
+use crate::broker::{SOON, broker, fresh, fresh_topic, settings, settings_at};
+
+#[test]
+fn topics_are_described_with_what_a_task_depends_on() {
+    let kafka = broker();
+    let (one, two, absent) = (fresh_topic(&kafka, 1), fresh("topic"), fresh("absent"));
+    kafka
+        .create_topic(&two, 5, &[("cleanup.policy", "compact"), ("max.message.bytes", "4000")])
+        .expect("topic");
+    let topics = Topics::new(&settings(&kafka)).expect("topics");
+    let answers = topics.describe(&[&two, &absent, &one], SOON).expect("answers");
+    let names: Vec<_> = answers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, [&two, &absent, &one]);
+    let facts =
+        answers.first().and_then(|(_, answer)| answer.clone().expect("seen")).expect("there");
+    assert_eq!((facts.partitions, facts.replication_factor), (5, 1));
+    assert_eq!((facts.cleanup_policy.as_str(), facts.max_message_bytes), ("compact", 4000));
+    assert_ne!(facts.id, (0, 0));
+    assert_eq!(answers.get(1).map(|(_, answer)| answer.clone()), Some(Ok(None)));
+}
+
+#[test]
+fn a_topic_that_is_deleted_recreated_or_grown_is_noticed() {
+    let kafka = broker();
+    let (topic, steady) = (fresh_topic(&kafka, 2), fresh_topic(&kafka, 1));
+    let identity = TopicIdentity::new(&settings(&kafka)).expect("identity");
+    let pins = identity.pin(&[&topic, &steady], SOON).expect("pins");
+    identity.check(&pins, SOON).expect("the same");
+
+    kafka.set_partitions(&topic, 3).expect("grow");
+    let definite = |what: &str| {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match identity.check(&pins, SOON) {
+                Err(fault) => {
+                    assert_eq!(fault.kind, FaultKind::TargetState, "{fault:?}");
+                    assert!(fault.object.contains(&topic) && !fault.remedy.is_empty());
+                    assert!(fault.message.contains(what), "{fault:?}");
+                    return;
+                }
+                Ok(()) => assert!(Instant::now() < deadline, "{what} went unnoticed"),
+            }
+        }
+    };
+    definite("3 partitions");
+    kafka.delete_topic(&topic).expect("delete");
+    definite("deleted while");
+    kafka.create_topic(&topic, 2, &[]).expect("again");
+    definite("made again");
+    let fault = identity.pin(&[&fresh("absent")], SOON).expect_err("absent");
+    assert_eq!(fault.kind, FaultKind::TargetState);
+}
+
+#[test]
+fn a_precheck_sees_a_good_target() {
+    let kafka = broker();
+    let (topic, absent) = (fresh_topic(&kafka, 1), fresh("absent"));
+    let seen = precheck::look(&settings(&kafka), &[&topic, &absent]);
+    assert_eq!(seen.brokers, Ok(1));
+    assert_eq!(seen.transactions, Ok(()));
+    assert!(matches!(seen.topics.first(), Some((_, Ok(Some(facts)))) if facts.partitions == 1));
+    assert!(matches!(seen.topics.get(1), Some((_, Ok(None)))));
+    assert!(matches!(seen.writable.first(), Some((_, Ok(())))));
+    assert!(
+        matches!(seen.writable.get(1), Some((_, Err(fault))) if fault.kind == FaultKind::TargetState)
+    );
+    assert!(seen.positions_topic.is_ok());
+}
+
+#[test]
+fn a_precheck_of_nobody_ends_in_time_with_the_reason() {
+    let before = Instant::now();
+    let seen = precheck::look(&settings_at("127.0.0.1:1", 1 << 20), &["orders"]);
+    assert!(before.elapsed() < precheck::TIMEOUT + Duration::from_secs(2));
+    let fault = seen.brokers.expect_err("nobody");
+    assert_eq!(fault.kind, FaultKind::TargetUnreachable, "{fault:?}");
+    assert!(!fault.remedy.is_empty());
+    assert!(matches!(seen.topics.first(), Some((_, Err(_)))));
+}
