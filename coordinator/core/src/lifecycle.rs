@@ -167,3 +167,31 @@ fn shown(report: &ShardObservation) -> Phase {
         ShardPhase::Failed => Phase::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_one_in_the_head_of_this_file() {
+        let source = include_str!("lifecycle.rs");
+        let rows = source.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
+        let mut seen = 0;
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let (phases, marks) = cells.split_first().expect("a row");
+            let legal: Vec<Move> = Move::ALL
+                .into_iter()
+                .zip(marks)
+                .filter(|(_, mark)| **mark == "yes")
+                .map(|(wish, _)| wish)
+                .collect();
+            for name in phases.split(", ") {
+                let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == name);
+                assert_eq!(legal_moves(phase.expect(name)), legal, "{name}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, Phase::ALL.len());
+    }
+}

@@ -178,3 +178,51 @@ pub fn node_state(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(heard_ms: u64, closed_ms: Option<u64>) -> Session {
+        Session { instance: 1, opened_ms: 0, closed_ms, heard_ms, shards: None }
+    }
+
+    fn stands(session: Option<&Session>, now_ms: u64) -> Standing {
+        standing(session, 0, &Timing::default(), now_ms)
+    }
+
+    #[test]
+    fn a_closed_session_is_gone_after_one_second() {
+        let closed = session(10_000, Some(10_000));
+        assert_eq!(stands(Some(&closed), 10_999), Standing::Silent);
+        assert_eq!(stands(Some(&closed), 11_000), Standing::Gone);
+    }
+
+    #[test]
+    fn a_silent_session_is_gone_after_three_seconds() {
+        let silent = session(10_000, None);
+        assert_eq!(stands(Some(&silent), 11_499), Standing::Live);
+        assert_eq!(stands(Some(&silent), 12_999), Standing::Silent);
+        assert_eq!(stands(Some(&silent), 13_000), Standing::Gone);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_node_three_seconds() {
+        assert_eq!(stands(None, 2_999), Standing::Silent);
+        assert_eq!(stands(None, 3_000), Standing::Gone);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_runs_back_declares_nobody_gone() {
+        assert_eq!(stands(Some(&session(10_000, None)), 9_000), Standing::Live);
+        assert_eq!(stands(Some(&session(10_000, Some(10_000))), 9_000), Standing::Silent);
+    }
+
+    #[test]
+    fn leases_end_with_the_quorum() {
+        let timing = Timing::default();
+        assert!(may_renew(Some(10_000), &timing, 11_999));
+        assert!(!may_renew(Some(10_000), &timing, 12_000));
+        assert!(!may_renew(None, &timing, 0));
+    }
+}

@@ -1,0 +1,278 @@
+//! Any list of commands: every invariant holds after each, and the log alone gives the state.
+
+use crate::sample;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use tidewire_coordinator_core::{
+    Applied, Checkpoint, CheckpointReport, ClusterState, Command, CommandKind, DrainCause, Move,
+    NodeRegistration, PositionHint, Shard, apply, check, check_step,
+};
+use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
+use tidewire_shared::{Epoch, Fault, FaultKind, Lsn};
+
+const TASKS: u64 = 2;
+const NODES: u8 = 3;
+
+fn node_kinds() -> impl Strategy<Value = CommandKind> {
+    let registration = (0..NODES, 0..2_u64, 0..4_u32).prop_map(|(node, instance, capacity)| {
+        let node = NodeRegistration {
+            name: sample::node(node),
+            instance,
+            capacity,
+            version: "0.1.0".to_owned(),
+            host: "host".to_owned(),
+            pid: 1,
+        };
+        CommandKind::RegisterNode { node }
+    });
+    let cause = prop_oneof![Just(DrainCause::Asked), Just(DrainCause::Leaving)];
+    prop_oneof![
+        4 => registration,
+        1 => (0..NODES).prop_map(|node| CommandKind::ForgetNode { node: sample::node(node) }),
+        1 => (0..NODES, cause)
+            .prop_map(|(node, cause)| CommandKind::DrainNode { node: sample::node(node), cause }),
+        1 => (0..NODES).prop_map(|node| CommandKind::ResumeNode { node: sample::node(node) }),
+        1 => (0..3_u32).prop_map(|version| CommandKind::RaiseClusterVersion { version }),
+    ]
+}
+
+fn task_kinds() -> impl Strategy<Value = CommandKind> {
+    let create = (0..TASKS, 0..TASKS).prop_map(|(task, name)| CommandKind::CreateTask {
+        task: sample::task(task),
+        spec: sample::spec(&format!("name-{name}")),
+    });
+    let wish = prop_oneof![
+        12 => Just(Move::Start), 2 => Just(Move::Pause), 8 => Just(Move::Resume),
+        1 => Just(Move::Terminate), 1 => Just(Move::Delete),
+    ];
+    let precheck = (0..TASKS, proptest::bool::weighted(0.8)).prop_map(|(task, passes)| {
+        let item = CheckItem {
+            name: "wal_level".to_owned(),
+            result: if passes { CheckResult::Pass } else { CheckResult::Fail },
+            found: String::new(),
+            message: String::new(),
+            remedy: String::new(),
+        };
+        let report = PrecheckReport { at_ms: 0, items: vec![item] };
+        CommandKind::RecordPrecheck { task: sample::task(task), report }
+    });
+    let left = Vec::new();
+    prop_oneof![
+        4 => create,
+        6 => (0..TASKS, wish)
+            .prop_map(|(task, wish)| CommandKind::SetDesired { task: sample::task(task), wish }),
+        4 => precheck,
+        1 => (0..TASKS).prop_map(|task| CommandKind::ClearFault { task: sample::task(task) }),
+        1 => (0..TASKS).prop_map(move |task| CommandKind::RemoveTask {
+            task: sample::task(task),
+            left: left.clone(),
+        }),
+    ]
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    prop_oneof![40 => (0..4_u64).prop_map(Epoch), 1 => Just(Epoch(u64::MAX))]
+}
+
+fn report() -> impl Strategy<Value = CheckpointReport> {
+    (0..TASKS, epoch(), 0..40_u64, 0..40_u64).prop_map(|(task, epoch, lsn, serial)| {
+        let hint = PositionHint { serial, ..PositionHint::default() };
+        let checkpoint = Checkpoint { lsn: Lsn(lsn), hint, at_ms: 0 };
+        CheckpointReport { shard: sample::shard(task), epoch, checkpoint }
+    })
+}
+
+fn shard_kinds() -> impl Strategy<Value = CommandKind> {
+    let assign =
+        (0..TASKS, 0..NODES, 0..2_u64, epoch()).prop_map(|(task, node, instance, expect_epoch)| {
+            CommandKind::Assign {
+                shard: sample::shard(task),
+                node: sample::node(node),
+                instance,
+                expect_epoch,
+            }
+        });
+    let kind = prop_oneof![Just(FaultKind::Internal), Just(FaultKind::SourceState)];
+    let failed = (0..TASKS, epoch(), 0..NODES, kind, any::<bool>()).prop_map(
+        |(task, epoch, node, kind, last_node)| CommandKind::TaskFailed {
+            shard: sample::shard(task),
+            epoch,
+            node: sample::node(node),
+            fault: Fault::new(kind, "slot", "is gone"),
+            last_node,
+        },
+    );
+    prop_oneof![
+        8 => assign,
+        1 => (0..TASKS, epoch())
+            .prop_map(|(task, above)| CommandKind::RaiseEpoch { shard: sample::shard(task), above }),
+        2 => (0..TASKS, epoch())
+            .prop_map(|(task, epoch)| CommandKind::Release { shard: sample::shard(task), epoch }),
+        3 => vec(report(), 0..4).prop_map(|reports| CommandKind::Checkpoints { reports }),
+        2 => failed,
+    ]
+}
+
+/// A command, and whether it is aimed at what the state holds when its turn comes.
+fn command() -> impl Strategy<Value = (Command, bool)> {
+    let kind = prop_oneof![1 => node_kinds(), 2 => task_kinds(), 3 => shard_kinds()];
+    let command =
+        (any::<i64>(), option::of(0..1_000_u32), kind).prop_map(|(at_ms, request, kind)| {
+            let request_id = request.map(|id| format!("r-{id}").parse().expect("a request id"));
+            Command { at_ms, request_id, kind }
+        });
+    (command, proptest::bool::weighted(0.8))
+}
+
+/// Blind commands rarely meet the right epoch; an aimed one takes it, and the owner, from the state.
+fn aim(state: &ClusterState, command: &Command) -> Command {
+    let mut command = command.clone();
+    let shard_of = |id| state.shard(id).map(|shard| (shard.epoch(), shard.assignment()));
+    match &mut command.kind {
+        CommandKind::Assign { shard, node, instance, expect_epoch } => {
+            if let Some((epoch, _)) = shard_of(shard) {
+                *expect_epoch = epoch;
+            }
+            if let Some(node) = state.node(node) {
+                *instance = node.instance();
+            }
+        }
+        CommandKind::Release { shard, epoch } => {
+            if let Some((current, _)) = shard_of(shard) {
+                *epoch = current;
+            }
+        }
+        CommandKind::TaskFailed { shard, epoch, node, .. } => {
+            if let Some((current, Some(owner))) = shard_of(shard) {
+                *epoch = current;
+                *node = owner.node.clone();
+            }
+        }
+        CommandKind::Checkpoints { reports } => {
+            for report in reports {
+                if let Some((epoch, _)) = shard_of(&report.shard) {
+                    report.epoch = epoch;
+                }
+            }
+        }
+        _ => {}
+    }
+    command
+}
+
+/// Applies commands to a fresh cluster and shows each step: state before, command, what it brought, state after.
+fn play(
+    commands: &[(Command, bool)],
+    mut look: impl FnMut(&ClusterState, &Command, &Applied, &ClusterState),
+) -> ClusterState {
+    let mut state = ClusterState::default();
+    apply(&mut state, &bootstrap());
+    for (command, aimed) in commands {
+        let command = if *aimed { aim(&state, command) } else { command.clone() };
+        let before = state.clone();
+        let applied = apply(&mut state, &command);
+        look(&before, &command, &applied, &state);
+    }
+    state
+}
+
+fn bootstrap() -> Command {
+    let cluster = "c1".parse().expect("a cluster id");
+    Command::internal(0, CommandKind::Bootstrap { cluster })
+}
+
+fn through_bincode<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    let config = bincode::config::standard();
+    let bytes = bincode::serde::encode_to_vec(value, config).expect("encodes");
+    let (back, read) = bincode::serde::decode_from_slice(&bytes, config).expect("decodes");
+    assert_eq!(read, bytes.len());
+    back
+}
+
+fn same_but_for_records(a: &ClusterState, b: &ClusterState) -> bool {
+    a.cluster_id() == b.cluster_id()
+        && a.cluster_version() == b.cluster_version()
+        && a.nodes().eq(b.nodes())
+        && a.tasks().eq(b.tasks())
+}
+
+proptest! {
+    #[test]
+    fn every_invariant_holds_after_every_command(commands in vec(command(), 1..250)) {
+        play(&commands, |before, command, applied, after| {
+            assert_eq!(check(after), Vec::new(), "after {command:?}");
+            assert_eq!(check_step(before, after), Vec::new(), "by {command:?}");
+            if applied.outcome.is_err() {
+                assert!(applied.events.is_empty());
+                assert!(same_but_for_records(before, after), "refused {command:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_log_read_back_gives_the_same_state(
+        commands in vec(command(), 1..200),
+        snapshot_at in 0..200_usize,
+    ) {
+        let mut log = vec![bootstrap()];
+        let mut outcomes = Vec::new();
+        let live = play(&commands, |_, command, applied, _| {
+            log.push(through_bincode(command));
+            outcomes.push(applied.clone());
+        });
+        let mut replayed = ClusterState::default();
+        let mut again = Vec::new();
+        for (index, command) in log.iter().enumerate() {
+            if index == snapshot_at {
+                replayed = through_bincode(&replayed);
+            }
+            again.push(apply(&mut replayed, command));
+        }
+        prop_assert_eq!(&again[1..], &outcomes[..]);
+        prop_assert_eq!(&live, &replayed);
+        prop_assert_eq!(through_bincode(&live), replayed);
+    }
+
+    #[test]
+    fn a_request_that_comes_again_changes_nothing(commands in vec(command(), 1..100)) {
+        play(&commands, |_, command, applied, after| {
+            if command.request_id.is_some() {
+                let mut state = after.clone();
+                let again = apply(&mut state, command);
+                assert_eq!(again.outcome, applied.outcome);
+                assert!(again.events.is_empty());
+                assert_eq!(state, *after);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_trials_reach_what_they_are_about() {
+    let mut runner = TestRunner::deterministic();
+    let crashed =
+        |state: &ClusterState| state.shards().any(|(_, _, shard)| !shard.crashed_on().is_empty());
+    let (mut moved, mut failed, mut forgiven, mut removed) = (0, 0, 0, 0);
+    for _ in 0..50 {
+        let commands = vec(command(), 250).new_tree(&mut runner).expect("commands").current();
+        play(&commands, |before, command, applied, after| {
+            let done = u32::from(applied.outcome.is_ok() && !applied.events.is_empty());
+            match &command.kind {
+                CommandKind::Assign { shard, .. } => {
+                    moved += before.shard(shard).and_then(Shard::assignment).map_or(0, |_| done);
+                }
+                CommandKind::TaskFailed { .. } => failed += done,
+                CommandKind::RemoveTask { .. } => removed += done,
+                CommandKind::Checkpoints { .. } => {
+                    forgiven += u32::from(crashed(before) && !crashed(after));
+                }
+                _ => {}
+            }
+        });
+    }
+    let reached = [moved, failed, forgiven, removed];
+    assert!(reached.iter().all(|count| *count >= 3), "{reached:?}");
+}

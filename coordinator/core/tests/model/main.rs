@@ -1,0 +1,7 @@
+//! Trials of the pure control plane: commands alone, a simulated cluster, and single scenarios in it.
+
+mod commands;
+mod convergence;
+mod sample;
+mod scenarios;
+mod simulation;

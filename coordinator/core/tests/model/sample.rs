@@ -1,0 +1,43 @@
+//! A task document and names for trials.
+
+use std::sync::Arc;
+
+use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
+
+/// A whole document under this name, as the log keeps it.
+pub(crate) fn spec(name: &str) -> Arc<TaskSpec> {
+    let text = r#"{
+        "name": "NAME",
+        "source": {
+            "hosts": ["127.0.0.1:5432"], "database": "shop", "user": "tidewire", "password": null,
+            "tls": {"mode": "disable", "ca": null, "cert": null, "key": null},
+            "slot": "managed", "publication": "managed",
+            "heartbeat": {"enabled": true, "interval": "10s"}
+        },
+        "target": {"brokers": ["127.0.0.1:9092"], "compression": "lz4", "properties": {}},
+        "objects": [
+            {"tables": [{"schema": "public", "table": "orders"}], "topic": "orders", "partitionBy": []}
+        ],
+        "format": {
+            "kind": "dts_avro", "key": "json", "identityHeaders": false, "sourceTimestampUnit": "ms"
+        },
+        "partition": "by_primary_key",
+        "keyChange": "split",
+        "retry": {"connection": "720m", "other": "10m"},
+        "limits": {"recordBytes": "1MiB"}
+    }"#;
+    let document = text.replace("NAME", name);
+    Arc::new(serde_json::from_str(&document).expect("a document"))
+}
+
+pub(crate) fn node(number: u8) -> NodeName {
+    format!("node-{number}").parse().expect("a node name")
+}
+
+pub(crate) fn task(number: u64) -> TaskId {
+    format!("t{number}").parse().expect("a task id")
+}
+
+pub(crate) fn shard(number: u64) -> ShardId {
+    ShardId { task: task(number), index: 0 }
+}
