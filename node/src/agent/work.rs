@@ -1,0 +1,65 @@
+//! Work that must not delay the life line: prechecks, and the clean-up after a deleted task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_proto::node::v1 as pb;
+use tidewire_proto::node::v1::node_service_client::NodeServiceClient;
+use tidewire_shared::{ClusterId, NodeName};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::leader::Leader;
+use crate::errand;
+
+/// Answers waiting to go out; orders come one at a time per task.
+const ANSWERS: usize = 16;
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Keeps the work stream open for as long as there is a leader.
+pub(crate) async fn serve(
+    name: NodeName,
+    instance: u64,
+    leader: Leader,
+    cluster: Arc<watch::Sender<Option<ClusterId>>>,
+    ended: CancellationToken,
+) {
+    loop {
+        let streamed = tokio::select! {
+            () = ended.cancelled() => return,
+            streamed = stream(&name, instance, &leader, &cluster) => streamed,
+        };
+        if let Err(status) = streamed {
+            tracing::debug!(reason = status.message(), "the work stream broke");
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn stream(
+    name: &NodeName,
+    instance: u64,
+    leader: &Leader,
+    cluster: &watch::Sender<Option<ClusterId>>,
+) -> Result<(), tonic::Status> {
+    let Some(channel) = leader.channel().await else { return Ok(()) };
+    let (answers, outgoing) = mpsc::channel(ANSWERS);
+    let hello = pb::WorkDone { id: 0, node: name.to_string(), instance, outcome: None };
+    if answers.send(hello).await.is_err() {
+        return Ok(());
+    }
+    let mut orders =
+        NodeServiceClient::new(channel).work(ReceiverStream::new(outgoing)).await?.into_inner();
+    while let Some(order) = orders.message().await? {
+        let (answers, node) = (answers.clone(), name.to_string());
+        let Some(cluster) = cluster.borrow().clone() else { continue };
+        tokio::spawn(async move {
+            let outcome = Some(errand::run(&cluster, order.work).await);
+            let done = pb::WorkDone { id: order.id, node, instance, outcome };
+            // A closed stream means another leader, which orders anew.
+            drop(answers.send(done).await);
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Errands of the leader: a precheck, or the clean-up after a deleted task.
+
+use std::time::Duration;
+
+use tidewire_kafka::{Positions, Settings, positions};
+use tidewire_node_core::precheck::{SourceLook, judge_source, judge_target};
+use tidewire_postgres::{Application, Source, publication, slot};
+use tidewire_proto::node::v1 as pb;
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::spec::{Managed, TableName};
+use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, ShardId, TaskId, TaskSpec};
+
+use crate::clock::now_ms;
+use crate::shard::blocking;
+
+/// Longest single call to the target.
+const CALL: Duration = Duration::from_secs(20);
+
+/// Does an errand and says what came of it.
+pub(crate) async fn run(
+    cluster: &ClusterId,
+    work: Option<pb::work_order::Work>,
+) -> pb::work_done::Outcome {
+    let outcome = match work {
+        Some(pb::work_order::Work::Precheck(order)) => precheck(cluster, order)
+            .await
+            .map(|report| pb::work_done::Outcome::Precheck(report.into())),
+        Some(pb::work_order::Work::CleanUp(order)) => clean_up(cluster, order)
+            .await
+            .map(|left| pb::work_done::Outcome::CleanUp(pb::CleanUpDone { left })),
+        None => Err(Fault::new(FaultKind::Internal, "work order", "is of a kind not known here")
+            .remedy("run coordinators and nodes of the same release")),
+    };
+    outcome.unwrap_or_else(|fault| pb::work_done::Outcome::Fault(fault.into()))
+}
+
+/// The names that a task has at its source.
+struct Names {
+    slot: String,
+    publication: String,
+    tables: Vec<TableName>,
+}
+
+impl Names {
+    fn new(spec: &TaskSpec, shard: &ShardId) -> Self {
+        let named = |managed: &Managed| match managed {
+            Managed::Managed => shard.slot_name(),
+            Managed::Existing(name) => name.clone(),
+        };
+        let tables = spec.objects.iter().flat_map(|rule| rule.tables.iter().cloned()).collect();
+        Self {
+            slot: named(&spec.source.slot),
+            publication: named(&spec.source.publication),
+            tables,
+        }
+    }
+}
+
+fn first_shard(task_id: &str) -> Result<ShardId, Fault> {
+    let task: Result<TaskId, _> = task_id.parse();
+    task.map(|task| ShardId { task, index: 0 })
+        .map_err(|error| Fault::new(FaultKind::Internal, "work order", error))
+}
+
+fn parse(spec: Option<tidewire_proto::task::v1::TaskSpec>) -> Result<TaskSpec, Fault> {
+    let unreadable = |why: String| Fault::new(FaultKind::Internal, "work order", why);
+    spec.ok_or_else(|| unreadable("has no task".to_owned()))?
+        .try_into()
+        .map_err(|error| unreadable(format!("{error}")))
+}
+
+fn source(cluster: &ClusterId, spec: &TaskSpec, shard: &ShardId) -> Result<Source, Fault> {
+    let application =
+        Application { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(0) };
+    Source::new(&spec.source, &application.name()?)
+}
+
+async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckReport, Fault> {
+    let spec = parse(order.spec)?;
+    let shard = first_shard(&order.task_id)?;
+    let names = Names::new(&spec, &shard);
+    let source_seen = async {
+        let source = source(cluster, &spec, &shard)?;
+        tidewire_postgres::precheck::precheck(
+            &source,
+            &names.slot,
+            &names.publication,
+            &names.tables,
+        )
+        .await
+    };
+    let target_spec = spec.clone();
+    let target_seen = blocking(move || {
+        let settings = Settings::new(&target_spec.target, target_spec.limits.record_bytes)?;
+        let topics: Vec<&str> =
+            target_spec.objects.iter().map(|rule| rule.topic.as_str()).collect();
+        Ok(tidewire_kafka::precheck::look(&settings, &topics))
+    });
+    let (source_seen, target_seen) = tokio::join!(source_seen, target_seen);
+    let mut items = judge_source(&SourceLook {
+        spec: &spec,
+        slot: &names.slot,
+        publication: &names.publication,
+        started_before: order.started_before,
+        seen: source_seen.as_ref(),
+    });
+    items.extend(judge_target(&spec, &target_seen?));
+    Ok(PrecheckReport { at_ms: now_ms(), items })
+}
+
+/// Drops what the task made; gives what is left, each with how to drop it by hand.
+async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>, Fault> {
+    let spec = parse(order.spec)?;
+    let shard = first_shard(&order.task_id)?;
+    let mut left = Vec::new();
+    clean_source(cluster, &spec, &shard, &mut left).await;
+    let (id, key) = (shard.transactional_id(cluster), shard.position_key(cluster));
+    let object = format!("positions of {key} in {}", positions::TOPIC);
+    let erased = blocking(move || {
+        let settings = Settings::new(&spec.target, spec.limits.record_bytes)?;
+        let positions = Positions::ensure(&settings, positions::PARTITIONS, CALL)?;
+        positions.erase(&id, &key, positions.partition_of(order.ordinal), CALL)
+    });
+    if let Err(fault) = erased.await {
+        left.push(format!("{object}: {fault}; they are harmless and may stay"));
+    }
+    Ok(left)
+}
+
+async fn clean_source(
+    cluster: &ClusterId,
+    spec: &TaskSpec,
+    shard: &ShardId,
+    left: &mut Vec<String>,
+) {
+    let names = Names::new(spec, shard);
+    let slot_by_hand = format!("SELECT pg_drop_replication_slot('{}');", names.slot);
+    let publication_by_hand = format!("DROP PUBLICATION {};", names.publication);
+    let mut note = |what: String, fault: &Fault, by_hand: &str| {
+        left.push(format!("{what} in database {}: {fault}; {by_hand}", spec.source.database));
+    };
+    let slot_is_ours = spec.source.slot == Managed::Managed;
+    let publication_is_ours = spec.source.publication == Managed::Managed;
+    let connected = async { source(cluster, spec, shard)?.connect().await }.await;
+    let sql = match connected {
+        Ok(sql) => sql,
+        Err(fault) => {
+            if slot_is_ours {
+                note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+            }
+            if publication_is_ours {
+                note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+            }
+            return;
+        }
+    };
+    if slot_is_ours && let Err(fault) = slot::drop(&sql, &names.slot).await {
+        note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+    }
+    if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
+        note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+    }
+}

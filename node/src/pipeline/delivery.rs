@@ -1,0 +1,313 @@
+//! Delivery: the thread that owns the producer and ends Kafka transactions.
+//!
+//! Every transaction holds output records and, last, the position record that covers them. The source
+//! is told of a position only after that record is durable. Any end of a transaction that is not
+//! clean costs the producer and with it the pipeline: the shard starts over from the position that
+//! the target really holds.
+
+use std::time::{Duration, Instant};
+
+use tidewire_kafka::{End, Sent, TopicHandle, TransactionalProducer};
+use tidewire_node_core::encode::{EncodedBatch, Record};
+use tidewire_node_core::pacing::{Backlog, Pace, pace};
+use tidewire_node_core::progress::{Progress, Reached};
+use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
+use tidewire_postgres::Feedback;
+use tidewire_shared::report::Counters;
+use tidewire_shared::{Fault, FaultKind, Lsn};
+use tokio::sync::{mpsc, watch};
+
+use super::kill::KillSwitch;
+use super::pool::Pool;
+use super::positions::PositionWriter;
+use crate::fault_point;
+use crate::shard::meter::{Durable, Meter};
+
+/// A commit that has no answer by then is given up; the broker ends the transaction by itself at 30 s.
+const COMMIT: Duration = Duration::from_secs(25);
+/// Aborting frees readers sooner than the broker's timeout would; it is worth a short wait only.
+const ABORT: Duration = Duration::from_secs(2);
+/// How long a full queue may stand still before the pipeline gives up.
+const STALLED: Duration = Duration::from_secs(20);
+/// How often a thread with nothing to do looks around.
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+
+/// Everything the delivery thread works with.
+pub(crate) struct Delivery {
+    pub(crate) producer: TransactionalProducer,
+    /// The topics of the task, as the encoder numbers them.
+    pub(crate) topics: Vec<TopicHandle>,
+    pub(crate) positions: PositionWriter,
+    pub(crate) progress: Progress,
+    pub(crate) feedback: Feedback,
+    /// Newest position that the stream has reached, for the heartbeat of the source.
+    pub(crate) seen: watch::Sender<Lsn>,
+    /// Newest end of the source's log, as the watcher last looked.
+    pub(crate) source_end: watch::Receiver<Lsn>,
+    pub(crate) meter: Meter,
+    pub(crate) kill: KillSwitch,
+    pub(crate) emptied: Pool<Box<EncodedBatch>>,
+}
+
+/// The open Kafka transaction and what surrounds it.
+struct Run {
+    delivery: Delivery,
+    began: Instant,
+    open: Option<Open>,
+    last_commit: Instant,
+    commit_took: Duration,
+    /// Newest position received, whether or not anything came of it.
+    received: Lsn,
+    server_end: Lsn,
+}
+
+/// What the open transaction holds.
+#[derive(Default)]
+struct Open {
+    bytes: u64,
+    counters: Counters,
+    last_commit_time_us: i64,
+}
+
+impl Delivery {
+    /// Runs until the pipeline stops; trips the switch with whatever goes wrong.
+    pub(crate) fn run(self, mut batches: mpsc::Receiver<Box<EncodedBatch>>) {
+        let kill = self.kill.clone();
+        let _guard = kill.guard("produce");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(Run::new(self).serve(&mut batches)),
+            Err(error) => Err(Fault::new(FaultKind::Internal, "producer thread", error)),
+        };
+        match outcome {
+            Ok(()) => kill.stop(),
+            Err(fault) => kill.trip(fault),
+        }
+    }
+}
+
+impl Run {
+    fn new(delivery: Delivery) -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            open: None,
+            last_commit: now,
+            commit_took: Duration::ZERO,
+            received: delivery.progress.durable().position().lsn,
+            server_end: Lsn::ZERO,
+            delivery,
+        }
+    }
+
+    async fn serve(mut self, batches: &mut mpsc::Receiver<Box<EncodedBatch>>) -> Result<(), Fault> {
+        let kill = self.delivery.kill.clone();
+        let served = loop {
+            let wait = match self.pace() {
+                Some(Pace::End) => {
+                    if let Err(fault) = self.commit() {
+                        break Err(fault);
+                    }
+                    continue;
+                }
+                Some(Pace::Wait(wait)) => wait,
+                None => IDLE_LOOK,
+            };
+            let batch = tokio::select! {
+                biased;
+                () = kill.tripped() => break Ok(()),
+                batch = batches.recv() => batch,
+                () = tokio::time::sleep(wait) => {
+                    self.look_around();
+                    continue;
+                }
+            };
+            let Some(batch) = batch else { break Ok(()) };
+            if let Err(fault) = self.take(&batch) {
+                break Err(fault);
+            }
+            self.delivery.emptied.give(batch);
+        };
+        self.abandon();
+        served
+    }
+
+    /// Whether the open transaction is to be ended; `None` when there is none.
+    fn pace(&self) -> Option<Pace> {
+        let open = self.open.as_ref()?;
+        let source_end = self.server_end.max(*self.delivery.source_end.borrow());
+        let backlog = Backlog::between(self.received, source_end);
+        Some(pace(open.bytes, self.last_commit.elapsed(), self.commit_took, backlog))
+    }
+
+    /// Accepts a batch: its records into the producer, its end into the progress.
+    fn take(&mut self, batch: &EncodedBatch) -> Result<(), Fault> {
+        for record in &batch.records {
+            self.send(batch, record)?;
+        }
+        self.accept(batch)?;
+        self.delivery.seen.send_replace(self.received);
+        self.look_around();
+        Ok(())
+    }
+
+    fn send(&mut self, batch: &EncodedBatch, record: &Record) -> Result<(), Fault> {
+        let misnumbered = || Fault::new(FaultKind::Internal, "record", "has no topic or no value");
+        let topic = *self.delivery.topics.get(usize::from(record.topic)).ok_or_else(misnumbered)?;
+        let value = batch.buf.get(record.value.clone()).ok_or_else(misnumbered)?;
+        let key = record.key.clone().and_then(|range| batch.buf.get(range));
+        let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
+        let texts = record.identity.headers();
+        let all = texts.each_ref().map(|(name, text)| (*name, text.as_bytes()));
+        let headers = if batch.identity_headers { &all[..] } else { &[] };
+        let mut stalled = Duration::ZERO;
+        let open = self.begun()?;
+        open.bytes += u64::try_from(value.len() + key.map_or(0, <[u8]>::len)).unwrap_or(0);
+        loop {
+            let producer = &mut self.delivery.producer;
+            match producer.send(&topic, partition, key, value, headers)? {
+                Sent::Queued => return Ok(()),
+                Sent::Full if stalled >= STALLED || self.delivery.kill.is_tripped() => {
+                    return Err(Fault::new(
+                        FaultKind::TargetBusy,
+                        "producer queue",
+                        format!("no record left it for {} s", stalled.as_secs()),
+                    )
+                    .remedy("see that the brokers are up and have their replicas in sync"));
+                }
+                Sent::Full => {
+                    let step = Duration::from_secs(1);
+                    let moved = producer.wait_for_room(step)?;
+                    stalled = if moved { Duration::ZERO } else { stalled + step };
+                }
+            }
+        }
+    }
+
+    fn begun(&mut self) -> Result<&mut Open, Fault> {
+        if self.open.is_none() {
+            self.delivery.producer.begin()?;
+        }
+        Ok(self.open.get_or_insert_default())
+    }
+
+    fn accept(&mut self, batch: &EncodedBatch) -> Result<(), Fault> {
+        let end = &batch.end;
+        self.received = self.received.max(end.lsn);
+        self.server_end = self.server_end.max(end.server_wal_end);
+        let progress = &mut self.delivery.progress;
+        let inside_before = progress.accepted().position().inside.is_some();
+        let records = u64::try_from(batch.records.len()).unwrap_or(u64::MAX);
+        if records == 0 && end.inside.is_none() && !inside_before {
+            self.delivery.meter.update(|report| {
+                report.counters.transactions += end.transactions;
+                report.counters.filtered += end.filtered;
+            });
+            let now = self.began.elapsed();
+            if progress.keepalive(end.lsn, end.reply_requested, now) {
+                self.begun()?;
+                return self.commit();
+            }
+            return Ok(());
+        }
+        let whole = end.lsn > progress.accepted().position().lsn;
+        if whole {
+            progress
+                .accept(Reached::End(end.lsn), if end.inside.is_some() { 0 } else { records })?;
+        }
+        if let Some(inside) = end.inside {
+            progress.accept(Reached::Inside(inside), records)?;
+        }
+        let open = self.begun()?;
+        add(&mut open.counters, &batch.counters);
+        open.counters.transactions += end.transactions;
+        open.counters.filtered += end.filtered;
+        open.last_commit_time_us = open.last_commit_time_us.max(end.last_commit_time_us);
+        Ok(())
+    }
+
+    /// Seals the transaction with its position and commits it; then tells meter and source.
+    fn commit(&mut self) -> Result<(), Fault> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(entry) = self.delivery.progress.seal()? else {
+            return Err(Fault::new(FaultKind::Internal, "progress", "had nothing to seal"));
+        };
+        let delivery = &mut self.delivery;
+        delivery.positions.send(&mut delivery.producer, &entry)?;
+        fault_point::reach("before_end_txn");
+        let began = Instant::now();
+        let end = delivery.producer.commit(COMMIT);
+        self.commit_took = began.elapsed();
+        self.last_commit = Instant::now();
+        fault_point::reach("after_end_txn");
+        judge(EndKind::Commit, &end)?;
+        let durable = delivery.progress.committed(self.began.elapsed())?.position().clone();
+        let position = delivery.positions.durable(&delivery.producer, entry.serial);
+        let last_commit_ms =
+            (open.last_commit_time_us > 0).then_some(open.last_commit_time_us / 1_000);
+        delivery.meter.durable(&Durable {
+            lsn: durable.lsn,
+            position,
+            last_commit_ms,
+            counters: open.counters,
+        });
+        fault_point::reach("before_source_reply");
+        self.confirm()
+    }
+
+    /// Tells the source what it may forget.
+    fn confirm(&mut self) -> Result<(), Fault> {
+        let delivery = &mut self.delivery;
+        let lsn = delivery.progress.confirmable();
+        let confirmed = delivery.progress.confirm(lsn)?.lsn();
+        delivery.feedback.report(confirmed);
+        delivery.meter.update(|report| report.confirmed_lsn = confirmed);
+        Ok(())
+    }
+
+    /// Tells the meter whether everything that the source had at the last look is durable.
+    fn look_around(&self) {
+        let source_end = *self.delivery.source_end.borrow();
+        let inside = self.delivery.progress.accepted().position().inside.is_some();
+        let caught_up = self.open.is_none() && !inside && self.received >= source_end;
+        let newest = source_end.max(self.server_end);
+        self.delivery.meter.update(|report| {
+            report.caught_up = caught_up;
+            report.source_lsn = newest;
+        });
+    }
+
+    /// Ends what may be open so that readers are not held; the producer is dropped after it in any
+    /// case. Outside a transaction the call is refused and does nothing.
+    fn abandon(&mut self) {
+        if !self.delivery.producer.is_spent() {
+            fault_point::reach("before_abort");
+            let end = self.delivery.producer.abort(ABORT);
+            tracing::debug!(?end, "gave the producer up");
+        }
+    }
+}
+
+/// Whether the producer may be used again after this end.
+fn judge(kind: EndKind, end: &End) -> Result<(), Fault> {
+    let outcome = if end.outcome.is_ok() { CallOutcome::Success } else { CallOutcome::Failed };
+    let seen = TransactionEnd { kind, outcome, end_requests: end.end_requests, produced: true };
+    match (&end.outcome, seen.judge()) {
+        (Err(fault), _) => Err(fault.clone()),
+        (Ok(()), EndVerdict::Clean) => Ok(()),
+        (Ok(()), EndVerdict::DropProducer) => Err(Fault::new(
+            FaultKind::TargetBusy,
+            "producer",
+            format!("its transaction was ended by {} requests instead of one", end.end_requests),
+        )),
+    }
+}
+
+fn add(sum: &mut Counters, more: &Counters) {
+    sum.records += more.records;
+    sum.bytes += more.bytes;
+    sum.insert += more.insert;
+    sum.update += more.update;
+    sum.delete += more.delete;
+    sum.truncate += more.truncate;
+}

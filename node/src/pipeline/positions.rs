@@ -1,0 +1,101 @@
+//! Position records on their way into the producer, and where the coordinators may look for them.
+
+use prost::Message;
+use tidewire_kafka::{Sent, TopicHandle, TransactionalProducer};
+use tidewire_node_core::takeover::PositionEntry;
+use tidewire_proto::position::v1 as pb;
+use tidewire_shared::report::PositionHint;
+use tidewire_shared::{Fault, FaultKind, NodeName, TaskName};
+
+use crate::clock::now_ms;
+
+/// Longest wait for room in the producer's queue; a position record is small.
+const ROOM: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Writes the position records of one shard under one owner.
+#[derive(Debug)]
+pub(crate) struct PositionWriter {
+    pub(crate) topic: TopicHandle,
+    pub(crate) topic_id: (i64, i64),
+    pub(crate) partition: u32,
+    /// `CLUSTER/TASK/SHARD`.
+    pub(crate) key: String,
+    pub(crate) task: TaskName,
+    pub(crate) node: NodeName,
+}
+
+impl PositionWriter {
+    /// Adds a record to the open transaction.
+    pub(crate) fn send(
+        &self,
+        producer: &mut TransactionalProducer,
+        entry: &PositionEntry,
+    ) -> Result<(), Fault> {
+        let value = self.record(entry).encode_to_vec();
+        let key = Some(self.key.as_bytes());
+        while producer.send_marked(&self.topic, self.partition, key, &value)? == Sent::Full {
+            if !producer.wait_for_room(ROOM)? {
+                return Err(Fault::new(
+                    FaultKind::TargetBusy,
+                    "producer queue",
+                    "has no room for the position record",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, entry: &PositionEntry) -> pb::PositionRecord {
+        pb::PositionRecord {
+            serial: entry.serial,
+            epoch: entry.epoch.0,
+            claim: entry.claim,
+            postgres: Some(entry.position.clone().into()),
+            topics: entry.topics.iter().map(pin).collect(),
+            task_name: self.task.to_string(),
+            written_at_ms: now_ms(),
+            node: self.node.to_string(),
+        }
+    }
+
+    /// Where the record with this serial stands, once it is durable.
+    pub(crate) fn durable(
+        &self,
+        producer: &TransactionalProducer,
+        serial: u64,
+    ) -> Option<PositionHint> {
+        let (topic_id, partition) = (self.topic_id, self.partition);
+        let offset = producer.marked_offset()?;
+        Some(PositionHint { topic_id, partition, offset, serial })
+    }
+}
+
+fn pin(pin: &tidewire_node_core::takeover::TopicPin) -> pb::TopicPin {
+    pb::TopicPin {
+        name: pin.name.clone(),
+        id_high: pin.id.0,
+        id_low: pin.id.1,
+        partitions: pin.partitions,
+    }
+}
+
+/// A record that was read, as the core knows it.
+pub(crate) fn entry(record: pb::PositionRecord, key: &str) -> Result<PositionEntry, Fault> {
+    let unreadable = |why: String| {
+        Fault::new(FaultKind::TargetHistory, format!("position record {key}"), why)
+            .remedy("a later release may have written it: run the same release on all nodes")
+    };
+    let position = record.postgres.ok_or_else(|| unreadable("has no position".to_owned()))?;
+    let topics = record.topics.into_iter().map(|pin| tidewire_node_core::takeover::TopicPin {
+        name: pin.name,
+        id: (pin.id_high, pin.id_low),
+        partitions: pin.partitions,
+    });
+    Ok(PositionEntry {
+        serial: record.serial,
+        epoch: tidewire_shared::Epoch(record.epoch),
+        claim: record.claim,
+        position: position.try_into().map_err(|error| unreadable(format!("{error}")))?,
+        topics: topics.collect(),
+    })
+}

@@ -1,0 +1,110 @@
+//! Wanted against running: one supervisor per assigned shard, never two of one.
+
+use std::collections::BTreeMap;
+
+use tidewire_proto::node::v1 as pb;
+use tidewire_shared::{Epoch, ShardId};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::supervisor::{Supervisor, Surroundings};
+use super::{Assignment, Command};
+
+/// Commands of the leader that wait: a few per shard.
+pub(crate) const COMMANDS: usize = 256;
+
+/// Holds the supervisors of this node.
+pub(crate) struct Manager {
+    surroundings: Surroundings,
+    running: BTreeMap<ShardId, Running>,
+    outbox: mpsc::Sender<pb::from_node::Message>,
+}
+
+struct Running {
+    epoch: Epoch,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+impl Manager {
+    pub(crate) fn new(
+        surroundings: Surroundings,
+        outbox: mpsc::Sender<pb::from_node::Message>,
+    ) -> Self {
+        Self { surroundings, running: BTreeMap::new(), outbox }
+    }
+
+    /// Serves commands until the node ends, then stops every shard.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        ended: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => break,
+                },
+                () = ended.cancelled() => break,
+            }
+        }
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        for (_, running) in std::mem::take(&mut self.running) {
+            drop(running.ended.await);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Run(assignment) => self.assign(*assignment),
+            Command::Stop(shard, epoch) => self.revoke(shard, epoch),
+            Command::Prepare(spec) => self.surroundings.prepare(*spec),
+        }
+    }
+
+    /// Starts the shard, after its predecessor here has ended; an epoch that is not news is ignored.
+    fn assign(&mut self, assignment: Assignment) {
+        let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
+        let before = match self.running.remove(&shard) {
+            Some(running) if running.epoch >= epoch => {
+                self.running.insert(shard, running);
+                return;
+            }
+            before => before,
+        };
+        tracing::info!(%shard, %epoch, task = %assignment.spec.name, "assigned");
+        let stop = CancellationToken::new();
+        let supervisor = Supervisor::new(assignment, self.surroundings.clone(), stop.clone());
+        let ended = actix_rt::spawn(async move {
+            if let Some(before) = before {
+                before.stop.cancel();
+                drop(before.ended.await);
+            }
+            supervisor.run().await;
+        });
+        self.running.insert(shard, Running { epoch, stop, ended });
+    }
+
+    /// Stops the shard and says so when nothing of it is in flight any more.
+    fn revoke(&mut self, shard: ShardId, epoch: Epoch) {
+        // What runs under a later epoch is wanted.
+        let later = self.running.get(&shard).is_some_and(|running| running.epoch > epoch);
+        let before = if later { None } else { self.running.remove(&shard) };
+        let (outbox, board) = (self.outbox.clone(), self.surroundings.board.clone());
+        let released =
+            pb::Released { task_id: shard.task.to_string(), shard: shard.index, epoch: epoch.0 };
+        actix_rt::spawn(async move {
+            if let Some(before) = before {
+                before.stop.cancel();
+                drop(before.ended.await);
+                board.remove(&shard);
+            }
+            tracing::info!(%shard, %epoch, "released");
+            drop(outbox.send(pb::from_node::Message::Released(released)).await);
+        });
+    }
+}

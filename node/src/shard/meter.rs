@@ -1,0 +1,125 @@
+//! What a running shard tells about itself: written by its stages, read by the heartbeat.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidewire_shared::report::{Counters, PositionHint, ShardPhase, ShardReport};
+use tidewire_shared::{Fault, Lsn};
+
+use crate::clock::now_ms;
+
+/// The newest report of one shard under one epoch.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    report: ShardReport,
+    /// Commit time of the last durable record, milliseconds since 1970.
+    last_commit_ms: Option<i64>,
+    rate: Rate,
+}
+
+/// Records per second over the last whole window.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    records: u64,
+}
+
+/// Long enough to be steady, short enough to follow.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// What one durable transaction of the target has brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Durable {
+    /// Position that is durable now.
+    pub(crate) lsn: Lsn,
+    /// Where to look for its record, once that is known.
+    pub(crate) position: Option<PositionHint>,
+    /// Source commit time of the last record, milliseconds since 1970.
+    pub(crate) last_commit_ms: Option<i64>,
+    /// What was written by this transaction alone.
+    pub(crate) counters: Counters,
+}
+
+impl Meter {
+    pub(crate) fn new(report: ShardReport) -> Self {
+        let rate = Rate { since: Instant::now(), records: report.counters.records };
+        Self(Arc::new(Mutex::new(State { report, last_commit_ms: None, rate })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report as it stands, with delay and rate as of now.
+    pub(crate) fn report(&self) -> ShardReport {
+        let mut state = self.state();
+        state.advance_rate();
+        let mut report = state.report.clone();
+        report.delay_ms = match state.last_commit_ms {
+            Some(at) if !report.caught_up => u64::try_from(now_ms() - at).unwrap_or(0),
+            _ => 0,
+        };
+        report
+    }
+
+    /// A change that no other method names.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut ShardReport)) {
+        change(&mut self.state().report);
+    }
+
+    /// The pipeline streams.
+    pub(crate) fn synchronizing(&self) {
+        self.update(|report| {
+            report.phase = ShardPhase::Synchronizing;
+            report.fault = None;
+            report.retry = None;
+        });
+    }
+
+    /// The shard has given up.
+    pub(crate) fn failed(&self, fault: Fault) {
+        self.update(|report| {
+            report.phase = ShardPhase::Failed;
+            report.fault = Some(fault);
+            report.retry = None;
+            report.caught_up = false;
+        });
+    }
+
+    /// A transaction of the target is durable.
+    pub(crate) fn durable(&self, durable: &Durable) {
+        let mut state = self.state();
+        state.report.durable_lsn = durable.lsn;
+        state.report.position = durable.position.or(state.report.position);
+        add(&mut state.report.counters, &durable.counters);
+        state.last_commit_ms = durable.last_commit_ms.or(state.last_commit_ms);
+        state.advance_rate();
+    }
+}
+
+impl State {
+    fn advance_rate(&mut self) {
+        let elapsed = self.rate.since.elapsed();
+        if elapsed >= RATE_WINDOW {
+            let records = self.report.counters.records;
+            #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+            let written = (records - self.rate.records) as f64;
+            self.report.records_per_second = written / elapsed.as_secs_f64();
+            self.rate = Rate { since: Instant::now(), records };
+        }
+    }
+}
+
+fn add(sum: &mut Counters, more: &Counters) {
+    sum.records += more.records;
+    sum.bytes += more.bytes;
+    sum.insert += more.insert;
+    sum.update += more.update;
+    sum.delete += more.delete;
+    sum.truncate += more.truncate;
+    sum.transactions += more.transactions;
+    sum.filtered += more.filtered;
+}

@@ -1,0 +1,108 @@
+//! The shards of this node: wanted against running.
+//!
+//! [`manager`] holds one [`supervisor`] per assigned shard; a supervisor walks the order of a start
+//! ([`start`]), runs the pipeline, and after a transient failure does both again.
+
+mod backoff;
+pub(crate) mod manager;
+pub(crate) mod meter;
+mod start;
+pub(crate) mod supervisor;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidewire_proto::node::v1 as pb;
+use tidewire_shared::report::{PositionHint, ShardReport};
+use tidewire_shared::{Epoch, Fault, FaultKind, ShardId, TaskSpec};
+
+use meter::Meter;
+pub(crate) use start::blocking;
+
+/// What the leader wants of a shard.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Run it under this epoch.
+    Run(Box<Assignment>),
+    /// Open what can be opened ahead of an assignment.
+    Prepare(Box<TaskSpec>),
+    /// Stop it cleanly and say so.
+    Stop(ShardId, Epoch),
+}
+
+/// A shard as assigned to this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) shard: ShardId,
+    pub(crate) epoch: Epoch,
+    pub(crate) spec: TaskSpec,
+    /// The shard's number in the positions topic.
+    pub(crate) ordinal: u64,
+    /// Where the coordinators last knew a position record to stand.
+    pub(crate) hint: Option<PositionHint>,
+}
+
+impl Command {
+    /// Parses an assignment.
+    pub(crate) fn assign(assign: pb::Assign) -> Result<Self, Fault> {
+        let bad = |error: &dyn std::fmt::Display| unreadable("assignment", error);
+        let missing = || unreadable("assignment", &"the task is missing");
+        Ok(Self::Run(Box::new(Assignment {
+            shard: shard_id(&assign.task_id, assign.shard)?,
+            epoch: Epoch(assign.epoch),
+            spec: assign.spec.ok_or_else(missing)?.try_into().map_err(|error| bad(&error))?,
+            ordinal: assign.ordinal,
+            hint: assign.hint.map(TryInto::try_into).transpose().map_err(|error| bad(&error))?,
+        })))
+    }
+
+    /// Parses a revocation.
+    pub(crate) fn revoke(revoke: &pb::Revoke) -> Result<Self, Fault> {
+        Ok(Self::Stop(shard_id(&revoke.task_id, revoke.shard)?, Epoch(revoke.epoch)))
+    }
+
+    /// Parses an announcement.
+    pub(crate) fn prepare(prepare: pb::Prepare) -> Result<Self, Fault> {
+        let spec =
+            prepare.spec.ok_or_else(|| unreadable("announcement", &"the task is missing"))?;
+        let spec = spec.try_into().map_err(|error| unreadable("announcement", &error))?;
+        Ok(Self::Prepare(Box::new(spec)))
+    }
+}
+
+fn shard_id(task: &str, index: u32) -> Result<ShardId, Fault> {
+    let task = task.parse().map_err(|error| unreadable("assignment", &error))?;
+    Ok(ShardId { task, index })
+}
+
+fn unreadable(what: &str, problem: &dyn std::fmt::Display) -> Fault {
+    Fault::new(FaultKind::Internal, what, format!("cannot be read: {problem}"))
+        .remedy("run coordinators and nodes of the same release")
+}
+
+/// The newest report of every shard that runs here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReportBoard(Arc<Mutex<BTreeMap<ShardId, Meter>>>);
+
+impl ReportBoard {
+    fn meters(&self) -> MutexGuard<'_, BTreeMap<ShardId, Meter>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All reports as they stand.
+    pub(crate) fn reports(&self) -> Vec<ShardReport> {
+        self.meters().values().map(Meter::report).collect()
+    }
+
+    pub(crate) fn put(&self, shard: ShardId, meter: Meter) {
+        self.meters().insert(shard, meter);
+    }
+
+    pub(crate) fn remove(&self, shard: &ShardId) {
+        self.meters().remove(shard);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.meters().is_empty()
+    }
+}

@@ -1,0 +1,231 @@
+//! The PostgreSQL side of a start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
+use tidewire_node_core::reconnect::{
+    DecodingOptions, ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect,
+    SlotOrigin, first_position,
+};
+use tidewire_node_core::takeover::{Fact, Start};
+use tidewire_postgres::{
+    Application, Feedback, ReplicationClient, Source, Sql, StreamReader, publication, server, slot,
+};
+use tidewire_shared::spec::{Managed, PostgresSource, TableName};
+use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
+
+use super::super::Assignment;
+
+/// A new slot waits for the transactions that are open; longer than this and the user hears of them.
+const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The source of one shard during a start.
+pub(super) struct SourceSide {
+    spec: PostgresSource,
+    application: Application,
+    tables: Vec<TableName>,
+    slot: String,
+    publication: String,
+    source: Source,
+    ahead: Option<tokio::task::JoinHandle<Result<Sql, Fault>>>,
+    sql: Option<Sql>,
+    /// What was seen last; the stream is watched against it.
+    published: Option<PublicationFacts>,
+    /// Confirmed by the slot when it was taken.
+    confirmed: Lsn,
+    client: Option<ReplicationClient>,
+    server: Option<ServerFacts>,
+}
+
+/// An open stream and what is known of its source.
+pub(super) struct OpenStream {
+    pub(super) source: Source,
+    pub(super) reader: StreamReader,
+    pub(super) feedback: Feedback,
+    pub(super) confirmed: Lsn,
+    pub(super) published: PublicationFacts,
+    pub(super) slot: String,
+    /// `server_version`, like `15.18`.
+    pub(super) server_version: String,
+}
+
+impl SourceSide {
+    pub(super) fn new(assignment: &Assignment, cluster: &ClusterId) -> Result<Self, Fault> {
+        let spec = assignment.spec.source.clone();
+        let application = Application {
+            cluster: cluster.clone(),
+            shard: assignment.shard.clone(),
+            epoch: assignment.epoch,
+        };
+        let ours = assignment.shard.slot_name();
+        let named = |managed: &Managed| match managed {
+            Managed::Managed => ours.clone(),
+            Managed::Existing(name) => name.clone(),
+        };
+        let source = Source::new(&spec, &application.name()?)?;
+        let rules = assignment.spec.objects.iter();
+        Ok(Self {
+            tables: rules.flat_map(|rule| rule.tables.iter().cloned()).collect(),
+            slot: named(&spec.slot),
+            publication: named(&spec.publication),
+            spec,
+            application,
+            source,
+            ahead: None,
+            sql: None,
+            published: None,
+            confirmed: Lsn::ZERO,
+            client: None,
+            server: None,
+        })
+    }
+
+    /// Connects while the target is being asked: the two do not wait for each other.
+    pub(super) fn connect_ahead(&mut self) {
+        let source = self.source.clone();
+        self.ahead = Some(actix_rt::spawn(async move { source.connect().await }));
+    }
+
+    /// Waits for the connection that was begun ahead, whatever comes of it.
+    pub(super) async fn warm(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            drop(ahead.await);
+        }
+    }
+
+    async fn sql(&mut self) -> Result<&mut Sql, Fault> {
+        let open = self.sql.take().filter(|sql| !sql.is_closed());
+        let sql = match (open, self.ahead.take()) {
+            (Some(sql), _) => sql,
+            (None, Some(ahead)) => match ahead.await {
+                Ok(connected) => connected?,
+                Err(_) => self.source.connect().await?,
+            },
+            (None, None) => self.source.connect().await?,
+        };
+        Ok(self.sql.insert(sql))
+    }
+
+    /// First start only: makes the managed publication, or finds the one there is.
+    pub(super) async fn ensure_publication(&mut self) -> Result<Fact, Fault> {
+        let (name, tables) = (self.publication.clone(), self.tables.clone());
+        let managed = self.spec.publication == Managed::Managed;
+        let sql = self.sql().await?;
+        let seen = publication::look(sql, &name).await?;
+        let published = match seen {
+            Some(published) => published,
+            None if managed => publication::create(sql, &name, &tables, false).await?,
+            None => {
+                return Err(missing("publication", &name, "create it, or let the task manage one"));
+            }
+        };
+        self.published = Some(published);
+        Ok(Fact::PublicationReady)
+    }
+
+    /// First start only: makes the managed slot, or finds the one there is.
+    pub(super) async fn ensure_slot(&mut self) -> Result<Fact, Fault> {
+        let (name, source) = (self.slot.clone(), self.source.clone());
+        let managed = self.spec.slot == Managed::Managed;
+        let sql = self.sql().await?;
+        let facts = server::facts(sql).await?;
+        let origin = match slot::look(sql, &name).await? {
+            Some(found) => SlotOrigin::Found(found),
+            None if managed => SlotOrigin::Created {
+                consistent_point: slot::create(&source, &name, false, SLOT_PATIENCE).await?,
+            },
+            None => return Err(missing("slot", &name, "create it, or let the task manage one")),
+        };
+        let position = first_position(&FirstSlot {
+            server: &facts,
+            expected: self.expected_slot(),
+            origin,
+            fingerprint: self.fingerprint(&facts),
+        })?;
+        Ok(Fact::SlotReady(position))
+    }
+
+    pub(super) async fn take_slot(&mut self) -> Result<Fact, Fault> {
+        let (name, ours) = (self.slot.clone(), self.application.clone());
+        let sql = self.sql().await?;
+        if slot::look(sql, &name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
+            slot::take(sql, &name, &ours).await?;
+        }
+        Ok(Fact::SlotFree)
+    }
+
+    /// Looks at everything that decides whether the stream may go on, and has it judged.
+    pub(super) async fn verify(&mut self, position: &PgPosition) -> Result<Fact, Fault> {
+        let mut client = self.source.replicate().await?;
+        let facts = client.server().await?;
+        let history = match facts.timeline {
+            same if same == position.timeline => Vec::new(),
+            other => client.timeline_history(other).await?,
+        };
+        let (slot_name, publication_name) = (self.slot.clone(), self.publication.clone());
+        let sql = self.sql().await?;
+        let slot = slot::look(sql, &slot_name).await?;
+        let published = publication::look(sql, &publication_name).await?;
+        self.published.clone_from(&published);
+        let verdict = Reconnect {
+            position,
+            server: &facts,
+            history: &history,
+            expected_slot: self.expected_slot(),
+            slot: slot.as_ref(),
+            expected_publication: ExpectedPublication {
+                name: &self.publication,
+                oid: None,
+                tables: &self.tables,
+            },
+            publication: published.as_ref(),
+            fingerprint: self.fingerprint(&facts),
+        }
+        .judge();
+        self.confirmed = slot.and_then(|slot| slot.confirmed_flush).unwrap_or(Lsn::ZERO);
+        self.client = Some(client);
+        self.server = Some(facts);
+        Ok(Fact::SourceJudged(verdict))
+    }
+
+    /// Starts replication.
+    pub(super) async fn stream(self, start: &Start) -> Result<OpenStream, Fault> {
+        let unverified = || Fault::new(FaultKind::Internal, "start", "streams before it verified");
+        let client = self.client.ok_or_else(unverified)?;
+        let server = self.server.ok_or_else(unverified)?;
+        let published = self.published.ok_or_else(unverified)?;
+        let (reader, feedback) = client.start(&self.slot, start.from, &[&self.publication]).await?;
+        Ok(OpenStream {
+            source: self.source,
+            reader,
+            feedback,
+            confirmed: self.confirmed,
+            published,
+            slot: self.slot,
+            server_version: version(server.version_num),
+        })
+    }
+
+    fn expected_slot(&self) -> ExpectedSlot<'_> {
+        ExpectedSlot { name: &self.slot, database: &self.spec.database }
+    }
+
+    fn fingerprint(&self, server: &ServerFacts) -> Fingerprint {
+        DecodingOptions {
+            options: BTreeMap::from([("proto_version".to_owned(), "1".to_owned())]),
+            publication_oids: self.published.iter().map(|published| published.oid).collect(),
+            server_major: server.version_num / 10_000,
+        }
+        .fingerprint()
+    }
+}
+
+fn missing(what: &str, name: &str, remedy: &str) -> Fault {
+    Fault::new(FaultKind::SourceState, format!("{what} {name}"), "does not exist").remedy(remedy)
+}
+
+/// `server_version` from `server_version_num` (10 and later: major and minor).
+fn version(number: u32) -> String {
+    format!("{}.{}", number / 10_000, number % 10_000)
+}

@@ -1,0 +1,281 @@
+//! The Kafka side of a start. librdkafka's calls block, so each runs on a thread for blocking work.
+
+use std::time::Duration;
+
+use tidewire_kafka::topics::{Identity, Topics};
+use tidewire_kafka::{
+    PositionRead, Positions, Settings, TopicIdentity, TransactionalProducer, positions,
+};
+use tidewire_node_core::decode::{Decoder, Options};
+use tidewire_node_core::encode::{EncodeConfig, Encoder};
+use tidewire_node_core::progress::Progress;
+use tidewire_node_core::schema::TaskTables;
+use tidewire_node_core::takeover::{Fact, PositionEntry, PositionHint, Start, TopicPin};
+use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
+use tidewire_proto::position::v1 as pb;
+use tidewire_shared::spec::FormatKind;
+use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, report};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::Assignment;
+use super::super::meter::Meter;
+use super::source::OpenStream;
+use crate::pipeline::Parts;
+use crate::pipeline::delivery::Delivery;
+use crate::pipeline::kill::KillSwitch;
+use crate::pipeline::pool::Pool;
+use crate::pipeline::positions::{PositionWriter, entry};
+use crate::pipeline::watch::{SourceWatch, TargetWatch};
+
+/// Longest single call; the supervisor tries again after it.
+const CALL: Duration = Duration::from_secs(30);
+/// A foreign open transaction below our record ends by `transaction.timeout.ms` and a sweep at last.
+const READ: Duration = Duration::from_secs(45);
+
+/// The target of one shard during a start.
+pub(super) struct TargetSide {
+    settings: Settings,
+    transactional_id: String,
+    key: String,
+    ordinal: u64,
+    tables: TaskTables,
+    node: NodeName,
+    task: tidewire_shared::TaskName,
+    producer: Option<TransactionalProducer>,
+    positions: Option<Positions>,
+    read: Option<PositionRead>,
+}
+
+impl TargetSide {
+    pub(super) fn new(
+        assignment: &Assignment,
+        cluster: &ClusterId,
+        node: &NodeName,
+    ) -> Result<Self, Fault> {
+        let spec = &assignment.spec;
+        Ok(Self {
+            settings: Settings::new(&spec.target, spec.limits.record_bytes)?,
+            transactional_id: assignment.shard.transactional_id(cluster),
+            key: assignment.shard.position_key(cluster),
+            ordinal: assignment.ordinal,
+            tables: TaskTables::new(&spec.objects)?,
+            node: node.clone(),
+            task: spec.name.clone(),
+            producer: None,
+            positions: None,
+            read: None,
+        })
+    }
+
+    /// A new producer in place of the old one; its initialisation fences every predecessor.
+    pub(super) async fn init_producer(&mut self) -> Result<Fact, Fault> {
+        let (settings, id) = (self.settings.clone(), self.transactional_id.clone());
+        let before = self.producer.take();
+        let producer = blocking(move || {
+            drop(before);
+            let mut producer = TransactionalProducer::create(&settings, &id)?;
+            producer.init(CALL)?;
+            Ok(producer)
+        })
+        .await?;
+        self.producer = Some(producer);
+        Ok(Fact::ProducerInitialised)
+    }
+
+    pub(super) async fn read_positions(
+        &mut self,
+        hint: Option<PositionHint>,
+    ) -> Result<Fact, Fault> {
+        let (settings, key, ordinal) = (self.settings.clone(), self.key.clone(), self.ordinal);
+        let known = self.positions.clone();
+        let (positions, read) = blocking(move || {
+            let positions = match known {
+                Some(positions) => positions,
+                None => Positions::ensure(&settings, positions::PARTITIONS, CALL)?,
+            };
+            let partition = positions.partition_of(ordinal);
+            let read = positions.read(&key, partition, hint.map(wire_hint).as_ref(), READ)?;
+            Ok((positions, read))
+        })
+        .await?;
+        let newest = read.record.clone().map(|record| entry(record, &self.key)).transpose()?;
+        self.positions = Some(positions);
+        self.read = Some(read);
+        Ok(Fact::PositionsRead(newest))
+    }
+
+    pub(super) async fn verify_topics(&mut self) -> Result<Fact, Fault> {
+        let (settings, names) = (self.settings.clone(), self.tables.topics().to_vec());
+        let seen = blocking(move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Topics::new(&settings)?.describe(&names, CALL)
+        })
+        .await?;
+        let seen = seen.into_iter().map(|(name, answer)| answer.map(|facts| (name, facts)));
+        Ok(Fact::TopicsSeen(seen.collect::<Result<_, _>>()?))
+    }
+
+    pub(super) async fn commit_claim(&mut self, claim: PositionEntry) -> Result<Fact, Fault> {
+        let mut producer = self.producer.take().ok_or_else(too_early)?;
+        let writer = self.writer(&mut producer)?;
+        let (producer, end) = blocking(move || {
+            producer.begin()?;
+            writer.send(&mut producer, &claim)?;
+            let end = producer.commit(CALL);
+            Ok((producer, end))
+        })
+        .await?;
+        let outcome = if end.outcome.is_ok() { CallOutcome::Success } else { CallOutcome::Failed };
+        let seen = TransactionEnd {
+            kind: EndKind::Commit,
+            outcome,
+            end_requests: end.end_requests,
+            produced: true,
+        };
+        if let Err(fault) = end.outcome {
+            tracing::info!(%fault, "the claim was not committed");
+        }
+        self.producer = Some(producer);
+        Ok(Fact::ClaimEnded(seen.judge()))
+    }
+
+    fn writer(&self, producer: &mut TransactionalProducer) -> Result<PositionWriter, Fault> {
+        let read = self.read.as_ref().ok_or_else(too_early)?;
+        Ok(PositionWriter {
+            topic: producer.topic(positions::TOPIC)?,
+            topic_id: read.topic_id,
+            partition: read.partition,
+            key: self.key.clone(),
+            task: self.task.clone(),
+            node: self.node.clone(),
+        })
+    }
+
+    /// Everything that the pipeline is built of.
+    pub(super) fn parts(
+        mut self,
+        start: Start,
+        stream: OpenStream,
+        assignment: &Assignment,
+        meter: &Meter,
+    ) -> Result<Box<Parts>, Fault> {
+        let mut producer = self.producer.take().ok_or_else(too_early)?;
+        let writer = self.writer(&mut producer)?;
+        let claimed = writer.durable(&producer, start.claim.serial);
+        meter.update(|report| report.position = claimed.or(report.position));
+        let topics = self.tables.topics().iter().map(|name| producer.topic(name));
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        let (kill, emptied) = (KillSwitch::new(), Pool::new());
+        let (source_end, source_ends) = watch::channel(Lsn::ZERO);
+        let (seen, stream_seen) = watch::channel(start.from);
+        let (target_watched, ended) = std::sync::mpsc::sync_channel(1);
+        let heartbeat = assignment.spec.source.heartbeat;
+        let OpenStream { source, reader, feedback, confirmed, published, slot, server_version } =
+            stream;
+        let progress = Progress::resume(&start.claim, start.timeline, confirmed, Duration::ZERO)?;
+        let beat = heartbeat.enabled.then(|| {
+            let run = tidewire_postgres::heartbeat::run;
+            let beats = run(source.clone(), heartbeat.interval.duration(), stream_seen);
+            AbortOnDropHandle::new(actix_rt::spawn(beats))
+        });
+        Ok(Box::new(Parts {
+            reader,
+            decoder: self.decoder(assignment, &start),
+            encoder: self.encoder(assignment, &start, server_version)?,
+            source_watch: SourceWatch {
+                source: source.clone(),
+                slot,
+                publication: published,
+                end: source_end,
+                meter: meter.clone(),
+                kill: kill.clone(),
+            },
+            target_watch: TargetWatch {
+                identity: TopicIdentity::new(&self.settings)?,
+                pins: start.claim.topics.iter().map(identity).collect(),
+                kill: kill.clone(),
+                ended,
+            },
+            target_watched,
+            heartbeat: beat,
+            delivery: Delivery {
+                producer,
+                topics,
+                positions: writer,
+                progress,
+                feedback,
+                seen,
+                source_end: source_ends,
+                meter: meter.clone(),
+                kill,
+                emptied,
+            },
+            source,
+        }))
+    }
+
+    fn decoder(&self, assignment: &Assignment, start: &Start) -> Decoder {
+        let mut options = Options::new(self.tables.clone(), start.from);
+        options.resume = start.claim.position.inside;
+        options.hold = assignment.spec.format.kind == FormatKind::ShareplexJson;
+        Decoder::new(options)
+    }
+
+    fn encoder(
+        &self,
+        assignment: &Assignment,
+        start: &Start,
+        server_version: String,
+    ) -> Result<Encoder, Fault> {
+        let spec = &assignment.spec;
+        let partitions = |name: &String| {
+            let pin = start.claim.topics.iter().find(|pin| pin.name == *name);
+            pin.map(|pin| pin.partitions).ok_or_else(too_early)
+        };
+        Encoder::new(EncodeConfig {
+            format: spec.format.clone(),
+            database: spec.source.database.clone(),
+            server_version,
+            partition: spec.partition,
+            key_change: spec.key_change,
+            partitions: self.tables.topics().iter().map(partitions).collect::<Result<_, _>>()?,
+            record_bytes: spec.limits.record_bytes.0,
+            next_ordinal: start.claim.position.next_ordinal,
+        })
+    }
+}
+
+/// Runs a call that blocks; its panic is a fault, not ours.
+pub(crate) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Fault::new(FaultKind::Internal, "kafka call", error)),
+    }
+}
+
+fn too_early() -> Fault {
+    Fault::new(FaultKind::Internal, "start", "took a step before the one it rests on")
+}
+
+fn identity(pin: &TopicPin) -> Identity {
+    Identity { name: pin.name.clone(), id: pin.id, partitions: pin.partitions }
+}
+
+/// The hint of an assignment as the core knows it.
+pub(super) fn core_hint(hint: &report::PositionHint) -> PositionHint {
+    let report::PositionHint { topic_id, partition, offset, serial } = *hint;
+    PositionHint { topic_id, partition, offset, serial }
+}
+
+fn wire_hint(hint: PositionHint) -> pb::PositionHint {
+    pb::PositionHint {
+        topic_id_high: hint.topic_id.0,
+        topic_id_low: hint.topic_id.1,
+        partition: hint.partition,
+        offset: hint.offset,
+        serial: hint.serial,
+    }
+}
