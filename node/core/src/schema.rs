@@ -141,6 +141,13 @@ impl TaskTables {
         &self.topics
     }
 
+    /// Changes which operations of a table go out; nothing for a table that the task does not have.
+    pub fn set_operations(&mut self, table: &TableName, change: impl FnOnce(&mut Operations)) {
+        if let Some(rule) = self.tables.get_mut(table) {
+            change(&mut rule.operations);
+        }
+    }
+
     /// What the task wants of a table; `None` when it does not want it.
     #[must_use]
     pub fn rule(&self, table: &TableName) -> Option<&TableRule> {
