@@ -1,14 +1,9 @@
-//! The two admin requests that `rdkafka` has in its safe interface: topic configurations, and making
-//! a topic. A client is made for each question and goes with the answer.
+//! Makes topics. The client goes with the answer: a target gets its positions topic once.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-    TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -16,9 +11,6 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
 use crate::fault::KafkaError;
-
-/// The configuration of one topic, by key.
-pub(crate) type Config = BTreeMap<String, String>;
 
 /// A topic to be made.
 #[derive(Clone, Copy, Debug)]
@@ -34,39 +26,6 @@ pub(crate) struct TopicPlan<'a> {
 pub(crate) enum Created {
     Made,
     Existed,
-}
-
-/// The configurations of topics. A topic that vanished meanwhile is missing in the answer.
-pub(crate) fn topic_configs(
-    settings: &Settings,
-    names: &[&str],
-    timeout: Duration,
-) -> Result<BTreeMap<String, Config>, Fault> {
-    if names.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let client = client(settings)?;
-    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let options = AdminOptions::new().request_timeout(Some(timeout));
-    let answers = block_on(client.describe_configs(&resources, &options))
-        .map_err(|error| fault(&error, "target", settings))?;
-    let mut configs = BTreeMap::new();
-    for answer in answers {
-        match answer {
-            Ok(resource) => {
-                let OwnedResourceSpecifier::Topic(name) = resource.specifier else { continue };
-                let entries = resource.entries.into_iter();
-                let config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
-                configs.insert(name, config);
-            }
-            Err(Code::UnknownTopicOrPartition) => {}
-            Err(code) => {
-                let object = format!("configuration of topics {}", names.join(", "));
-                return Err(KafkaError { code, text: code.to_string() }.fault(object));
-            }
-        }
-    }
-    Ok(configs)
 }
 
 /// Makes a topic and waits until the controller has it.

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidewire_node_core::facts::TargetPrecheck;
+use tidewire_node_core::facts::{TargetPrecheck, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
 use crate::ffi::{DescribedTopic, Operation};
 use crate::positions;
 use crate::producer::TransactionalProducer;
-use crate::topics::{Answers, Topics};
+use crate::topics::{Answers, SeenTopic, Topics};
 
 /// Longest time that all looks may take together.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,14 +28,16 @@ pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
     if let Err(fault) = &brokers {
         return blind(names, fault);
     }
-    let facts = topics.describe(names, left());
-    let rights = topics.described(names, left());
+    let seen = topics.look(names, left());
     TargetPrecheck {
         brokers,
-        topics: facts.unwrap_or_else(|fault| same(names, &fault)),
-        writable: writable(names, rights),
+        writable: writable(names, seen.as_ref()),
+        topics: match seen {
+            Ok(seen) => seen.into_iter().map(|(name, answer)| (name, facts(answer))).collect(),
+            Err(fault) => same(names, &fault),
+        },
         transactions: transactions(settings, left()),
-        positions_topic: positions::look(settings, &topics, left()),
+        positions_topic: positions::look(&topics, left()),
     }
 }
 
@@ -54,29 +56,28 @@ fn same<T>(names: &[&str], fault: &Fault) -> Vec<(String, Result<T, Fault>)> {
     names.iter().map(|name| ((*name).to_owned(), Err(fault.clone()))).collect()
 }
 
+fn facts(answer: Result<Option<SeenTopic>, Fault>) -> Result<Option<TopicFacts>, Fault> {
+    answer.map(|topic| topic.map(|seen| seen.facts))
+}
+
 fn writable(
     names: &[&str],
-    rights: Result<Answers<DescribedTopic>, Fault>,
+    seen: Result<&Answers<SeenTopic>, &Fault>,
 ) -> Vec<(String, Result<(), Fault>)> {
-    let rights = match rights {
-        Ok(rights) => rights,
-        Err(fault) => return same(names, &fault),
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(fault) => return same(names, fault),
     };
-    rights
-        .into_iter()
-        .map(|(name, answer)| {
-            let may = answer.and_then(|topic| match topic {
-                Some(topic) => may_write(&topic),
-                None => Err(Fault::new(
-                    FaultKind::TargetState,
-                    format!("topic {name}"),
-                    "does not exist",
-                )
-                .remedy("create the topic")),
-            });
-            (name, may)
-        })
-        .collect()
+    let may = |name: &str, answer: &Result<Option<SeenTopic>, Fault>| match answer {
+        Ok(Some(topic)) => may_write(&topic.described),
+        Ok(None) => {
+            let fault =
+                Fault::new(FaultKind::TargetState, format!("topic {name}"), "does not exist");
+            Err(fault.remedy("create the topic"))
+        }
+        Err(fault) => Err(fault.clone()),
+    };
+    seen.iter().map(|(name, answer)| (name.clone(), may(name, answer))).collect()
 }
 
 /// Brokers that do not say what we may do leave it to the first write.

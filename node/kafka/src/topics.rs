@@ -7,10 +7,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::admin::{Config, topic_configs};
 use crate::config::Settings;
 use crate::fault::{KafkaError, kind_of};
-use crate::ffi::{Client, DescribedTopic, Kind};
+use crate::ffi::{Client, Config, DescribedTopic, Kind};
 
 /// One answer per topic, in the order of the question: there, absent, or not to be seen.
 pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
@@ -24,6 +23,14 @@ pub struct Identity {
     pub id: (i64, i64),
     /// Number of partitions.
     pub partitions: u32,
+}
+
+/// All that is known of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenTopic {
+    pub(crate) facts: TopicFacts,
+    pub(crate) config: Config,
+    pub(crate) described: DescribedTopic,
 }
 
 /// Asks a cluster about its topics, over a connection that it keeps.
@@ -86,26 +93,47 @@ impl Topics {
         names: &[&str],
         timeout: Duration,
     ) -> Result<Answers<TopicFacts>, Fault> {
+        let seen = self.look(names, timeout)?.into_iter();
+        Ok(seen
+            .map(|(name, answer)| (name, answer.map(|topic| topic.map(|seen| seen.facts))))
+            .collect())
+    }
+
+    /// Facts, configuration and rights together.
+    pub(crate) fn look(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Answers<SeenTopic>, Fault> {
         let described = self.described(names, timeout)?;
         let present: Vec<&str> = described
             .iter()
             .filter(|(_, answer)| matches!(answer, Ok(Some(_))))
             .map(|(name, _)| name.as_str())
             .collect();
-        let configs = topic_configs(&self.settings, &present, timeout)?;
-        let with_config = |topic: DescribedTopic| {
-            configs.get(&topic.name).map(|config| facts(&topic, config)).transpose()
+        let mut configs = match present.as_slice() {
+            [] => Default::default(),
+            present => {
+                self.client.topic_configs(present, timeout).map_err(|error| self.fault(&error))?
+            }
+        };
+        let mut with_config = |topic: DescribedTopic| match configs.remove(&topic.name) {
+            Some(Ok(config)) => {
+                Ok(Some(SeenTopic { facts: facts(&topic, &config)?, config, described: topic }))
+            }
+            // It vanished between the two requests.
+            None | Some(Err(KafkaError { code: Code::UnknownTopicOrPartition, .. })) => Ok(None),
+            Some(Err(error)) => Err(error.fault(format!("configuration of topic {}", topic.name))),
         };
         Ok(described
             .into_iter()
             .map(|(name, answer)| {
-                let facts = answer.and_then(|topic| topic.map_or(Ok(None), with_config));
-                (name, facts)
+                (name, answer.and_then(|topic| topic.map_or(Ok(None), &mut with_config)))
             })
             .collect())
     }
 
-    pub(crate) fn described(
+    fn described(
         &self,
         names: &[&str],
         timeout: Duration,

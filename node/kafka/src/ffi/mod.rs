@@ -5,11 +5,14 @@
 #![allow(unsafe_code)]
 
 mod client;
+mod configs;
 mod describe;
 mod log_reader;
+mod request;
 mod transaction;
 
 pub(crate) use client::{Client, Kind, Topic};
+pub(crate) use configs::Config;
 pub(crate) use describe::{DescribedTopic, Operation};
 pub(crate) use log_reader::{Entry, PartitionReader};
 pub(crate) use transaction::{CallError, FailedDelivery, Record};

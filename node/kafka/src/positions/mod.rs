@@ -10,6 +10,7 @@ mod topic;
 
 pub use read::PositionRead;
 pub use show::{ShownPosition, show};
+pub(crate) use topic::look;
 pub use topic::partition_of;
 
 use std::time::Duration;
@@ -20,7 +21,6 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::{Settings, TRANSACTION_TIMEOUT_MS};
 use crate::producer::{Sent, TransactionalProducer};
-use crate::topics::Topics;
 
 /// The topic's name (CONTRACT §8).
 pub const TOPIC: &str = "__tidewire_positions";
@@ -31,19 +31,6 @@ pub const PARTITIONS: u32 = 64;
 /// Longest wait of [`Positions::read`] that can help: a transaction of someone else ends within its
 /// timeout, and the brokers look for overdue ones every 10 s.
 pub const READ_TIMEOUT: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 15_000);
-
-/// The topic as it is, absent, or with what is wrong with it; for a precheck.
-pub(crate) fn look(
-    settings: &Settings,
-    topics: &Topics,
-    timeout: Duration,
-) -> Result<Option<TopicFacts>, Fault> {
-    let facts = topic::look(topics, timeout)?;
-    if facts.is_some() {
-        topic::verify(settings, timeout)?;
-    }
-    Ok(facts)
-}
 
 /// The positions topic of one target cluster, verified.
 #[derive(Clone, Debug)]

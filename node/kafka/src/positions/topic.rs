@@ -6,8 +6,9 @@ use tidewire_node_core::facts::TopicFacts;
 use tidewire_shared::{Fault, FaultKind};
 
 use super::TOPIC;
-use crate::admin::{Config, Created, TopicPlan, create_topic, topic_configs};
+use crate::admin::{Created, TopicPlan, create_topic};
 use crate::config::Settings;
+use crate::ffi::Config;
 use crate::topics::Topics;
 
 /// Most replicas that are asked for.
@@ -27,13 +28,11 @@ pub(super) fn ensure(
 ) -> Result<TopicFacts, Fault> {
     let topics = Topics::new(settings)?;
     if let Some(facts) = look(&topics, timeout)? {
-        verify(settings, timeout)?;
         return Ok(facts);
     }
     let replicas = topics.count_brokers(timeout)?.clamp(1, REPLICAS);
-    match create(settings, partitions, replicas, timeout)? {
-        Created::Made => tracing::info!(topic = TOPIC, partitions, replicas, "topic made"),
-        Created::Existed => verify(settings, timeout)?,
+    if create(settings, partitions, replicas, timeout)? == Created::Made {
+        tracing::info!(topic = TOPIC, partitions, replicas, "topic made");
     }
     // The controller has it; the broker that is asked may hear of it a little later.
     let deadline = Instant::now() + timeout;
@@ -52,12 +51,10 @@ pub(super) fn ensure(
     }
 }
 
-/// The topic as it is, if it is there.
+/// The topic as it is, if it is there; a fault when it could lose records.
 pub(crate) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
-    match topics.describe(&[TOPIC], timeout)?.pop() {
-        Some((_, answer)) => answer,
-        None => Ok(None),
-    }
+    let answer = topics.look(&[TOPIC], timeout)?.pop().map_or(Ok(None), |(_, answer)| answer)?;
+    answer.map(|seen| judge(&seen.config).map(|()| seen.facts)).transpose()
 }
 
 fn create(
@@ -82,11 +79,6 @@ fn create(
 }
 
 /// Refuses a topic that could lose records.
-pub(crate) fn verify(settings: &Settings, timeout: Duration) -> Result<(), Fault> {
-    let configs = topic_configs(settings, &[TOPIC], timeout)?;
-    configs.get(TOPIC).map_or(Ok(()), judge)
-}
-
 fn judge(config: &Config) -> Result<(), Fault> {
     for (key, wanted, harm) in [
         ("cleanup.policy", "compact", "positions would be deleted by age"),
