@@ -16,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod reader;
 pub mod servers;
+pub mod task;
 pub mod workload;
 
 mod json_lines;

@@ -46,8 +46,8 @@ pub fn create_tables(client: &mut Client) -> Result<()> {
 /// When PostgreSQL refuses.
 pub fn big_transaction(client: &mut Client, first: i64, rows: i64) -> Result<()> {
     client.execute(
-        "INSERT INTO public.orders (id, customer, amount, note) SELECT $1 + g, g % 1000, g / 7.0, \
-         'row ' || g FROM generate_series(0, $2 - 1) AS g",
+        "INSERT INTO public.orders (id, customer, amount, note) SELECT $1::bigint + g, g % 1000, g / 7.0, \
+         'row ' || g FROM generate_series(0, $2::bigint - 1) AS g",
         &[&first, &rows],
     )?;
     Ok(())
@@ -298,21 +298,21 @@ impl Statements {
         Ok(Self {
             insert_order: client.prepare(
                 "INSERT INTO public.orders (id, customer, amount, note) \
-                 VALUES ($1, $2, $2 / 100.0, 'it''s order ' || $1)",
+                 VALUES ($1::bigint, $2::int, $2::int / 100.0, 'it''s order ' || $1::bigint)",
             )?,
             update_order: client.prepare(
-                "UPDATE public.orders SET amount = $2 / 100.0, paid = NOT paid WHERE id = $1",
+                "UPDATE public.orders SET amount = $2::int / 100.0, paid = NOT paid WHERE id = $1",
             )?,
-            rekey_order: client.prepare("UPDATE public.orders SET id = $2 WHERE id = $1")?,
+            rekey_order: client.prepare("UPDATE public.orders SET id = $2::bigint WHERE id = $1")?,
             delete_order: client.prepare("DELETE FROM public.orders WHERE id = $1")?,
             upsert_line: client.prepare(
                 "INSERT INTO public.lines (order_id, line, product, weight) \
-                 VALUES ($1, $2, 'thing ' || $3::int, $3 / 7.0) \
+                 VALUES ($1, $2, 'thing ' || $3::int, $3::int / 7.0) \
                  ON CONFLICT (order_id, line) DO UPDATE SET product = excluded.product",
             )?,
             upsert_mixed: client.prepare(
                 r#"INSERT INTO public."Mixed Case" VALUES
-                   ($1, jsonb_build_object('n', $2::int, 'text', E'a\nb'), DATE '2026-01-01' + $2)
+                   ($1, jsonb_build_object('n', $2::int, 'text', E'a\nb'), DATE '2026-01-01' + $2::int)
                    ON CONFLICT ("Id") DO UPDATE SET "a value" = excluded."a value""#,
             )?,
             rekey_mixed: client

@@ -1,1 +1,75 @@
-fn main() {}
+//! `cargo x`: the commands of this repository. `cargo x --help` lists them.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod cargo;
+mod chaos;
+mod checks;
+mod demo;
+mod screen;
+mod servers;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo x", bin_name = "cargo x", about = "The commands of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The main job, from nothing: servers, cluster, task, changes, a killed node, and the proof
+    Demo(demo::DemoArguments),
+    /// Everything that must hold before a change is trusted
+    Test {
+        /// Leave out the cluster tests
+        #[arg(long)]
+        quick: bool,
+    },
+    /// The comparisons of bench/, printed as a table
+    Bench {
+        /// Run the rivals beside us
+        #[arg(long)]
+        peers: bool,
+    },
+    /// The fault tests, round after round
+    Chaos(chaos::ChaosArguments),
+    /// All static checks, without writing
+    Verify,
+    /// Repair what the static checks can repair
+    Fix,
+    /// PostgreSQL and Kafka alone, for work by hand
+    #[command(subcommand)]
+    Servers(servers::ServersCommand),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(failed) => {
+            screen::note(&format!("error: {failed:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo(arguments) => return demo::run(&arguments),
+        Command::Test { quick } => checks::test(quick)?,
+        Command::Bench { peers } => {
+            let rivals: &[&str] = if peers { &["--peers"] } else { &[] };
+            let build = ["run", "--release", "--package", "tidewire-bench", "--"];
+            cargo::run("bench", &[&build[..], rivals].concat(), &[])?;
+        }
+        Command::Chaos(arguments) => return chaos::run(&arguments),
+        Command::Verify => checks::verify()?,
+        Command::Fix => checks::fix()?,
+        Command::Servers(command) => servers::run(command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

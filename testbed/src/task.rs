@@ -1,0 +1,71 @@
+//! Task documents for the demo, the tests and the bench.
+
+use std::fmt::Write as _;
+
+use crate::servers::postgres::PostgresAddress;
+
+/// A task from PostgreSQL to Kafka with its connections inline.
+#[derive(Clone, Debug)]
+pub struct TaskDocument<'a> {
+    /// The task's name.
+    pub name: &'a str,
+    /// The source.
+    pub postgres: &'a PostgresAddress,
+    /// The target's brokers, with commas between them.
+    pub bootstrap: &'a str,
+    /// Tables as `schema.table` without quotes, and the topic of each.
+    pub objects: &'a [(&'a str, &'a str)],
+    /// The format's type.
+    pub format: &'a str,
+    /// The partition policy.
+    pub partition: &'a str,
+}
+
+impl TaskDocument<'_> {
+    /// The document's text.
+    #[must_use]
+    pub fn yaml(&self) -> String {
+        let PostgresAddress { host, port, user, password, database } = self.postgres;
+        let brokers: Vec<_> =
+            self.bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
+        let mut text = format!(
+            "apiVersion: tidewire/v1\n\
+             kind: postgres_to_kafka\n\
+             name: {name}\n\
+             source:\n  \
+               hosts: [\"{host}:{port}\"]\n  \
+               database: {database}\n  \
+               user: {user}\n  \
+               password: {{value: {password}}}\n  \
+               tls: {{mode: disable}}\n\
+             target:\n  \
+               brokers: [{brokers}]\n\
+             format: {{type: {format}}}\n\
+             partition: {partition}\n\
+             delivery: exactly_once\n\
+             start: now\n\
+             objects:\n",
+            name = self.name,
+            brokers = brokers.join(", "),
+            format = self.format,
+            partition = self.partition,
+        );
+        for (table, topic) in self.objects {
+            let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+            let table = format!("{}.{}", quoted(schema), quoted(name)).replace('\'', "''");
+            // Writing to a string does not fail.
+            let _infallible = writeln!(text, "  - tables: ['{table}']\n    topic: {topic}");
+        }
+        text
+    }
+}
+
+/// A name as SQL needs it: in quotes unless it is plain.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_')
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}

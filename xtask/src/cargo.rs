@@ -1,0 +1,50 @@
+//! Runs cargo, as the one that runs us.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tidewire_testbed::cluster;
+
+use crate::screen;
+
+/// The repository's top folder.
+pub(crate) fn top() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(top()).args(arguments);
+    command
+}
+
+/// Runs cargo with its output shown.
+pub(crate) fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    screen::note(&format!("── {name}: cargo {}", arguments.join(" ")));
+    let status = cargo(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .status()
+        .context("start cargo")?;
+    ensure!(status.success(), "{name} failed");
+    Ok(())
+}
+
+/// Builds the binary quietly, unless `TIDEWIRE_BIN` names one, and returns its path.
+pub(crate) fn build_binary() -> Result<PathBuf> {
+    if env::var_os("TIDEWIRE_BIN").is_none() {
+        let output = cargo(&["build", "--quiet", "--bin", "tidewire"])
+            .stdin(Stdio::null())
+            .output()
+            .context("start cargo")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the binary does not build\n{said}");
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
+        return Ok(target.join("debug/tidewire"));
+    }
+    cluster::binary()
+}

@@ -1,0 +1,71 @@
+//! `cargo x verify`, `fix` and `test`.
+
+use anyhow::{Result, bail};
+use tidewire_testbed::servers::cache::Cache;
+use tidewire_testbed::servers::java::ClassPath;
+use tidewire_testbed::servers::{maven, postgres};
+
+use crate::{cargo, screen, tidy};
+
+/// All checks that need no server and write nothing, cheapest first.
+pub(crate) fn verify() -> Result<()> {
+    cargo::run("format", &["fmt", "--all", "--check"], &[])?;
+    tidied()?;
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    cargo::run("lints", &clippy, &[])
+}
+
+/// Repairs what can be repaired, then says what is left.
+pub(crate) fn fix() -> Result<()> {
+    let clippy = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--fix",
+        "--allow-dirty",
+        "--allow-staged",
+    ];
+    cargo::run("lints", &clippy, &[])?;
+    cargo::run("format", &["fmt", "--all"], &[])?;
+    tidied()
+}
+
+/// Everything that must hold before a change is trusted. The runner's own summary comes last.
+pub(crate) fn test(quick: bool) -> Result<()> {
+    screen::step("servers for the tests", fetch_servers)?;
+    verify()?;
+    cargo::run("the binary", &["build", "--quiet", "--bin", "tidewire"], &[])?;
+    cargo::run("documentation tests", &["test", "--quiet", "--workspace", "--doc"], &[])?;
+    let rooms = ["test", "--workspace", "--exclude", CLUSTER_TESTS, "--lib", "--bins", "--tests"];
+    cargo::run("the rooms", &rooms, &[])?;
+    if quick {
+        return Ok(());
+    }
+    // One after the other: each has a cluster and a load of its own, and measures times.
+    let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1"];
+    cargo::run("clusters", &clusters, &[])
+}
+
+pub(crate) const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
+
+/// Fills the cache, so that no test waits for a download.
+pub(crate) fn fetch_servers() -> Result<()> {
+    let cache = Cache::open()?;
+    maven::install_tools()?;
+    maven::postgres(&cache, postgres::POSTGRES_VERSION)?;
+    ClassPath::kafka(&cache)?;
+    ClassPath::dts(&cache)?;
+    Ok(())
+}
+
+fn tidied() -> Result<()> {
+    let findings = tidy::findings(cargo::top())?;
+    for finding in &findings {
+        screen::note(finding);
+    }
+    match findings.len() {
+        0 => Ok(()),
+        count => bail!("tidy: {count} findings"),
+    }
+}

@@ -1,0 +1,118 @@
+//! Records as they arrive, received by a consumer of its own thread.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use tidewire_testbed::oracle::dts_avro::DtsAvro;
+use tidewire_testbed::reader::Reader;
+use tidewire_testbed::servers::Kafka;
+
+use super::stage::TOPIC;
+
+/// One received record. Times are µs since 1970.
+#[derive(Clone, Copy)]
+struct Receipt {
+    received: i64,
+    committed: i64,
+}
+
+/// What has arrived so far.
+#[derive(Clone)]
+pub(crate) struct Live(Arc<Mutex<Vec<Receipt>>>);
+
+/// The delay that is shown is of the records received in this time.
+const RECENT: i64 = 1_000_000;
+
+impl Live {
+    /// Starts to receive; the thread ends when all handles are gone.
+    pub(crate) fn start(kafka: &Kafka) -> Result<Self> {
+        let live = Self(Arc::default());
+        let receipts = Arc::downgrade(&live.0);
+        let mut reader = Reader::follow(kafka, &[TOPIC])?;
+        thread::spawn(move || -> Result<()> {
+            let avro = DtsAvro::new()?;
+            let decoder = avro.decoder()?;
+            while let Some(receipts) = receipts.upgrade() {
+                let Some(record) = reader.next_within(Duration::from_millis(200))? else {
+                    continue;
+                };
+                let value = record.value.unwrap_or_default();
+                let committed = decoder.decode(&value)?.source_timestamp * 1_000;
+                let receipt = Receipt { received: record.received_at_micros, committed };
+                receipts.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+            }
+            Ok(())
+        });
+        Ok(live)
+    }
+
+    pub(crate) fn received(&self) -> usize {
+        self.receipts().len()
+    }
+
+    /// The median delay of the records received in the last second.
+    pub(crate) fn delay_now(&self) -> Option<Duration> {
+        let since = now_micros() - RECENT;
+        let receipts = self.receipts();
+        let recent: Vec<_> =
+            receipts.iter().rev().take_while(|receipt| receipt.received > since).copied().collect();
+        median(&recent)
+    }
+
+    /// The median delay of all records so far.
+    pub(crate) fn median_delay(&self) -> Duration {
+        median(&self.receipts()).unwrap_or_default()
+    }
+
+    /// From a kill to the first record of the new owner. What the old one had committed may still
+    /// arrive shortly after the kill: the new owner's records begin behind the longest silence.
+    pub(crate) fn takeover(&self, kill: i64) -> Option<Duration> {
+        let receipts = self.receipts();
+        let after = receipts.iter().map(|receipt| receipt.received).filter(|time| *time > kill);
+        let mut last = kill;
+        let mut longest = None;
+        for time in after {
+            if longest.is_none_or(|(silence, _)| time - last > silence) {
+                longest = Some((time - last, time));
+            }
+            last = time;
+        }
+        let (_, first) = longest?;
+        Some(Duration::from_micros(u64::try_from(first - kill).ok()?))
+    }
+
+    fn receipts(&self) -> MutexGuard<'_, Vec<Receipt>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn median(receipts: &[Receipt]) -> Option<Duration> {
+    let mut delays: Vec<i64> =
+        receipts.iter().map(|receipt| (receipt.received - receipt.committed).max(0)).collect();
+    delays.sort_unstable();
+    let middle = *delays.get(delays.len() / 2)?;
+    Some(Duration::from_micros(u64::try_from(middle).ok()?))
+}
+
+/// The wall clock in µs since 1970: the reader's process has the same one.
+pub(crate) fn now_micros() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_takeover_ends_the_longest_silence_after_the_kill() {
+        let receipts = [900, 1_010, 1_020, 5_000, 5_050, 5_100]
+            .map(|received| Receipt { received, committed: received - 7 });
+        let live = Live(Arc::new(Mutex::new(receipts.to_vec())));
+        assert_eq!(live.takeover(1_000), Some(Duration::from_micros(4_000)));
+        assert_eq!(live.takeover(6_000), None);
+        assert_eq!(live.median_delay(), Duration::from_micros(7));
+    }
+}

@@ -1,0 +1,135 @@
+//! `cargo x servers`: PostgreSQL and Kafka that outlive the command, remembered in the cache.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Subcommand, builder::PossibleValuesParser};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tidewire_testbed::process;
+use tidewire_testbed::servers::cache::Cache;
+use tidewire_testbed::servers::postgres::PostgresAddress;
+use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+
+use crate::{checks, screen};
+
+#[derive(Subcommand)]
+pub(crate) enum ServersCommand {
+    /// Start both and leave them running
+    Up {
+        /// Number of Kafka brokers
+        #[arg(long, default_value = "1", value_parser = PossibleValuesParser::new(["1", "3"]))]
+        brokers: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop what `up` or `demo --keep` left running
+    Down,
+    /// Say what runs and where
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Processes and folders that a command left behind.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) postgres: PostgresAddress,
+    pub(crate) bootstrap: String,
+    /// In the order in which they are stopped.
+    pub(crate) pids: Vec<u32>,
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+pub(crate) fn run(command: ServersCommand) -> Result<()> {
+    match command {
+        ServersCommand::Up { brokers, json } => up(brokers.parse()?, json),
+        ServersCommand::Down => down(),
+        ServersCommand::Status { json } => match Left::load()? {
+            Some(left) => left.print(json),
+            None => bail!("no servers run; `cargo x servers up` starts them"),
+        },
+    }
+}
+
+fn up(brokers: usize, json: bool) -> Result<()> {
+    if let Some(left) = Left::load()? {
+        screen::note("they run already");
+        return left.print(json);
+    }
+    screen::step("fetch PostgreSQL and Kafka", checks::fetch_servers)?;
+    let postgres =
+        screen::step("start PostgreSQL", || Postgres::start(PostgresOptions::default()))?;
+    let kafka = screen::step("start Kafka", || {
+        Kafka::start(KafkaOptions { brokers, ..KafkaOptions::default() })
+    })?;
+    let left = Left::behind(postgres, kafka);
+    left.save()?;
+    left.print(json)
+}
+
+fn down() -> Result<()> {
+    let Some(left) = Left::load()? else {
+        screen::note("nothing runs");
+        return Ok(());
+    };
+    for pid in left.pids.iter().filter(|pid| left.owns(**pid)) {
+        process::stop_pid(*pid, Duration::from_secs(15));
+    }
+    for folder in &left.folders {
+        // What is gone already needs no removal.
+        drop(fs::remove_dir_all(folder));
+    }
+    fs::remove_file(Left::file()?).context("forget the servers")
+}
+
+impl Left {
+    /// Leaves both servers running.
+    pub(crate) fn behind(postgres: Postgres, kafka: Kafka) -> Self {
+        let address = postgres.address().clone();
+        let bootstrap = kafka.bootstrap();
+        let (mut pids, kafka_folder) = kafka.detach();
+        let (postgres_pid, postgres_folder) = postgres.detach();
+        pids.push(postgres_pid);
+        Self { postgres: address, bootstrap, pids, folders: vec![kafka_folder, postgres_folder] }
+    }
+
+    fn file() -> Result<PathBuf> {
+        Ok(Cache::open()?.root().join("servers.json"))
+    }
+
+    pub(crate) fn save(&self) -> Result<()> {
+        fs::write(Self::file()?, serde_json::to_string_pretty(self)?)?;
+        Ok(())
+    }
+
+    /// What still runs; none when all of it has ended.
+    pub(crate) fn load() -> Result<Option<Self>> {
+        let Ok(text) = fs::read_to_string(Self::file()?) else { return Ok(None) };
+        let left: Self = serde_json::from_str(&text).context("servers.json in the cache")?;
+        let runs = left.pids.iter().any(|pid| left.owns(*pid));
+        Ok(runs.then_some(left))
+    }
+
+    /// Whether a pid is still ours: pids are used again, command lines name our folders.
+    fn owns(&self, pid: u32) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        self.folders.iter().any(|folder| line.contains(&*folder.to_string_lossy()))
+    }
+
+    pub(crate) fn print(&self, json: bool) -> Result<()> {
+        if json {
+            let kafka = json!({"bootstrap": self.bootstrap});
+            return screen::result(json!({"postgres": self.postgres, "kafka": kafka}));
+        }
+        screen::result(format!("PostgreSQL  {}", self.postgres.dsn()))?;
+        screen::result(format!("Kafka       {}", self.bootstrap))?;
+        screen::result("stop with   cargo x servers down")
+    }
+}
