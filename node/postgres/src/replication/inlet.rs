@@ -2,13 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use tokio::io::unix::AsyncFd;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, Interest, ReadHalf};
+use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use tokio_rustls::client::TlsStream;
 
@@ -22,7 +22,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) enum Inlet {
     Plain(Paced),
-    Tls(ReadHalf<TlsStream<tokio::net::TcpStream>>),
+    Tls(ReadHalf<TlsStream<TcpStream>>),
 }
 
 impl Inlet {
@@ -73,90 +73,96 @@ where
 /// pay for it. Under load it is therefore taken out and read once per nap.
 #[derive(Debug)]
 pub(super) struct Paced {
-    socket: Watched,
+    socket: Socket,
     pace: Pace,
 }
 
-/// Exactly one of the two holds the socket; neither only while it passes between them.
 #[derive(Debug)]
-struct Watched {
-    polled: Option<AsyncFd<TcpStream>>,
-    alone: Option<TcpStream>,
+enum Socket {
+    Polled(TcpStream),
+    Alone(std::net::TcpStream),
+    /// Lost to an error on its way into the poller or out of it.
+    Lost,
 }
 
-impl Watched {
-    fn socket(&self) -> io::Result<&TcpStream> {
-        let held = self.polled.as_ref().map(AsyncFd::get_ref).or(self.alone.as_ref());
-        held.ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    fn polled(&mut self) -> io::Result<&AsyncFd<TcpStream>> {
-        if let Some(socket) = self.alone.take() {
-            self.polled = Some(AsyncFd::with_interest(socket, Interest::READABLE)?);
+impl Socket {
+    fn polled(&mut self) -> io::Result<&TcpStream> {
+        if let Self::Alone(_) = self {
+            let Self::Alone(socket) = std::mem::replace(self, Self::Lost) else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            *self = Self::Polled(TcpStream::from_std(socket)?);
         }
-        self.polled.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        match self {
+            Self::Polled(socket) => Ok(socket),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
-    fn unpolled(&mut self) {
-        if let Some(polled) = self.polled.take() {
-            self.alone = Some(polled.into_inner());
+    fn alone(&mut self) -> io::Result<&std::net::TcpStream> {
+        if let Self::Polled(_) = self {
+            let Self::Polled(socket) = std::mem::replace(self, Self::Lost) else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            *self = Self::Alone(socket.into_std()?);
+        }
+        match self {
+            Self::Alone(socket) => Ok(socket),
+            _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
 
 impl Paced {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: std::net::TcpStream) -> Self {
         enlarge(&socket);
-        let socket = Watched { polled: None, alone: Some(socket) };
-        Self { socket, pace: Pace::new(Instant::now()) }
+        Self { socket: Socket::Alone(socket), pace: Pace::new(Instant::now()) }
     }
 
     async fn fill(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        loop {
-            if let Some(until) = self.pace.nap() {
-                self.socket.unpolled();
-                if until > Instant::now() {
-                    sleep_until(until.into()).await;
+        let before = buffer.len();
+        while buffer.len() == before {
+            let drained = match self.pace.nap() {
+                Some(until) => {
+                    let socket = self.socket.alone()?;
+                    if until > Instant::now() {
+                        sleep_until(until.into()).await;
+                    }
+                    drain(&SockRef::from(socket), buffer)
                 }
-                if drain(self.socket.socket()?, buffer)? > 0 {
-                    self.pace.read(Instant::now());
-                    return Ok(());
+                None => {
+                    let socket = self.socket.polled()?;
+                    socket.readable().await?;
+                    // An empty socket is reported from inside, so that readiness is cleared.
+                    let drain = || drain(&SockRef::from(socket), buffer);
+                    socket.try_io(Interest::READABLE, drain)
                 }
-                self.pace.dry();
-            }
-            let mut ready = self.socket.polled()?.readable().await?;
-            let read = drain(ready.get_inner(), buffer)?;
-            if buffer.len() < buffer.capacity() {
-                ready.clear_ready();
-            }
-            if read > 0 {
-                self.pace.read(Instant::now());
-                return Ok(());
+            };
+            match drained {
+                _ if buffer.len() > before => self.pace.read(Instant::now()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.pace.dry(),
+                Err(error) => return Err(error),
+                Ok(()) => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
+        Ok(())
     }
 }
 
-/// Reads into the spare capacity until it is full or the socket is empty; returns how much.
-fn drain(socket: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let before = buffer.len();
-    let spare = u64::try_from(buffer.capacity() - before).unwrap_or(u64::MAX);
-    // What was read before an error stays in the buffer.
-    match socket.take(spare).read_to_end(buffer) {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => Ok(read),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(buffer.len() - before),
-        Err(error) => Err(error),
-    }
+/// Reads until the spare capacity is full; `WouldBlock` when the socket is empty before that. What
+/// was read before an error stays in the buffer.
+fn drain(mut socket: &socket2::Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let spare = u64::try_from(buffer.capacity() - buffer.len()).unwrap_or(u64::MAX);
+    socket.by_ref().take(spare).read_to_end(buffer).map(|_| ())
 }
 
 /// A buffer that is set is no longer grown by the kernel, so it is set only where the limit
 /// (`net.core.rmem_max`) lets it be large.
-fn enlarge(socket: &TcpStream) {
+fn enlarge(socket: &std::net::TcpStream) {
     let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok();
     let limit = limit.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     if RECEIVE_BUFFER <= limit {
-        let set = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        let set = SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
         if let Err(error) = set {
             tracing::debug!(%error, "receive buffer stays as it is");
         }

@@ -1,0 +1,200 @@
+//! What is told of servers, tables and publications, on the oldest and the newest versions.
+
+mod support;
+
+use support::{VERSIONS, server, source, sql, table};
+use tidewire_node_core::facts::{ColumnFacts, TableFacts};
+use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
+use tidewire_shared::FaultKind;
+
+const SCHEMA: &str = "
+    CREATE TYPE mood AS ENUM ('sad', 'glad');
+    CREATE TYPE pair AS (a int, b text);
+    CREATE DOMAIN price AS numeric(12, 3) CHECK (VALUE >= 0);
+    CREATE DOMAIN net AS price NOT NULL;
+    CREATE DOMAIN moods AS mood[];
+    CREATE TYPE span AS RANGE (subtype = float8);
+    CREATE TABLE kinds (
+        id int PRIMARY KEY, m mood, p pair, n net, own numeric(5, 2), ms mood[], d moods, s span,
+        ints int[], vec int2vector, pt point, gone text, code varchar(7) NOT NULL,
+        twice int GENERATED ALWAYS AS (id * 2) STORED);
+    ALTER TABLE kinds DROP COLUMN gone;
+    CREATE UNIQUE INDEX by_code ON kinds (code, id) INCLUDE (m);
+    CREATE UNIQUE INDEX by_partial ON kinds (code) WHERE id > 3;
+    CREATE UNIQUE INDEX by_expression ON kinds (lower(code));
+    CREATE UNIQUE INDEX by_nullable ON kinds (own);
+    ALTER TABLE kinds ADD CONSTRAINT late UNIQUE (s) DEFERRABLE;
+    ALTER TABLE kinds REPLICA IDENTITY USING INDEX by_code;
+    CREATE UNLOGGED TABLE other (id int);
+    CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+    CREATE TABLE whole (v text); ALTER TABLE whole REPLICA IDENTITY FULL;
+    CREATE VIEW seen AS SELECT 1";
+
+fn column<'a>(table: &'a TableFacts, name: &str) -> &'a ColumnFacts {
+    table.columns.iter().find(|column| column.name == name).expect(name)
+}
+
+fn base(table: &TableFacts, name: &str) -> (String, char, bool) {
+    let base = &column(table, name).base;
+    (base.name.clone(), base.kind, base.element != 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_described_down_to_the_base_types() {
+    for version in VERSIONS {
+        let server = server(version, &[]);
+        sql(&server, SCHEMA).await;
+        let mut connection = source(&server, 1).connect().await.expect("connection");
+        let names = ["kinds", "other", "parted", "whole", "seen", "nowhere"].map(table);
+        let tables = catalog::tables(&mut connection, &names).await.expect("tables");
+        let found: Vec<_> = tables.iter().map(|t| (t.name.table.as_str(), t.kind)).collect();
+        let expected =
+            [("kinds", 'r'), ("other", 'r'), ("parted", 'p'), ("seen", 'v'), ("whole", 'r')];
+        assert_eq!(found, expected, "{version}");
+        let kinds = &tables[0];
+        let of = |name| base(kinds, name);
+        assert_eq!(of("m"), ("mood".into(), 'e', false));
+        assert_eq!(of("p"), ("pair".into(), 'c', false));
+        assert_eq!(of("n"), ("numeric".into(), 'b', false));
+        assert_eq!(of("ms"), ("_mood".into(), 'b', true));
+        assert_eq!(of("d"), ("_mood".into(), 'b', true));
+        assert_eq!(of("s"), ("span".into(), 'r', false));
+        assert_eq!(of("ints"), ("_int4".into(), 'b', true));
+        assert_eq!(of("vec"), ("int2vector".into(), 'b', false));
+        assert_eq!(of("pt"), ("point".into(), 'b', false));
+        let modifier = |name| column(kinds, name).type_modifier;
+        assert_eq!(modifier("n"), (12 << 16) + 3 + 4);
+        assert_eq!((modifier("own"), modifier("code")), ((5 << 16) + 2 + 4, 7 + 4));
+        assert_eq!(modifier("id"), -1);
+        assert!(column(kinds, "code").not_null && !column(kinds, "m").not_null);
+        assert!(column(kinds, "twice").generated && !column(kinds, "id").generated);
+        assert!(kinds.columns.iter().all(|column| !column.name.contains("dropped")));
+        assert!(kinds.owned && kinds.selectable);
+
+        let keys: Vec<_> = kinds
+            .unique_keys
+            .iter()
+            .map(|k| (k.name.as_str(), k.primary, k.replica_identity, k.not_null))
+            .collect();
+        let expected = [
+            ("by_code", false, true, true),
+            ("by_nullable", false, false, false),
+            ("kinds_pkey", true, false, true),
+        ];
+        assert_eq!(keys, expected, "{version}");
+        assert_eq!(kinds.unique_keys[0].columns, ["code", "id"]);
+        let identities: String = tables.iter().map(|t| t.identity).collect();
+        assert_eq!(identities, "iddnf", "{version}");
+        assert_eq!(tables[1].persistence, 'u');
+
+        let oids = [kinds.oid, 1];
+        let again = catalog::tables_by_oid(&mut connection, &oids).await.expect("tables");
+        assert_eq!(again, [kinds.clone()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_made_again_under_its_name_is_found_out() {
+    for version in VERSIONS {
+        let server = server(version, &[]);
+        sql(&server, "CREATE TABLE \"A b\" (id int PRIMARY KEY); CREATE TABLE t (id int)").await;
+        let connection = source(&server, 1).connect().await.expect("connection");
+        assert_eq!(publication::look(&connection, "it's").await.expect("look"), None);
+        let tables = [table("A b"), table("t")];
+        let made = publication::create(&connection, "it's", &tables, false).await.expect("made");
+        let names: Vec<_> = made.tables.iter().map(|t| t.name.table.as_str()).collect();
+        assert_eq!(names, ["A b", "t"]);
+        assert!(made.insert && made.update && made.delete && !made.truncate && !made.all_tables);
+        publication::watch(&connection, &made).await.expect("as it was");
+        let fault = publication::create(&connection, "it's", &tables, false).await;
+        assert_eq!(fault.expect_err("exists").kind, FaultKind::SourceState);
+
+        sql(&server, "ALTER PUBLICATION \"it's\" DROP TABLE t").await;
+        let fault = publication::watch(&connection, &made).await.expect_err("narrower");
+        assert!(
+            fault.message.contains("public.t") && fault.remedy.contains("ADD TABLE"),
+            "{fault}"
+        );
+        sql(&server, &fault.remedy).await;
+        publication::watch(&connection, &made).await.expect("the remedy repairs it");
+
+        publication::drop(&connection, "it's").await.expect("drop");
+        assert!(publication::watch(&connection, &made).await.is_err());
+        publication::create(&connection, "it's", &tables, true).await.expect("made again");
+        let fault = publication::watch(&connection, &made).await.expect_err("another one");
+        assert!(fault.message.contains("oid"), "{fault}");
+        publication::drop(&connection, "it's").await.expect("drop");
+        publication::drop(&connection, "it's").await.expect("drop again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_and_column_lists_are_seen() {
+    let server = server(VERSIONS[2], &[]);
+    sql(
+        &server,
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int); CREATE TABLE u (id int PRIMARY KEY);
+         CREATE PUBLICATION p FOR TABLE t (id, a) WHERE (id > 3), u;
+         CREATE PUBLICATION everything FOR ALL TABLES",
+    )
+    .await;
+    let connection = source(&server, 1).connect().await.expect("connection");
+    let seen = publication::look(&connection, "p").await.expect("look").expect("there");
+    assert_eq!(seen.tables[0].row_filter.as_deref(), Some("(id > 3)"));
+    assert_eq!(seen.tables[0].columns.as_deref(), Some(&["id".to_owned(), "a".to_owned()][..]));
+    assert_eq!((&seen.tables[1].row_filter, &seen.tables[1].columns), (&None, &None));
+    let all = publication::look(&connection, "everything").await.expect("look").expect("there");
+    assert!(all.all_tables);
+    assert_eq!(all.tables.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_precheck_sees_everything_in_one_go() {
+    for version in VERSIONS {
+        let server = server(version, &[]);
+        sql(&server, "CREATE TABLE t (id int PRIMARY KEY)").await;
+        let source = source(&server, 1);
+        let tables = [table("t"), table("absent")];
+        let seen = precheck::precheck(&source, "s", "p", &tables).await.expect("precheck");
+        assert!(seen.may_replicate && seen.may_create);
+        assert_eq!((seen.slots, seen.wal_senders.0), ((20, 0), 20));
+        assert_eq!((seen.slot, seen.publication, seen.tables.len()), (None, None, 1));
+        assert_eq!(seen.server.wal_level, "logical");
+        let mut client = source.replicate().await.expect("replication");
+        let told = client.server().await.expect("facts");
+        let mut shown =
+            server_facts::facts(&source.connect().await.expect("sql")).await.expect("facts");
+        shown.flush_lsn = told.flush_lsn;
+        assert_eq!(shown, told, "{version}");
+        assert_eq!(client.timeline_history(1).await.expect("history"), []);
+        let fault = client.timeline_history(9).await.expect_err("no such history");
+        assert!(fault.object.contains("timeline 9"), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_replication_is_reported_not_refused() {
+    let server = server(VERSIONS[2], &[]);
+    sql(
+        &server,
+        "CREATE ROLE reader LOGIN PASSWORD 'r'; CREATE TABLE t (id int PRIMARY KEY);
+         GRANT SELECT ON t TO reader; CREATE TABLE u (id int)",
+    )
+    .await;
+    let mut spec = support::spec(&server);
+    spec.user = "reader".into();
+    spec.password = Some(tidewire_shared::SecretRef::Value("r".into()));
+    let source = tidewire_postgres::Source::new(&spec, "t").expect("source");
+    let names = [table("t"), table("u")];
+    let seen = precheck::precheck(&source, "s", "p", &names).await.expect("precheck");
+    assert!(!seen.may_replicate && !seen.may_create);
+    let rights: Vec<_> = seen.tables.iter().map(|t| (t.selectable, t.owned)).collect();
+    assert_eq!(rights, [(true, false), (false, false)]);
+    let fault = source.replicate().await.expect_err("refused");
+    assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+    let connection = source.connect().await.expect("connection");
+    let fault = publication::create(&connection, "p", &names, false).await.expect_err("refused");
+    assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+    heartbeat::beat(&connection).await.expect("anybody may write a heartbeat");
+}
