@@ -30,6 +30,8 @@ pub struct Timing {
     pub frozen_tick_ms: u64,
     /// The same directive or proposal is not repeated sooner.
     pub repeat_ms: u64,
+    /// A revocation is not repeated sooner within one session: stopping cleanly takes its time.
+    pub revoke_repeat_ms: u64,
     /// What the next owner gets to prepare before the old one is told to stop.
     pub prepare_ms: u64,
     /// A work order is given to another node after this.
@@ -51,6 +53,7 @@ impl Default for Timing {
             quorum_ms: 2_000,
             frozen_tick_ms: 1_000,
             repeat_ms: 500,
+            revoke_repeat_ms: 5_000,
             prepare_ms: 300,
             work_ms: 120_000,
             forget_ms: 600_000,

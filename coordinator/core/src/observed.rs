@@ -129,8 +129,8 @@ impl Observed {
             self.grace_from_ms = now_ms;
         }
         self.ticked_ms = now_ms;
-        let repeat_ms = self.timing.repeat_ms;
-        self.done.retain(|_, at_ms| now_ms.saturating_sub(*at_ms) < repeat_ms);
+        let longest_ms = self.timing.revoke_repeat_ms.max(self.timing.repeat_ms);
+        self.done.retain(|_, at_ms| now_ms.saturating_sub(*at_ms) < longest_ms);
         self.released.retain(|id, _| state.shard(id).is_some());
         self.prepared.retain(|id, (node, _)| {
             let waits = |owner: &Assignment| state.node(&owner.node).is_some_and(Node::is_draining);
@@ -241,9 +241,16 @@ impl Observed {
             | Action::OrderPrecheck { node, .. }
             | Action::OrderCleanUp { node, .. } => Some(node.clone()),
         };
+        let hold_ms = match action {
+            Action::Send(_, Directive::Revoke { .. }) => self.timing.revoke_repeat_ms,
+            Action::Propose(_)
+            | Action::Send(..)
+            | Action::OrderPrecheck { .. }
+            | Action::OrderCleanUp { .. } => self.timing.repeat_ms,
+        };
         self.done
             .get(&(to, action.to_string()))
-            .is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < self.timing.repeat_ms)
+            .is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < hold_ms)
     }
 
     fn ordered(

@@ -14,9 +14,9 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
     let mut early = false;
     let mut reports = Vec::new();
     for (id, task, shard) in plan.state.shards() {
-        let Some(report) = report_of(plan, id, shard) else { continue };
-        let moves =
-            shard.assignment().is_some_and(|owner| plan.is_lost(owner) || plan.is_draining(owner));
+        let Some(report) = report_of(plan, &id, shard) else { continue };
+        let moves = plan.observed.prepared.contains_key(&id)
+            || shard.assignment().is_some_and(|owner| plan.is_lost(owner));
         early |= shard.checkpoint().is_none() || moves || !task.may_run();
         reports.push(report);
     }
@@ -28,9 +28,9 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
 }
 
 /// What the owner reported, where the log does not have it yet.
-fn report_of(plan: &Plan<'_>, id: ShardId, shard: &Shard) -> Option<CheckpointReport> {
-    let seen = plan.observed.of_owner(&id, shard)?;
+fn report_of(plan: &Plan<'_>, id: &ShardId, shard: &Shard) -> Option<CheckpointReport> {
+    let seen = plan.observed.of_owner(id, shard)?;
     let checkpoint = Checkpoint { lsn: seen.durable_lsn, hint: seen.hint, at_ms: plan.now.wall_ms };
-    let report = CheckpointReport { shard: id, epoch: seen.epoch, checkpoint };
+    let report = CheckpointReport { shard: id.clone(), epoch: seen.epoch, checkpoint };
     is_news(shard, &report).then_some(report)
 }

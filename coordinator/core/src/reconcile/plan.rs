@@ -112,20 +112,28 @@ impl<'r> Plan<'r> {
         })
     }
 
-    /// A live node for work beside the shards: the emptiest, one that stays if possible.
-    pub(super) fn worker(&self, avoid: &BTreeSet<NodeName>) -> Option<(NodeName, u64)> {
-        let live = || {
-            self.state.nodes().filter(|node| {
+    /// A live node for work beside the shards: the emptiest, one that stays and has not failed at it.
+    ///
+    /// `passed_over` moves on to the next best: so often the order could not even be handed over.
+    pub(super) fn worker(
+        &self,
+        failed: &BTreeSet<NodeName>,
+        passed_over: usize,
+    ) -> Option<(NodeName, u64)> {
+        let mut live: Vec<&Node> = self
+            .state
+            .nodes()
+            .filter(|node| {
                 self.standing(node.name()) == Standing::Live
                     && self.is_reachable(node.name(), node.instance())
             })
-        };
-        live()
-            .min_by_key(|node| {
-                let name = node.name();
-                (avoid.contains(name), node.is_draining(), self.state.load_of(name))
-            })
-            .map(|node| (node.name().clone(), node.instance()))
+            .collect();
+        live.sort_by_cached_key(|node| {
+            let name = node.name();
+            (failed.contains(name), node.is_draining(), self.state.load_of(name))
+        });
+        let choice = passed_over.checked_rem(live.len())?;
+        live.get(choice).map(|node| (node.name().clone(), node.instance()))
     }
 
     /// Whether the process that owns a shard is away for good.
@@ -135,10 +143,6 @@ impl<'r> Plan<'r> {
         registered != Some(owner.instance)
             || connected.is_some_and(|instance| instance != owner.instance)
             || self.standing(&owner.node) == Standing::Gone
-    }
-
-    pub(super) fn is_draining(&self, owner: &Assignment) -> bool {
-        self.state.node(&owner.node).is_some_and(Node::is_draining)
     }
 
     /// Tells the next owner of a shard to get ready, and counts the shard as its load.

@@ -50,7 +50,9 @@ fn order(plan: &mut Plan<'_>, task: &Task, kind: WorkKind) {
             return;
         }
     }
-    let Some((node, instance)) = plan.worker(&log.failed_on) else { return };
+    let failures = usize::try_from(log.failures).unwrap_or(usize::MAX);
+    let passed_over = failures.saturating_sub(log.failed_on.len());
+    let Some((node, instance)) = plan.worker(&log.failed_on, passed_over) else { return };
     let task = task.id().clone();
     plan.push(match kind {
         WorkKind::Precheck => Action::OrderPrecheck { task, node, instance },
