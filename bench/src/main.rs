@@ -1,0 +1,82 @@
+//! `cargo x bench`: figures, each beside what it is compared with.
+//!
+//! Every measurement starts servers of its own (one broker, replication 1) and runs the release build.
+//! Machines are noisy: read the ratios of one run, not the numbers of two.
+
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
+use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
+
+mod catch_up;
+mod interruption;
+mod latency;
+mod report;
+mod task;
+mod usage;
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// Rows per second of a backlog, beside pg_recvlogical.
+    CatchUp,
+    /// Commit in PostgreSQL to receipt by a read_committed consumer.
+    Latency,
+    /// Time without a record when the owner is killed, frozen or drained.
+    Interruption,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "cargo x bench",
+    about = "Measures the release build beside what it is compared with"
+)]
+struct Arguments {
+    /// Measure only this (may be repeated)
+    #[arg(long)]
+    only: Vec<Measurement>,
+    /// Rows of the backlog
+    #[arg(long, default_value_t = 2_000_000)]
+    rows: u64,
+    /// Repetitions of each interruption and of the catch-up
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Run the rivals beside us
+    #[arg(long)]
+    peers: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.peers {
+        bail!("--peers is not in this version: the rivals' figures stand in docs/performance.md");
+    }
+    let wanted = |measurement| arguments.only.is_empty() || arguments.only.contains(&measurement);
+    if wanted(Measurement::CatchUp) {
+        report::print(&catch_up::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
+    }
+    if wanted(Measurement::Latency) {
+        report::print(&latency::measure(&servers()?)?);
+    }
+    if wanted(Measurement::Interruption) {
+        report::print(&interruption::measure(&servers()?, arguments.rounds)?);
+    }
+    Ok(())
+}
+
+/// The servers of one measurement.
+struct Servers {
+    postgres: Postgres,
+    kafka: Kafka,
+}
+
+/// Durable as in production, with room for the backlog in memory.
+fn servers() -> Result<Servers> {
+    let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    report::step("starting PostgreSQL and Kafka");
+    Ok(Servers {
+        postgres: Postgres::start(PostgresOptions { version: DEBIAN_15.to_owned(), settings })?,
+        kafka: Kafka::start(KafkaOptions::default())?,
+    })
+}
