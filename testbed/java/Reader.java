@@ -26,6 +26,9 @@ public final class Reader {
     private static final Base64.Encoder BASE64 = Base64.getEncoder();
 
     public static void main(String[] args) throws Exception {
+        Thread owner = new Thread(Reader::endWithOwner);
+        owner.setDaemon(true);
+        owner.start();
         PrintStream out = new PrintStream(
             new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
         try (KafkaConsumer<byte[], byte[]> consumer = consumer(args[0])) {
@@ -38,6 +41,16 @@ public final class Reader {
             if (args[2].equals("follow")) follow(consumer, out);
             else untilEnd(consumer, partitions, out);
         }
+    }
+
+    /** Standard input ends when the process that started us does. */
+    private static void endWithOwner() {
+        try {
+            while (System.in.read() >= 0) continue;
+        } catch (java.io.IOException closed) {
+            // As good as its end.
+        }
+        Runtime.getRuntime().halt(0);
     }
 
     private static KafkaConsumer<byte[], byte[]> consumer(String bootstrap) {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
-use tempfile::TempDir;
 
+use crate::guard::{Guard, Scratch};
 use crate::json_lines::JsonLines;
 use crate::process::{self, Process, Signal};
 use crate::servers::free_port;
@@ -84,7 +84,7 @@ pub struct Cluster {
     nodes: Vec<Member>,
     binary: PathBuf,
     env: Vec<(String, String)>,
-    folder: TempDir,
+    folder: Scratch,
 }
 
 /// `tidewire dev`, stopped as a user stops it, and whatever of its children outlives it.
@@ -94,6 +94,21 @@ struct Dev {
     pid: u32,
     members: Vec<u32>,
     binary: PathBuf,
+    _guard: Guard,
+}
+
+/// Stops a cluster whose owner ended without doing so.
+fn guard(dev: u32, members: &[u32]) -> Result<Guard> {
+    let pids: Vec<String> = std::iter::once(&dev).chain(members).map(ToString::to_string).collect();
+    Guard::new("kill -CONT \"$@\"; kill -INT \"$1\"; sleep 1; kill -KILL \"$@\"", &pids)
+}
+
+impl Dev {
+    fn detach(mut self) -> u32 {
+        // The pipes stay open as long as we live: dropping them would kill the process.
+        std::mem::forget(self.lines.take());
+        self.pid
+    }
 }
 
 impl Drop for Dev {
@@ -146,7 +161,7 @@ impl Cluster {
     /// When the binary is missing or the cluster does not come up.
     pub fn start(options: ClusterOptions) -> Result<Self> {
         let binary = options.binary.map_or_else(binary, Ok)?;
-        let folder = tempfile::Builder::new().prefix("tidewire-cluster-").tempdir()?;
+        let folder = Scratch::new("tidewire-cluster-")?;
         let log = folder.path().join("dev.log");
         let mut command = Command::new(&binary);
         command
@@ -169,10 +184,12 @@ impl Cluster {
             .map(Launch::of)
             .collect::<Result<_>>()?;
         let members = announced.coordinators.iter().chain(&announced.nodes);
+        let members: Vec<u32> = members.map(|member| member.pid).collect();
         let dev = Dev {
+            _guard: guard(dev.pid(), &members)?,
             pid: dev.pid(),
             lines: Some(dev),
-            members: members.map(|member| member.pid).collect(),
+            members,
             binary: fs::canonicalize(&binary)?,
         };
         Ok(Self {
@@ -357,12 +374,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When members were restarted: `tidewire dev` would not stop those.
-    pub fn detach(mut self) -> Result<(u32, PathBuf)> {
+    pub fn detach(self) -> Result<(u32, PathBuf)> {
         if !self.restarted.is_empty() {
             bail!("restarted members cannot be left running");
         }
-        std::mem::forget(self.dev.lines.take());
-        Ok((self.dev.pid, self.folder.keep()))
+        Ok((self.dev.detach(), self.folder.keep()))
     }
 }
 

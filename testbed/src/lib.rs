@@ -19,4 +19,5 @@ pub mod servers;
 pub mod task;
 pub mod workload;
 
+mod guard;
 mod json_lines;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::guard::Guard;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, kill_process, test_kill_process};
 
@@ -20,6 +21,7 @@ pub struct Process {
     pid: u32,
     log: PathBuf,
     farewell: Signal,
+    guard: Option<Guard>,
 }
 
 impl Process {
@@ -40,12 +42,14 @@ impl Process {
             .spawn()
             .with_context(|| format!("start {name}"))?;
         let pid = child.id();
+        let guard = Some(Guard::kill(pid)?);
         Ok(Self {
             name: name.to_owned(),
             child: Some(child),
             pid,
             log: log.to_path_buf(),
             farewell: Signal::KILL,
+            guard,
         })
     }
 
@@ -79,12 +83,15 @@ impl Process {
         // Errors mean that it has ended already.
         drop(child.kill());
         drop(child.wait());
+        // The pid may be given to another process now.
+        self.guard = None;
     }
 
     /// Leaves the process running without an owner and returns its pid.
     #[must_use]
     pub fn detach(mut self) -> u32 {
         self.child = None;
+        self.guard = None;
         self.pid
     }
 

@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::free_port;
 use super::java::ClassPath;
 use super::kafka_admin::{EndOffsets, KafkaAdmin};
+use crate::guard::Scratch;
 use crate::process::{Process, Signal};
 
 /// What to start.
@@ -47,7 +47,7 @@ pub struct Kafka {
     // These stand first: the processes end before their folder goes.
     admin: Mutex<KafkaAdmin>,
     brokers: Vec<Option<Process>>,
-    folder: TempDir,
+    folder: Scratch,
     classes: ClassPath,
     options: KafkaOptions,
     ports: Vec<Ports>,
@@ -61,7 +61,7 @@ impl Kafka {
     pub fn start(options: KafkaOptions) -> Result<Self> {
         ensure!(matches!(options.brokers, 1 | 3), "{} brokers: only 1 or 3", options.brokers);
         let classes = ClassPath::kafka(&Cache::open()?)?;
-        let folder = tempfile::Builder::new().prefix("tidewire-kafka-").tempdir()?;
+        let folder = Scratch::new("tidewire-kafka-")?;
         let ports = (0..options.brokers)
             .map(|_| {
                 Ok(Ports { client: free_port()?, inner: free_port()?, controller: free_port()? })

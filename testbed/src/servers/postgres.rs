@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use postgres::{Client, Config, NoTls};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::{free_port, maven};
+use crate::guard::Scratch;
 use crate::process::{self, Process, Signal};
 
 /// The version that is started unless another one is asked for.
@@ -101,7 +101,7 @@ impl PostgresAddress {
 pub struct Postgres {
     // Stands first: the process ends before its folder goes.
     server: Process,
-    folder: TempDir,
+    folder: Scratch,
     programs: PathBuf,
     options: PostgresOptions,
     address: PostgresAddress,
@@ -113,7 +113,7 @@ impl Postgres {
     /// # Errors
     /// When the binaries cannot be fetched or the server does not start.
     pub fn start(options: PostgresOptions) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("tidewire-postgres-").tempdir()?;
+        let folder = Scratch::new("tidewire-postgres-")?;
         let programs = programs(&options.version, folder.path())?;
         initialize(&programs, folder.path())?;
         let address = PostgresAddress {
