@@ -31,6 +31,7 @@ pub(crate) fn kind_of(code: Code) -> FaultKind {
         | Code::GroupAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
         | Code::SecurityDisabled
+        | Code::PolicyViolation
         | Code::SSL => FaultKind::TargetDenied,
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
@@ -45,7 +46,9 @@ pub(crate) fn kind_of(code: Code) -> FaultKind {
         | Code::Resolve
         | Code::NetworkException
         | Code::BrokerNotAvailable => FaultKind::TargetUnreachable,
-        Code::InvalidArgument | Code::InvalidConfig => FaultKind::Configuration,
+        Code::InvalidArgument | Code::InvalidConfig | Code::InvalidTransactionTimeout => {
+            FaultKind::Configuration
+        }
         Code::UnsupportedFeature | Code::UnsupportedVersion => FaultKind::TargetDenied,
         _ => FaultKind::TargetBusy,
     }
@@ -71,6 +74,10 @@ fn remedy_of(code: Code) -> &'static str {
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
             "check target.brokers and that they are up and reachable from the node"
         }
+        Code::InvalidTransactionTimeout => {
+            "raise transaction.max.timeout.ms of the brokers to 30000 at least"
+        }
+        Code::PolicyViolation => "make the topic by hand as the brokers' policy wants it",
         Code::UnsupportedFeature | Code::UnsupportedVersion => {
             "exactly_once needs brokers from version 2.5"
         }

@@ -222,7 +222,7 @@ impl TransactionalProducer {
         if self.sends_since_poll >= SENDS_PER_POLL {
             self.sends_since_poll = 0;
             self.client.poll(Duration::ZERO);
-            self.delivered()?;
+            self.alive_and_delivered()?;
         }
         let (name, topic) = self
             .topics
@@ -245,7 +245,8 @@ impl TransactionalProducer {
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
             Err(call) => {
                 self.client.poll(Duration::ZERO);
-                self.delivered()?;
+                self.alive()?;
+                self.alive_and_delivered()?;
                 Err(refused_record(name, record.partition, size, &call.error))
             }
         }
@@ -264,7 +265,7 @@ impl TransactionalProducer {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             self.client.poll(left.min(Duration::from_millis(20)));
-            self.delivered()?;
+            self.alive_and_delivered()?;
             let now = self.client.outstanding();
             if now <= enough {
                 return Ok(true);
@@ -282,14 +283,14 @@ impl TransactionalProducer {
             return self.end(Err(fault), false);
         }
         self.client.poll(Duration::ZERO);
-        if let Err(fault) = self.delivered() {
+        if let Err(fault) = self.alive_and_delivered() {
             self.abandon();
             return self.end(Err(fault), false);
         }
         match self.until(timeout, Client::commit_transaction) {
             Ok(()) => self.end(Ok(()), true),
             Err(call) => {
-                let fault = self.delivered().err().unwrap_or_else(|| self.fault(&call));
+                let fault = self.alive_and_delivered().err().unwrap_or_else(|| self.fault(&call));
                 if call.requires_abort {
                     self.abandon();
                 }
@@ -363,19 +364,31 @@ impl TransactionalProducer {
         }
     }
 
-    /// An error when a record of this producer was not delivered.
-    fn delivered(&self) -> Result<(), Fault> {
-        match self.client.failed_delivery() {
+    /// An error when the producer is dead, or a record of it was not delivered. A producer that is
+    /// fenced is told so first: its failed deliveries only follow from it.
+    fn alive_and_delivered(&self) -> Result<(), Fault> {
+        if let Some(FailedDelivery { topic, partition, size, error }) =
+            self.client.failed_delivery()
+        {
+            self.alive()?;
+            return Err(refused_record(&topic, partition, size, &error));
+        }
+        Ok(())
+    }
+
+    fn alive(&self) -> Result<(), Fault> {
+        match self.client.fatal() {
+            Some(error) => Err(error.fault(self.object())),
             None => Ok(()),
-            Some(FailedDelivery { topic, partition, size, error }) => {
-                Err(refused_record(&topic, partition, size, &error))
-            }
         }
     }
 
     /// The fault of a transactional call. A bare timeout is explained by what the connection reported.
     fn fault(&self, call: &CallError) -> Fault {
-        let object = format!("producer {}", self.transactional_id);
+        let object = self.object();
+        if let Err(fault) = self.alive() {
+            return fault;
+        }
         let vague = kind_of(call.error.code) == FaultKind::TargetBusy;
         match self.client.trouble() {
             Some(trouble) if vague && kind_of(trouble.code) != FaultKind::TargetBusy => {
@@ -393,7 +406,11 @@ impl TransactionalProducer {
     }
 
     fn misuse(&self, what: &str) -> Fault {
-        Fault::new(FaultKind::Internal, format!("producer {}", self.transactional_id), what)
+        Fault::new(FaultKind::Internal, self.object(), what)
+    }
+
+    fn object(&self) -> String {
+        format!("producer {}", self.transactional_id)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Transactions and records of a producer handle.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::ptr::NonNull;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -77,6 +77,20 @@ impl Client {
     pub(crate) fn abort_transaction(&self, timeout: Duration) -> Result<(), CallError> {
         // SAFETY: as above.
         check(unsafe { sys::rd_kafka_abort_transaction(self.ptr(), millis(timeout)) })
+    }
+
+    /// What made the handle unusable for good, if anything: behind it hides that we were fenced.
+    pub(crate) fn fatal(&self) -> Option<KafkaError> {
+        let mut message = [0 as c_char; 512];
+        // SAFETY: the handle is live, the buffer has the length that is told.
+        let code =
+            unsafe { sys::rd_kafka_fatal_error(self.ptr(), message.as_mut_ptr(), message.len()) };
+        if code == Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        // SAFETY: librdkafka ends the text in a zero byte within the buffer.
+        let text = unsafe { text_of(message.as_ptr()) };
+        Some(KafkaError { code: Code::from(code), text })
     }
 
     /// Offset of the last marked record that was delivered.

@@ -1,6 +1,7 @@
 //! The room against a real broker.
 
 mod broker;
+mod late_requests;
 mod positions;
 mod target;
 mod transactions;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_kafka::{Sent, TransactionalProducer};
 use tidewire_shared::FaultKind;
+use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, producer, settings, settings_at, values};
 
@@ -110,6 +111,40 @@ fn a_later_owner_fences_the_earlier_one() {
     new.send(&handle, 0, None, b"new", &[]).expect("send");
     assert!(new.commit(SOON).clean);
     assert_eq!(values(&kafka, &topic), ["new"]);
+}
+
+#[test]
+fn a_fenced_producer_learns_it_while_it_sends() {
+    let kafka = broker();
+    let topic = fresh_topic(&kafka, 1);
+    let id = fresh("id");
+    let mut old = producer(&settings(&kafka), &id);
+    let handle = old.topic(&topic).expect("topic");
+    old.begin().expect("begin");
+    let _new = producer(&settings(&kafka), &id);
+    let deadline = Instant::now() + SOON;
+    let fault = loop {
+        assert!(Instant::now() < deadline, "never told");
+        match old.send(&handle, 0, None, b"old", &[]) {
+            Err(fault) => break fault,
+            Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    assert_eq!(fault.kind, FaultKind::Fenced, "{fault:?}");
+    assert!(!old.abort(SOON).clean);
+}
+
+#[test]
+fn brokers_that_allow_no_transaction_of_our_length_say_so() {
+    let options = KafkaOptions {
+        settings: vec![("transaction.max.timeout.ms".to_owned(), "20000".to_owned())],
+        ..KafkaOptions::default()
+    };
+    let kafka = Kafka::start(options).expect("a broker of its own");
+    let mut producer = TransactionalProducer::create(&settings(&kafka), "id").expect("producer");
+    let fault = producer.init(SOON).expect_err("refused");
+    assert_eq!(fault.kind, FaultKind::Configuration, "{fault:?}");
+    assert!(fault.remedy.contains("transaction.max.timeout.ms"));
 }
 
 #[test]
