@@ -8,10 +8,14 @@
 //!   nodes ◄─► leader: sessions, reconcile (core), proposals
 //! ```
 
+mod api;
 mod clock;
 pub mod config;
 mod formation;
 mod identity_text;
+mod leader;
 mod raft;
+mod server;
 
 pub use config::{Config, Spans};
+pub use server::run;

@@ -1,16 +1,24 @@
 //! What the other rooms hold of Raft: propose, read, look who leads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ServerState;
-use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, VoteRequest, VoteResponse,
+};
 use tidewire_coordinator_core::{ClusterState, Command, Outcome, Rejection};
 use tokio::sync::watch;
 
 use super::identity::Identity;
-use super::network::Answers;
-use super::types::{Applied, Member, MemberId, Metrics, Proposal, Raft};
+use super::network::{Answers, InstallAnswer};
+use super::types::{Applied, Member, MemberId, Metrics, Proposal, Raft, TypeConfig};
+use crate::clock;
+
+/// A coordinator that takes no connection within this does not answer.
+const CONNECT: Duration = Duration::from_millis(500);
 
 /// What a proposal ends in when it is not applied, or not known to be.
 #[derive(Debug, thiserror::Error)]
@@ -134,17 +142,36 @@ impl Handle {
     }
 
     /// Whether this coordinator believes to lead, and in which term.
+    ///
+    /// Only once it has applied an entry of its own term, and with it all that earlier leaders
+    /// acknowledged: before that its state may be older than what nodes were told.
     pub(crate) fn leading(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
-        leads(&metrics).then_some(metrics.current_term)
+        let applied = metrics.last_applied.map(|log_id| log_id.leader_id.term);
+        (leads(&metrics) && applied == Some(metrics.current_term)).then_some(metrics.current_term)
     }
 
-    /// How long ago a quorum last confirmed that we lead; none: never, or we do not.
+    /// When the newest message was sent that a quorum has answered as our followers; none: never.
     ///
-    /// Measured from the moment the confirmed message was sent, up to Raft's last report.
-    pub(crate) fn quorum_age(&self) -> Option<Duration> {
-        self.raft.metrics().borrow().millis_since_quorum_ack.map(Duration::from_millis)
+    /// Read from the answers themselves, by the clock that counts suspended time: a leader that was
+    /// frozen sees at once how old its support is.
+    pub(crate) fn quorum_acked_ms(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        if !leads(&metrics) {
+            return None;
+        }
+        let acked = |id: &MemberId| {
+            if *id == metrics.id { Some(clock::mono_ms()) } else { self.answers.followed_ms(*id) }
+        };
+        let majority = |voters: &BTreeSet<MemberId>| {
+            let mut times: Vec<Option<u64>> = voters.iter().map(acked).collect();
+            times.sort_unstable_by(|a, b| b.cmp(a));
+            times.get(voters.len() / 2).copied().flatten()
+        };
+        let configs = metrics.membership_config.membership().get_joint_config();
+        configs.iter().map(majority).min().flatten()
     }
 
     /// The leader, if one is known.
@@ -152,11 +179,16 @@ impl Handle {
         leader_of(&self.raft.metrics().borrow()).map(|(_, member)| member)
     }
 
-    /// How many members answered lately, this one included, and how many there are.
-    pub(crate) fn answering(&self) -> (usize, usize) {
-        let status = self.status();
-        let healthy = status.members.iter().filter(|member| member.healthy).count();
-        (healthy, status.members.len())
+    /// How many members take a connection now, this one included, and how many there are.
+    pub(crate) async fn answering(&self) -> (usize, usize) {
+        let members = self.status().members;
+        let others = members.iter().filter(|member| member.id != self.identity.id);
+        let tries = others.map(|member| async {
+            let connect = tokio::net::TcpStream::connect(&member.address);
+            matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
+        });
+        let answered = futures::future::join_all(tries).await;
+        (1 + answered.into_iter().filter(|answered| *answered).count(), members.len().max(1))
     }
 
     /// The group as this coordinator sees it. Health and lag are known to the leader only.
@@ -189,6 +221,34 @@ impl Handle {
             term: metrics.current_term,
             committed_index: metrics.last_applied.map_or(0, |log_id| log_id.index),
             members: members.collect(),
+        }
+    }
+
+    /// A message of the leader, from the network.
+    pub(crate) async fn append_entries(
+        &self,
+        message: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<AppendEntriesResponse<MemberId>, RaftError<MemberId>> {
+        self.raft.append_entries(message).await
+    }
+
+    /// A message of a candidate, from the network.
+    pub(crate) async fn vote(
+        &self,
+        message: VoteRequest<MemberId>,
+    ) -> Result<VoteResponse<MemberId>, RaftError<MemberId>> {
+        self.raft.vote(message).await
+    }
+
+    /// A portion of a snapshot, from the network.
+    pub(crate) async fn install_snapshot(
+        &self,
+        message: InstallSnapshotRequest<TypeConfig>,
+    ) -> Result<InstallAnswer, Fatal<MemberId>> {
+        match self.raft.install_snapshot(message).await {
+            Ok(response) => Ok(Ok(response)),
+            Err(RaftError::APIError(mismatch)) => Ok(Err(mismatch)),
+            Err(RaftError::Fatal(fatal)) => Err(fatal),
         }
     }
 

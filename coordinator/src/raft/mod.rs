@@ -25,6 +25,8 @@ mod types;
 
 pub(crate) use handle::{Handle, ProposeError, ReadError};
 pub(crate) use identity::Identity;
+pub(crate) use membership::JoinError;
+pub(crate) use network::Addressed;
 pub(crate) use types::Member;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
@@ -25,6 +25,7 @@ use tonic::{Response, Status};
 
 use super::codec;
 use super::types::{Member, MemberId, TypeConfig};
+use crate::clock;
 
 /// Largest message between coordinators: a portion of the log (1 MiB and one entry) or of a snapshot.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -46,19 +47,38 @@ pub(crate) struct Addressed<T> {
 /// The answer to a portion of a snapshot.
 pub(crate) type InstallAnswer = Result<InstallSnapshotResponse<MemberId>, InstallSnapshotError>;
 
-/// When each peer last answered us.
+/// What the peers answered lately, by the clock that counts suspended time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answers(Arc<Mutex<BTreeMap<MemberId, Instant>>>);
+pub(crate) struct Answers(Arc<Mutex<BTreeMap<MemberId, Answered>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Answered {
+    /// When the newest answer came.
+    heard_ms: Option<u64>,
+    /// When the newest message was sent in whose answer the peer followed us.
+    followed_ms: Option<u64>,
+}
 
 impl Answers {
-    fn note(&self, peer: MemberId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, Instant::now());
+    fn note(&self, peer: MemberId, change: impl FnOnce(&mut Answered)) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(answers.entry(peer).or_default());
+    }
+
+    fn of(&self, peer: MemberId) -> Answered {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get(&peer).copied().unwrap_or_default()
     }
 
     /// How long ago the peer last answered; none: never.
     pub(crate) fn age(&self, peer: MemberId) -> Option<Duration> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(&peer).map(Instant::elapsed)
+        let heard_ms = self.of(peer).heard_ms?;
+        Some(Duration::from_millis(clock::mono_ms().saturating_sub(heard_ms)))
+    }
+
+    /// When the newest message was sent in whose answer the peer took us for its leader.
+    pub(crate) fn followed_ms(&self, peer: MemberId) -> Option<u64> {
+        self.of(peer).followed_ms
     }
 }
 
@@ -155,7 +175,7 @@ impl Peer {
                 return Err(self.timeout(call, ttl).into());
             }
         };
-        self.network.answers.note(self.target);
+        self.network.answers.note(self.target, |it| it.heard_ms = Some(clock::mono_ms()));
         codec::decode(&body).map_err(|error| NetworkError::new(&error).into())
     }
 
@@ -180,7 +200,17 @@ impl RaftNetwork<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<MemberId>, RpcError> {
-        self.ask(Call::Append, rpc, option.soft_ttl()).await
+        let sent_ms = clock::mono_ms();
+        let answer = self.ask(Call::Append, rpc, option.soft_ttl()).await?;
+        match answer {
+            AppendEntriesResponse::Success
+            | AppendEntriesResponse::PartialSuccess(_)
+            | AppendEntriesResponse::Conflict => {
+                self.network.answers.note(self.target, |it| it.followed_ms = Some(sent_ms));
+            }
+            AppendEntriesResponse::HigherVote(_) => {}
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(

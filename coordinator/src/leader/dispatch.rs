@@ -1,0 +1,109 @@
+//! Carrying out what the core asks: directives into sessions, orders into work streams.
+
+use tidewire_coordinator_core::{Action, ClusterState, Command, Directive, WorkKind};
+use tidewire_proto::node::v1::to_node::Message;
+use tidewire_proto::node::v1::{Assign, Dismissed, Prepare, Revoke, ToNode};
+use tidewire_shared::{Fault, FaultKind, NodeName, TaskId};
+
+use super::observation::wire_hint;
+use super::term::Term;
+use super::work::StepFacts;
+
+/// A session this young may still be about to open its work stream, milliseconds.
+const WORK_STREAM_GRACE_MS: u64 = 2_000;
+
+/// Carries out every action that needs no log, and returns the commands to propose.
+///
+/// What cannot be sent now is not noted as carried out, so that the next round brings it again.
+pub(super) fn dispatch(
+    term: &mut Term,
+    state: &ClusterState,
+    actions: Vec<Action>,
+    may_propose: bool,
+    now_ms: u64,
+) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for action in actions {
+        let carried_out = match &action {
+            Action::Propose(command) => {
+                if may_propose {
+                    commands.push(command.clone());
+                }
+                may_propose
+            }
+            Action::Send(node, directive) => send(term, node, directive),
+            Action::OrderPrecheck { task, node, .. } => {
+                order(term, state, task, WorkKind::Precheck, node, now_ms)
+            }
+            Action::OrderCleanUp { task, node, .. } => {
+                order(term, state, task, WorkKind::CleanUp, node, now_ms)
+            }
+        };
+        if carried_out {
+            tracing::debug!(%action, "carried out");
+            term.observed.carried_out(&action, now_ms);
+        }
+    }
+    commands
+}
+
+fn send(term: &Term, node: &NodeName, directive: &Directive) -> bool {
+    let Some(outbox) = term.sessions.get(node) else { return false };
+    outbox.sender.try_send(Ok(ToNode { message: Some(message(directive)) })).is_ok()
+}
+
+fn message(directive: &Directive) -> Message {
+    match directive {
+        Directive::Assign { shard, epoch, spec, revision, ordinal, hint } => {
+            Message::Assign(Assign {
+                task_id: shard.task.to_string(),
+                shard: shard.index,
+                epoch: epoch.0,
+                spec: Some(spec.as_ref().clone().into()),
+                revision: *revision,
+                ordinal: *ordinal,
+                hint: hint.map(wire_hint),
+            })
+        }
+        Directive::Revoke { shard, epoch } => Message::Revoke(Revoke {
+            task_id: shard.task.to_string(),
+            shard: shard.index,
+            epoch: epoch.0,
+        }),
+        Directive::Prepare { shard, spec } => Message::Prepare(Prepare {
+            task_id: shard.task.to_string(),
+            shard: shard.index,
+            spec: Some(spec.as_ref().clone().into()),
+        }),
+        Directive::Dismissed => Message::Dismissed(Dismissed {}),
+    }
+}
+
+fn order(
+    term: &mut Term,
+    state: &ClusterState,
+    task: &TaskId,
+    kind: WorkKind,
+    node: &NodeName,
+    now_ms: u64,
+) -> bool {
+    let Some(found) = state.task(task) else { return false };
+    let ordinal = found.shards().next().map_or(0, |(_, shard)| shard.ordinal());
+    let facts = StepFacts {
+        spec: std::sync::Arc::clone(found.spec()),
+        started_before: found.started_before(),
+        ordinal,
+    };
+    let sent = term.order_step(node, task, kind, &facts);
+    let opened_ms = term.observed.session(node).map_or(now_ms, |session| session.opened_ms);
+    if !sent && now_ms.saturating_sub(opened_ms) > WORK_STREAM_GRACE_MS {
+        let fault = Fault::new(
+            FaultKind::Coordination,
+            format!("node {node}"),
+            "it takes no work: its work stream is closed or full",
+        )
+        .remedy("look at the log of the node");
+        term.observed.work_failed(task, kind, fault, now_ms);
+    }
+    sent
+}

@@ -1,0 +1,67 @@
+//! The leader's part: what is done while, and only while, this coordinator leads.
+//!
+//! One [`Term`] holds everything the leader sees; it is empty when a term begins and forgotten when it
+//! ends, with every open session. What to do is decided in the core (`reconcile`); here actions are
+//! carried out: proposals go to Raft, directives into sessions, orders into work streams.
+//!
+//! ```text
+//!   heartbeats, releases ─► Term.observed ─┐
+//!   state (watch) ────────────────────────►├─ reconcile (core) ─► proposals │ directives │ orders
+//!   clock, quorum ────────────────────────►┘
+//! ```
+
+mod dispatch;
+mod observation;
+mod rounds;
+mod session;
+mod term;
+mod work;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidewire_coordinator_core::Timing;
+use tokio::sync::Notify;
+
+pub(crate) use session::{OpenError, SessionKey};
+pub(crate) use term::Term;
+pub(crate) use work::WorkError;
+
+use crate::raft::Handle;
+
+/// The leader's desk; cheap to clone. Empty while this coordinator does not lead.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    handle: Handle,
+    timing: Timing,
+    term: Arc<Mutex<Option<Term>>>,
+    /// Something happened that the next round should not wait for.
+    bell: Arc<Notify>,
+}
+
+impl Leader {
+    /// A desk at which nobody sits yet; [`Leader::run`] does the work.
+    pub(crate) fn new(handle: Handle, timing: Timing) -> Self {
+        Self { handle, timing, term: Arc::default(), bell: Arc::default() }
+    }
+
+    /// Raft, on which all of this stands.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The spans in use.
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// What the leader sees; `None` inside while this coordinator does not lead.
+    ///
+    /// Held for moments only, never while waiting.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Term>> {
+        self.term.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        self.bell.notify_one();
+    }
+}

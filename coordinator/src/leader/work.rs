@@ -1,0 +1,252 @@
+//! Work streams of nodes: prechecks and clean-ups, ordered and answered.
+//!
+//! They go over a stream of their own so that nothing bulky delays a heartbeat.
+
+use std::sync::Arc;
+
+use tidewire_coordinator_core::{Command, CommandKind, Standing, WorkKind};
+use tidewire_proto::convert::ConvertError;
+use tidewire_proto::node::v1::work_done::Outcome;
+use tidewire_proto::node::v1::work_order::Work;
+use tidewire_proto::node::v1::{CleanUp, Precheck, WorkDone, WorkOrder};
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
+use tokio::sync::{mpsc, oneshot};
+
+use super::session::Inbox;
+use super::term::{Outbox, Term};
+use super::{Leader, SessionKey};
+use crate::clock;
+
+/// Orders a node may leave unread.
+const OUTBOX_MAX: usize = 64;
+/// Orders without an answer; each is a call that waits, or a task that starts or is deleted.
+const ORDERS_MAX: usize = 4_096;
+
+/// An order that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Order {
+    node: NodeName,
+    purpose: Purpose,
+}
+
+/// What the answer is for.
+#[derive(Debug)]
+enum Purpose {
+    /// A step in the life of a task, as the core wants it.
+    Step(TaskId, WorkKind),
+    /// A call that waits for the report.
+    Look(oneshot::Sender<Result<PrecheckReport, Fault>>),
+}
+
+/// Why no node does the work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// This coordinator does not lead.
+    #[error("not the leader")]
+    NotLeader,
+    /// Nobody could take the order.
+    #[error("no node is connected")]
+    NoNode,
+    /// The node could not carry it out.
+    #[error(transparent)]
+    Failed(Box<Fault>),
+}
+
+impl Leader {
+    /// Opens the work stream of a node that has a session.
+    ///
+    /// `None`: there is no session of this process here.
+    pub(crate) fn open_work(
+        &self,
+        node: &NodeName,
+        instance: u64,
+    ) -> Option<(SessionKey, Inbox<WorkOrder>)> {
+        let mut term = self.lock();
+        let term = term.as_mut()?;
+        term.sessions.get(node).filter(|session| session.instance == instance)?;
+        let serial = term.next_serial();
+        let (sender, inbox) = mpsc::channel(OUTBOX_MAX);
+        term.workers.insert(node.clone(), Outbox { serial, instance, sender });
+        self.ring();
+        Some((SessionKey::new(node.clone(), instance, serial), inbox))
+    }
+
+    /// Notes that a work stream ended: what was ordered over it is not answered any more.
+    pub(crate) fn close_work(&self, key: &SessionKey) {
+        let mut term = self.lock();
+        let Some(term) = term.as_mut() else { return };
+        if term.workers.get(key.node()).is_none_or(|outbox| outbox.serial != key.serial()) {
+            return;
+        }
+        term.workers.remove(key.node());
+        let (lost, kept) = std::mem::take(&mut term.orders)
+            .into_iter()
+            .partition(|(_, order)| order.node == *key.node());
+        term.orders = kept;
+        for (_, order) in lost {
+            let fault = Fault::new(
+                FaultKind::Coordination,
+                format!("node {}", key.node()),
+                "the connection broke before the work was done",
+            );
+            fail(term, order.purpose, fault);
+        }
+        self.ring();
+    }
+
+    /// Takes in the answer to an order.
+    ///
+    /// # Errors
+    /// When the answer does not hold what it must.
+    pub(crate) async fn work_done(&self, done: WorkDone) -> Result<(), ConvertError> {
+        let Some(outcome) = done.outcome else {
+            return Err(ConvertError::new("outcome", "is missing"));
+        };
+        let order = self.lock().as_mut().and_then(|term| term.orders.remove(&done.id));
+        let Some(order) = order else { return Ok(()) };
+        let command = match outcome {
+            Outcome::Fault(fault) => {
+                let fault = tidewire_proto::convert::required("fault", Some(fault))?;
+                if let Some(term) = self.lock().as_mut() {
+                    fail(term, order.purpose, fault);
+                }
+                self.ring();
+                return Ok(());
+            }
+            Outcome::Precheck(report) => {
+                let report: PrecheckReport =
+                    tidewire_proto::convert::required("precheck", Some(report))?;
+                match order.purpose {
+                    Purpose::Look(answer) => {
+                        // Whoever asked may have gone.
+                        drop(answer.send(Ok(report)));
+                        return Ok(());
+                    }
+                    Purpose::Step(task, WorkKind::Precheck) => {
+                        self.step_done(&task, WorkKind::Precheck);
+                        CommandKind::RecordPrecheck { task, report }
+                    }
+                    Purpose::Step(..) => {
+                        return Err(ConvertError::new("precheck", "was not asked"));
+                    }
+                }
+            }
+            Outcome::CleanUp(clean_up) => match order.purpose {
+                Purpose::Step(task, WorkKind::CleanUp) => {
+                    self.step_done(&task, WorkKind::CleanUp);
+                    CommandKind::RemoveTask { task, left: clean_up.left }
+                }
+                Purpose::Step(..) | Purpose::Look(_) => {
+                    return Err(ConvertError::new("clean_up", "was not asked"));
+                }
+            },
+        };
+        // If the log does not take it, the next round finds the same work undone and orders it again.
+        if let Err(error) = self.handle.propose(Command::internal(clock::wall_ms(), command)).await
+        {
+            tracing::warn!(%error, "the result of an order is lost; it will be ordered again");
+        }
+        self.ring();
+        Ok(())
+    }
+
+    fn step_done(&self, task: &TaskId, kind: WorkKind) {
+        if let Some(term) = self.lock().as_mut() {
+            term.observed.work_done(task, kind);
+        }
+    }
+
+    /// Has a connected node look whether a task could run, and waits for its report.
+    ///
+    /// # Errors
+    /// When this coordinator does not lead, no node is connected, or the node could not look.
+    pub(crate) async fn look(
+        &self,
+        spec: &TaskSpec,
+        task: Option<(&TaskId, bool)>,
+    ) -> Result<PrecheckReport, WorkError> {
+        let (answer, report) = oneshot::channel();
+        {
+            let mut term = self.lock();
+            let term = term.as_mut().ok_or(WorkError::NotLeader)?;
+            let now_ms = clock::mono_ms();
+            let node = term
+                .workers
+                .keys()
+                .find(|node| term.observed.standing(node, now_ms) == Standing::Live)
+                .cloned()
+                .ok_or(WorkError::NoNode)?;
+            let precheck = Precheck {
+                spec: Some(spec.clone().into()),
+                task_id: task.map_or_else(String::new, |(id, _)| id.to_string()),
+                started_before: task.is_some_and(|(_, started_before)| started_before),
+            };
+            let sent = term.order(&node, Work::Precheck(precheck), Purpose::Look(answer));
+            if !sent {
+                return Err(WorkError::NoNode);
+            }
+        }
+        match report.await {
+            Ok(Ok(report)) => Ok(report),
+            Ok(Err(fault)) => Err(WorkError::Failed(Box::new(fault))),
+            Err(_) => Err(WorkError::NotLeader),
+        }
+    }
+}
+
+impl Term {
+    /// Hands a step in the life of a task to a node; `false`: it could not be sent.
+    pub(super) fn order_step(
+        &mut self,
+        node: &NodeName,
+        task: &TaskId,
+        kind: WorkKind,
+        facts: &StepFacts,
+    ) -> bool {
+        let spec = Some(facts.spec.as_ref().clone().into());
+        let task_id = task.to_string();
+        let work = match kind {
+            WorkKind::Precheck => {
+                Work::Precheck(Precheck { spec, task_id, started_before: facts.started_before })
+            }
+            WorkKind::CleanUp => Work::CleanUp(CleanUp { spec, task_id, ordinal: facts.ordinal }),
+        };
+        self.order(node, work, Purpose::Step(task.clone(), kind))
+    }
+
+    fn order(&mut self, node: &NodeName, work: Work, purpose: Purpose) -> bool {
+        self.orders.retain(|_, order| match &order.purpose {
+            Purpose::Look(answer) => !answer.is_closed(),
+            Purpose::Step(..) => true,
+        });
+        if self.orders.len() >= ORDERS_MAX {
+            return false;
+        }
+        let id = self.next_serial();
+        let Some(outbox) = self.workers.get(node) else { return false };
+        let sent = outbox.sender.try_send(Ok(WorkOrder { id, work: Some(work) })).is_ok();
+        if sent {
+            self.orders.insert(id, Order { node: node.clone(), purpose });
+        }
+        sent
+    }
+}
+
+/// What a node must know for a step.
+#[derive(Debug)]
+pub(super) struct StepFacts {
+    pub(super) spec: Arc<TaskSpec>,
+    pub(super) started_before: bool,
+    pub(super) ordinal: u64,
+}
+
+fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {
+    match purpose {
+        Purpose::Step(task, kind) => {
+            term.observed.work_failed(&task, kind, fault, clock::mono_ms());
+        }
+        // Whoever asked may have gone.
+        Purpose::Look(answer) => drop(answer.send(Err(fault))),
+    }
+}

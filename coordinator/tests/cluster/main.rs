@@ -1,0 +1,7 @@
+//! Coordinators as their users meet them: real gRPC on loopback, real files, nothing reached into.
+
+mod formation;
+mod group;
+mod node_client;
+mod nodes;
+mod tasks;

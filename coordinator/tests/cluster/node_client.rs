@@ -1,0 +1,206 @@
+//! The protocol side of a node: registers, keeps its session, and says it runs what it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidewire_proto::convert::LEADER_METADATA;
+use tidewire_proto::node::v1::from_node::Message;
+use tidewire_proto::node::v1::node_service_client::NodeServiceClient;
+use tidewire_proto::node::v1::to_node::Message as Told;
+use tidewire_proto::node::v1::work_done::Outcome;
+use tidewire_proto::node::v1::work_order::Work;
+use tidewire_proto::node::v1::{
+    Assign, CleanUpDone, FromNode, Heartbeat, Leaving, Register, Released, Revoke, ToNode, WorkDone,
+};
+use tidewire_proto::task::v1 as task_pb;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// What a node runs: epoch by task and shard.
+pub(crate) type Shards = Arc<Mutex<BTreeMap<(String, u32), u64>>>;
+
+/// A node that is connected.
+pub(crate) struct NodeClient {
+    pub(crate) name: String,
+    pub(crate) instance: u64,
+    pub(crate) shards: Shards,
+    /// Number of the newest heartbeat that a lease answered.
+    pub(crate) leased: Arc<Mutex<u64>>,
+    pub(crate) dismissed: Arc<Mutex<bool>>,
+    to_leader: mpsc::Sender<FromNode>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+pub(crate) fn node_service(address: &str) -> NodeServiceClient<Channel> {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("address");
+    NodeServiceClient::new(endpoint.connect_lazy())
+}
+
+/// Opens a session at one coordinator.
+pub(crate) async fn open(
+    address: &str,
+    name: &str,
+    instance: u64,
+) -> Result<(mpsc::Sender<FromNode>, Streaming<ToNode>), Status> {
+    let (to_leader, messages) = mpsc::channel(16);
+    let register = Register {
+        name: name.to_owned(),
+        instance,
+        capacity: 100,
+        version: "0.1.0".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        pid: 1,
+    };
+    let first = FromNode { message: Some(Message::Register(register)) };
+    to_leader.send(first).await.expect("room");
+    let answer = node_service(address).session(ReceiverStream::new(messages)).await?;
+    Ok((to_leader, answer.into_inner()))
+}
+
+impl NodeClient {
+    /// Finds the leader among `endpoints` and opens session and work stream there.
+    pub(crate) async fn connect(endpoints: &[String], name: &str, instance: u64) -> Self {
+        let (address, (to_leader, told)) = loop {
+            if let Some(found) = find_leader(endpoints, name, instance).await {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let mut node = Self {
+            name: name.to_owned(),
+            instance,
+            shards: Shards::default(),
+            leased: Arc::default(),
+            dismissed: Arc::default(),
+            to_leader,
+            tasks: Vec::new(),
+        };
+        node.tasks.push(tokio::spawn(work(address, name.to_owned(), instance)));
+        node.tasks.push(tokio::spawn(beat(Arc::clone(&node.shards), node.to_leader.clone())));
+        let listening = listen(
+            told,
+            Arc::clone(&node.shards),
+            node.to_leader.clone(),
+            (Arc::clone(&node.leased), Arc::clone(&node.dismissed)),
+        );
+        node.tasks.push(tokio::spawn(listening));
+        node
+    }
+
+    /// Ends as a killed process does: its connections close, nothing is said.
+    pub(crate) fn kill(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+
+    /// Says that it wants to leave.
+    pub(crate) async fn leave(&self) {
+        let leaving = FromNode { message: Some(Message::Leaving(Leaving {})) };
+        self.to_leader.send(leaving).await.expect("session");
+    }
+
+    /// The epoch under which a shard runs here.
+    pub(crate) fn runs(&self, task: &str) -> Option<u64> {
+        self.shards.lock().expect("lock").get(&(task.to_owned(), 0)).copied()
+    }
+}
+
+type Session = (mpsc::Sender<FromNode>, Streaming<ToNode>);
+
+async fn find_leader(endpoints: &[String], name: &str, instance: u64) -> Option<(String, Session)> {
+    for endpoint in endpoints {
+        match open(endpoint, name, instance).await {
+            Ok(session) => return Some((endpoint.clone(), session)),
+            Err(status) => {
+                let leader = status.metadata().get(LEADER_METADATA)?.to_str().ok()?;
+                let leader = leader.strip_prefix("http://")?.to_owned();
+                if let Ok(session) = open(&leader, name, instance).await {
+                    return Some((leader, session));
+                }
+            }
+        }
+    }
+    None
+}
+
+async fn beat(shards: Shards, to_leader: mpsc::Sender<FromNode>) {
+    for sequence in 1.. {
+        let running = shards.lock().expect("lock").clone();
+        let reports = running.into_iter().map(|((task_id, shard), epoch)| task_pb::ShardReport {
+            task_id,
+            shard,
+            epoch,
+            phase: task_pb::ShardPhase::Synchronizing.into(),
+            durable_lsn: 100 + sequence,
+            serial: sequence,
+            caught_up: true,
+            counters: Some(task_pb::Counters::default()),
+            ..task_pb::ShardReport::default()
+        });
+        let heartbeat = Heartbeat { sequence, shards: reports.collect() };
+        let message = FromNode { message: Some(Message::Heartbeat(heartbeat)) };
+        if to_leader.send(message).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn listen(
+    mut told: Streaming<ToNode>,
+    shards: Shards,
+    to_leader: mpsc::Sender<FromNode>,
+    (leased, dismissed): (Arc<Mutex<u64>>, Arc<Mutex<bool>>),
+) {
+    while let Ok(Some(message)) = told.message().await {
+        match message.message {
+            Some(Told::Assign(Assign { task_id, shard, epoch, .. })) => {
+                shards.lock().expect("lock").insert((task_id, shard), epoch);
+            }
+            Some(Told::Revoke(Revoke { task_id, shard, epoch })) => {
+                shards.lock().expect("lock").remove(&(task_id.clone(), shard));
+                let released = Message::Released(Released { task_id, shard, epoch });
+                drop(to_leader.send(FromNode { message: Some(released) }).await);
+            }
+            Some(Told::Lease(lease)) => *leased.lock().expect("lock") = lease.sequence,
+            Some(Told::Dismissed(_)) => *dismissed.lock().expect("lock") = true,
+            Some(Told::Registered(_) | Told::Prepare(_)) | None => {}
+        }
+    }
+}
+
+/// Answers every precheck with a pass, and every clean-up with one thing left.
+async fn work(address: String, node: String, instance: u64) {
+    let (done, messages) = mpsc::channel(16);
+    let hello = WorkDone { id: 0, node: node.clone(), instance, outcome: None };
+    done.send(hello).await.expect("room");
+    let answer = node_service(&address).work(ReceiverStream::new(messages)).await;
+    let Ok(answer) = answer else { return };
+    let mut orders = answer.into_inner();
+    while let Ok(Some(order)) = orders.message().await {
+        let outcome = match order.work {
+            Some(Work::Precheck(_)) => {
+                let item = task_pb::CheckItem {
+                    name: "wal_level".to_owned(),
+                    result: task_pb::CheckResult::Pass.into(),
+                    ..task_pb::CheckItem::default()
+                };
+                Outcome::Precheck(task_pb::PrecheckReport { at_ms: 1, items: vec![item] })
+            }
+            Some(Work::CleanUp(_)) => {
+                Outcome::CleanUp(CleanUpDone { left: vec!["the slot".to_owned()] })
+            }
+            None => continue,
+        };
+        let answer =
+            WorkDone { id: order.id, node: node.clone(), instance, outcome: Some(outcome) };
+        if done.send(answer).await.is_err() {
+            return;
+        }
+    }
+}
