@@ -15,6 +15,7 @@
 //! | INV-14 | an ordinal never changes |
 //! | INV-15 | the identity of the cluster never changes, its version never decreases |
 //! | INV-16 | a task that ended never runs again |
+//! | INV-17 | a new owner is the process that registered last, on a node that does not drain |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +82,7 @@ pub fn check_step(before: &ClusterState, after: &ClusterState) -> Vec<Violation>
     for (id, _, old) in before.shards() {
         if let Some(new) = after.shard(&id) {
             check_shard(&mut found, &id.to_string(), old, new);
+            check_owner(&mut found, &id.to_string(), (old, new), after);
         }
     }
     for old in before.tasks() {
@@ -111,4 +113,15 @@ fn check_shard(found: &mut Found, id: &str, old: &Shard, new: &Shard) {
     let serials = (serial(old), serial(new));
     found.unless(serials.0 <= serials.1, "INV-13", || format!("shard {id}: {serials:?}"));
     found.unless(old.ordinal() == new.ordinal(), "INV-14", || format!("shard {id}"));
+}
+
+fn check_owner(found: &mut Found, id: &str, (old, new): (&Shard, &Shard), after: &ClusterState) {
+    let Some(owner) = new.assignment() else { return };
+    let stays = old
+        .assignment()
+        .is_some_and(|before| (&before.node, before.instance) == (&owner.node, owner.instance));
+    let fit = after
+        .node(&owner.node)
+        .is_some_and(|node| node.instance() == owner.instance && !node.is_draining());
+    found.unless(stays || fit, "INV-17", || format!("shard {id} on {}", owner.node));
 }

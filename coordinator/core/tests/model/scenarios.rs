@@ -165,7 +165,12 @@ fn a_new_leader_and_a_frozen_one_move_nothing() {
     let mut cluster = running(3);
     cluster.change_leader();
     cluster.steps(50);
+    let number = cluster.owner_number();
     cluster.advance(10_000);
+    // The heartbeats that waited come one after the other.
+    cluster.with(number, |process| process.frozen = true);
+    cluster.steps(10);
+    cluster.with(number, |process| process.frozen = false);
     cluster.steps(50);
     assert_eq!(cluster.epoch(), Epoch(1));
     assert_eq!(cluster.phase(), Phase::Synchronizing);
