@@ -357,83 +357,50 @@ fn another_history_than_the_durable_one_is_refused() {
     assert_eq!(error(durable, &many(1)).kind, FaultKind::SourceHistory);
 }
 
+/// What `build` adds to an open stream is refused as malformed, with `what` in the text.
+fn refused(what: &str, build: impl for<'a> FnOnce(&'a mut Stream) -> &'a mut Stream) {
+    let mut stream = opened();
+    build(&mut stream);
+    let error = error(orders_only(), &stream);
+    assert!(error.what.contains(what), "{what}: {}", error.what);
+    assert_eq!(error.kind, FaultKind::Decode);
+}
+
 #[test]
-fn a_stream_that_makes_no_sense_is_refused() {
+fn messages_out_of_place_are_refused() {
     let row = [text("1"), Cell::Null, Cell::Null];
-    let mut cases: Vec<(&str, Stream)> = Vec::new();
-    let mut case = |what, build: &dyn Fn(&mut Stream)| {
-        let mut stream = opened();
-        build(&mut stream);
-        cases.push((what, stream));
-    };
-    case("begins inside another", &|s| {
-        s.begin(200, 0, 8);
-    });
-    case("commit does not fit", &|s| {
-        s.commit(101, 150);
-    });
-    case("commit does not fit", &|s| {
-        s.commit(100, 100);
-    });
-    case("commit without", &|s| {
-        s.commit(100, 150).commit(100, 150);
-    });
-    case("row outside", &|s| {
-        s.commit(100, 150).insert(OID, &row);
-    });
-    case("not described", &|s| {
-        s.insert(1, &row);
-    });
-    case("not described", &|s| {
-        s.truncate(&[1]);
-    });
-    case("number of columns", &|s| {
-        s.insert(OID, &row[..2]);
-    });
-    case("binary", &|s| {
-        s.insert(OID, &[Cell::Binary(vec![1]), Cell::Null, Cell::Null]);
-    });
-    case("insert has an old row", &|s| {
-        s.row(b'I', OID, &[(b'K', &row), (b'N', &row)]);
-    });
-    case("wrong order", &|s| {
-        s.row(b'D', OID, &[(b'N', &row)]);
-    });
-    case("wrong order", &|s| {
-        s.row(b'U', OID, &[(b'K', &row), (b'K', &row)]);
-    });
-    case("longer than it says", &|s| {
-        s.row(b'I', OID, &[(b'N', &row), (b'N', &row)]);
-    });
-    case("cut short", &|s| {
-        s.payload(b"B");
-    });
-    case("no kind", &|s| {
-        s.payload(b"Z");
-    });
-    case("neither new nor old", &|s| {
-        s.row(b'I', OID, &[(b'X', &row)]);
-    });
-    case("unknown flags", &|s| {
-        s.payload(&[b'C'; 26]);
-    });
-    case("shorter than its header", &|s| {
-        s.frame(b"w123");
-    });
-    case("keepalive has a wrong length", &|s| {
-        s.frame(b"k123");
-    });
-    case("neither XLogData", &|s| {
-        s.frame(b"x");
-    });
-    case("not CopyData", &|s| s.bytes.extend_from_slice(b"E"));
-    case("not CopyData", &|s| s.bytes.extend_from_slice(b"E\0\0\0\x05x"));
-    case("shorter than its header", &|s| s.bytes.extend_from_slice(b"d\0\0\0\x04"));
-    for (what, stream) in cases {
-        let error = error(orders_only(), &stream);
-        assert!(error.what.contains(what), "{what}: {}", error.what);
-        assert_eq!(error.kind, FaultKind::Decode);
-    }
+    refused("begins inside another", |s| s.begin(200, 0, 8));
+    refused("commit does not fit", |s| s.commit(101, 150));
+    refused("commit does not fit", |s| s.commit(100, 100));
+    refused("commit without", |s| s.commit(100, 150).commit(100, 150));
+    refused("row outside", |s| s.commit(100, 150).insert(OID, &row));
+    refused("not described", |s| s.insert(1, &row));
+    refused("not described", |s| s.truncate(&[1]));
+}
+
+#[test]
+fn rows_that_do_not_fit_their_table_are_refused() {
+    let row = [text("1"), Cell::Null, Cell::Null];
+    refused("number of columns", |s| s.insert(OID, &row[..2]));
+    refused("binary", |s| s.insert(OID, &[Cell::Binary(vec![1]), Cell::Null, Cell::Null]));
+    refused("insert has an old row", |s| s.row(b'I', OID, &[(b'K', &row), (b'N', &row)]));
+    refused("wrong order", |s| s.row(b'D', OID, &[(b'N', &row)]));
+    refused("wrong order", |s| s.row(b'U', OID, &[(b'K', &row), (b'K', &row)]));
+    refused("longer than it says", |s| s.row(b'I', OID, &[(b'N', &row), (b'N', &row)]));
+    refused("neither new nor old", |s| s.row(b'I', OID, &[(b'X', &row)]));
+}
+
+#[test]
+fn messages_and_frames_that_are_none_are_refused() {
+    refused("cut short", |s| s.payload(b"B"));
+    refused("no kind", |s| s.payload(b"Z"));
+    refused("unknown flags", |s| s.payload(&[b'C'; 26]));
+    refused("shorter than its header", |s| s.frame(b"w123"));
+    refused("keepalive has a wrong length", |s| s.frame(b"k123"));
+    refused("neither XLogData", |s| s.frame(b"x"));
+    refused("not CopyData", |s| s.raw(b"E"));
+    refused("not CopyData", |s| s.raw(b"E\0\0\0\x05x"));
+    refused("shorter than its header", |s| s.raw(b"d\0\0\0\x04"));
 }
 
 #[test]

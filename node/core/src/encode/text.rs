@@ -11,9 +11,11 @@ pub(crate) fn lsn(out: &mut Vec<u8>, lsn: Lsn) {
 }
 
 fn hex(out: &mut Vec<u8>, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let count = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    out.extend((0..count).rev().map(|place| DIGITS[(number >> (4 * place)) as usize & 15]));
+    out.extend((0..count).rev().map(|place| {
+        let [digit, ..] = ((number >> (4 * place)) & 15).to_le_bytes();
+        if digit < 10 { b'0' + digit } else { b'A' + digit - 10 }
+    }));
 }
 
 /// Writes a decimal number.

@@ -55,6 +55,12 @@ impl Stream {
         self
     }
 
+    /// Bytes that are no frame.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
     pub fn payload(&mut self, payload: &[u8]) -> &mut Self {
         let mut body = vec![b'w'];
         body.extend_from_slice(&[0; 24]);
