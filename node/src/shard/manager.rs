@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::{Epoch, ShardId};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::{Supervisor, Surroundings};
@@ -21,10 +20,20 @@ pub(crate) struct Manager {
     outbox: mpsc::Sender<pb::from_node::Message>,
 }
 
+/// A shard that was assigned; it stays here until it was revoked and has ended.
 struct Running {
     epoch: Epoch,
     stop: CancellationToken,
-    ended: JoinHandle<()>,
+    /// Cancelled when nothing of it is in flight any more.
+    ended: CancellationToken,
+    revoked: bool,
+}
+
+impl Running {
+    fn stop(&self) -> CancellationToken {
+        self.stop.cancel();
+        self.ended.clone()
+    }
 }
 
 impl Manager {
@@ -50,15 +59,14 @@ impl Manager {
                 () = ended.cancelled() => break,
             }
         }
-        for running in self.running.values() {
-            running.stop.cancel();
-        }
-        for (_, running) in std::mem::take(&mut self.running) {
-            drop(running.ended.await);
+        let stopping: Vec<_> = self.running.values().map(Running::stop).collect();
+        for ended in stopping {
+            ended.cancelled().await;
         }
     }
 
     fn obey(&mut self, command: Command) {
+        self.running.retain(|_, running| !(running.revoked && running.ended.is_cancelled()));
         match command {
             Command::Run(assignment) => self.assign(*assignment),
             Command::Stop(shard, epoch) => self.revoke(shard, epoch),
@@ -69,39 +77,41 @@ impl Manager {
     /// Starts the shard, after its predecessor here has ended; an epoch that is not news is ignored.
     fn assign(&mut self, assignment: Assignment) {
         let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
-        let before = match self.running.remove(&shard) {
-            Some(running) if running.epoch >= epoch => {
-                self.running.insert(shard, running);
-                return;
-            }
-            before => before,
-        };
+        if self.running.get(&shard).is_some_and(|running| running.epoch >= epoch) {
+            return;
+        }
+        let before = self.running.remove(&shard).map(|running| running.stop());
         tracing::info!(%shard, %epoch, task = %assignment.spec.name, "assigned");
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let supervisor = Supervisor::new(assignment, self.surroundings.clone(), stop.clone());
-        let ended = actix_rt::spawn(async move {
+        let done = ended.clone().drop_guard();
+        actix_rt::spawn(async move {
             if let Some(before) = before {
-                before.stop.cancel();
-                drop(before.ended.await);
+                before.cancelled().await;
             }
             supervisor.run().await;
+            drop(done);
         });
-        self.running.insert(shard, Running { epoch, stop, ended });
+        self.running.insert(shard, Running { epoch, stop, ended, revoked: false });
     }
 
     /// Stops the shard and says so when nothing of it is in flight any more.
     fn revoke(&mut self, shard: ShardId, epoch: Epoch) {
         // What runs under a later epoch is wanted.
-        let later = self.running.get(&shard).is_some_and(|running| running.epoch > epoch);
-        let before = if later { None } else { self.running.remove(&shard) };
+        let stopping = match self.running.get_mut(&shard) {
+            Some(running) if running.epoch <= epoch => {
+                running.revoked = true;
+                Some(running.stop())
+            }
+            _ => None,
+        };
         let (outbox, board) = (self.outbox.clone(), self.surroundings.board.clone());
         let released =
             pb::Released { task_id: shard.task.to_string(), shard: shard.index, epoch: epoch.0 };
         actix_rt::spawn(async move {
-            if let Some(before) = before {
-                before.stop.cancel();
-                drop(before.ended.await);
-                board.remove(&shard);
+            if let Some(ended) = stopping {
+                ended.cancelled().await;
+                board.remove(&shard, epoch);
             }
             tracing::info!(%shard, %epoch, "released");
             drop(outbox.send(pb::from_node::Message::Released(released)).await);

@@ -98,8 +98,12 @@ impl ReportBoard {
         self.meters().insert(shard, meter);
     }
 
-    pub(crate) fn remove(&self, shard: &ShardId) {
-        self.meters().remove(shard);
+    /// Forgets a shard, unless it runs here under a later epoch already.
+    pub(crate) fn remove(&self, shard: &ShardId, epoch: Epoch) {
+        let mut meters = self.meters();
+        if meters.get(shard).is_some_and(|meter| meter.report().epoch <= epoch) {
+            meters.remove(shard);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -80,7 +80,7 @@ impl Supervisor {
                 Ended::Stopped => return,
                 Ended::Superseded => {
                     tracing::info!(%shard, epoch = %self.assignment.epoch, "superseded");
-                    self.surroundings.board.remove(shard);
+                    self.surroundings.board.remove(shard, self.assignment.epoch);
                     return;
                 }
                 Ended::Trouble { fault, flowed } => {
