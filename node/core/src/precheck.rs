@@ -9,6 +9,7 @@ pub use identifier::{identifier, qualified};
 pub use source::{SourceLook, judge_source};
 pub use target::judge_target;
 
+use tidewire_shared::Fault;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
 
 /// The verdict on one item while it is put together.
@@ -48,6 +49,11 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Self {
         Self { result: CheckResult::Fail, ..Self::warn(found, message, remedy) }
+    }
+
+    /// A probe that failed.
+    fn of(fault: &Fault) -> Self {
+        Self::fail(&fault.object, &fault.message, &fault.remedy)
     }
 
     fn item(self, name: &str) -> CheckItem {

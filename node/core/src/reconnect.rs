@@ -228,3 +228,6 @@ fn behind(reached: Lsn, flushed: Lsn) -> Result<(), Fault> {
     ))
     .remedy("find out what was restored; then delete the task and create it again"))
 }
+
+#[cfg(test)]
+mod tests;

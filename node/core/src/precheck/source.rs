@@ -1,10 +1,10 @@
-//! The PostgreSQL side of a precheck.
+//! The PostgreSQL side of a precheck: server, account, room for a walsender, slot.
 
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::{Fault, TaskSpec};
 
-use super::{Finding, tables};
-use crate::facts::SourcePrecheck;
+use super::{Finding, identifier, tables};
+use crate::facts::{SlotFacts, SourcePrecheck};
 
 /// What a precheck of the source is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +27,153 @@ pub struct SourceLook<'a> {
 pub fn judge_source(look: &SourceLook<'_>) -> Vec<CheckItem> {
     let seen = match look.seen {
         Ok(seen) => seen,
-        Err(fault) => {
-            return vec![
-                Finding::fail(&fault.object, &fault.message, &fault.remedy).item("source_connect"),
-            ];
-        }
+        Err(fault) => return vec![Finding::of(fault).item("source_connect")],
     };
-    let mut items =
-        vec![Finding::pass(format!("PostgreSQL {}", seen.version)).item("source_connect")];
-    items.extend(tables::judge(look, seen));
-    items
+    vec![
+        connect(seen).item("source_connect"),
+        version(seen).item("source_version"),
+        account(look, seen).item("source_account"),
+        wal_level(seen).item("wal_level"),
+        room(seen, seen.slots, "max_replication_slots").item("replication_slots"),
+        room(seen, seen.wal_senders, "max_wal_senders").item("wal_senders"),
+        slot(look, seen).item("slot_state"),
+        tables::exist(look.spec, seen).item("tables_exist"),
+        tables::keyed(look.spec, seen).item("tables_keyed"),
+        tables::logged(look.spec, seen).item("tables_logged"),
+    ]
+}
+
+fn connect(seen: &SourcePrecheck) -> Finding {
+    if seen.server.in_recovery {
+        return Finding::fail(
+            "a standby in recovery",
+            "only a primary can be the source",
+            "list the primary in source.hosts, or promote this server",
+        );
+    }
+    Finding::pass(format!("system {}", seen.server.system_id))
+}
+
+fn version(seen: &SourcePrecheck) -> Finding {
+    let found = format!("PostgreSQL {}", seen.version);
+    match seen.server.version_num / 10_000 {
+        12..=18 => Finding::pass(found),
+        0..=11 => Finding::fail(
+            found,
+            "logical replication is supported from PostgreSQL 12",
+            "upgrade the server to a supported version, 12 to 18",
+        ),
+        _ => Finding::warn(
+            found,
+            "this version is newer than those the task is tested with, 12 to 18",
+            "watch the first hours of the task",
+        ),
+    }
+}
+
+fn account(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
+    let user = identifier(&look.spec.source.user);
+    if !seen.may_replicate {
+        return Finding::fail(
+            format!("role {user} has no REPLICATION"),
+            "the role may not stream changes",
+            format!("ALTER ROLE {user} REPLICATION;"),
+        );
+    }
+    if seen.publication.is_none() && !seen.may_create {
+        let database = identifier(&look.spec.source.database);
+        return Finding::fail(
+            format!("role {user} has no CREATE on database {database}"),
+            "the role may not make the publication",
+            format!("GRANT CREATE ON DATABASE {database} TO {user};"),
+        );
+    }
+    Finding::pass(format!("role {user} may replicate"))
+}
+
+fn wal_level(seen: &SourcePrecheck) -> Finding {
+    let found = seen.server.wal_level.as_str();
+    if found == "logical" {
+        return Finding::pass(found);
+    }
+    Finding::fail(
+        found,
+        "the log lacks what logical decoding needs",
+        "ALTER SYSTEM SET wal_level = logical; then restart the server",
+    )
+}
+
+/// Whether one more fits under a limit of the server; a slot that is ours already holds its place.
+fn room(seen: &SourcePrecheck, (limit, used): (u32, u32), setting: &str) -> Finding {
+    let found = format!("{used} of {limit} used");
+    let ours = match &seen.slot {
+        Some(slot) if setting == "max_wal_senders" => slot.active_pid.is_some(),
+        Some(_) => true,
+        None => false,
+    };
+    if used < limit || ours {
+        return Finding::pass(found);
+    }
+    let larger = limit.saturating_add(10);
+    Finding::fail(
+        found,
+        format!("{setting} leaves no room for the task"),
+        format!("ALTER SYSTEM SET {setting} = {larger}; then restart the server"),
+    )
+}
+
+fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
+    let name = look.slot;
+    let Some(slot) = &seen.slot else {
+        if !look.started_before {
+            return Finding::pass("none yet; the task makes it");
+        }
+        return Finding::fail(
+            format!("slot {name} does not exist"),
+            "the changes since the task last ran cannot be had any more",
+            "delete the task and create it again, and bring the target up to date for the gap",
+        );
+    };
+    let database = look.spec.source.database.as_str();
+    match unusable(slot, database) {
+        None => Finding::pass(found(slot)),
+        Some(message) if look.started_before => Finding::fail(
+            found(slot),
+            message,
+            "delete the task and create it again, and bring the target up to date for the gap",
+        ),
+        Some(message) => Finding::fail(
+            found(slot),
+            message,
+            format!("SELECT pg_drop_replication_slot('{}');", name.replace('\'', "''")),
+        ),
+    }
+}
+
+fn found(slot: &SlotFacts) -> String {
+    let plugin = if slot.plugin.is_empty() { "physical" } else { slot.plugin.as_str() };
+    let status = match slot.wal_status.as_str() {
+        "" => String::new(),
+        status => format!(", wal_status {status}"),
+    };
+    format!("{plugin} slot {}{status}", slot.name)
+}
+
+/// Why a task could not stream from this slot.
+fn unusable(slot: &SlotFacts, database: &str) -> Option<String> {
+    if slot.plugin != "pgoutput" {
+        Some("its plugin is not pgoutput".into())
+    } else if slot.database != database {
+        Some(format!("it belongs to database {}, not {database}", slot.database))
+    } else if slot.temporary {
+        Some("it is temporary and vanishes with its session".into())
+    } else if slot.two_phase {
+        Some("it decodes prepared transactions before they are committed".into())
+    } else if let Some(reason) = &slot.invalidation {
+        Some(format!("the server invalidated it: {reason}"))
+    } else if slot.wal_status == "lost" {
+        Some("the server removed log that it needs".into())
+    } else {
+        None
+    }
 }

@@ -1,11 +1,126 @@
-//! The tables of a task.
+//! The tables of a task: there, publishable without harm to the application, and logged.
 
-use tidewire_shared::precheck::CheckItem;
+use tidewire_shared::TaskSpec;
+use tidewire_shared::spec::TableName;
 
-use super::source::SourceLook;
-use crate::facts::SourcePrecheck;
+use super::{Finding, qualified};
+use crate::facts::{SourcePrecheck, TableFacts};
 
-/// The items on tables.
-pub(super) fn judge(_look: &SourceLook<'_>, _seen: &SourcePrecheck) -> Vec<CheckItem> {
-    Vec::new()
+/// The tables that a task names, once each.
+fn wanted(spec: &TaskSpec) -> impl Iterator<Item = &TableName> {
+    let mut seen = std::collections::BTreeSet::new();
+    spec.objects
+        .iter()
+        .flat_map(|rule| &rule.tables)
+        .filter(move |&table| seen.insert((&table.schema, &table.table)))
+}
+
+/// The tables of the task that exist.
+fn present<'a>(
+    spec: &'a TaskSpec,
+    seen: &'a SourcePrecheck,
+) -> impl Iterator<Item = &'a TableFacts> {
+    wanted(spec).filter_map(|name| seen.tables.iter().find(|table| table.name == *name))
+}
+
+/// Every table exists, can be published, and may be read and published by the role.
+pub(super) fn exist(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+    let role = super::identifier(&spec.source.user);
+    let managed = seen.publication.is_none();
+    let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
+    for name in wanted(spec) {
+        let quoted = qualified(name);
+        match seen.tables.iter().find(|table| table.name == *name) {
+            None => {
+                wrong.push(format!("{quoted} does not exist"));
+                remedies.push(format!("create {quoted}, or take it out of objects"));
+            }
+            Some(table) if !matches!(table.kind, 'r' | 'p' | 'f') => {
+                wrong.push(format!("{quoted} is not a table"));
+                remedies.push(format!("take {quoted} out of objects"));
+            }
+            Some(table) => {
+                if !table.selectable {
+                    wrong.push(format!("{quoted} may not be read"));
+                    remedies.push(format!("GRANT SELECT ON {quoted} TO {role};"));
+                }
+                if managed && !table.owned {
+                    wrong.push(format!("{quoted} is not owned by {role}, so it cannot publish it"));
+                    remedies.push(format!(
+                        "GRANT the owning role of {quoted} TO {role}, or make the publication as \
+                         the owner"
+                    ));
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Finding::pass(format!("{} tables", wanted(spec).count()));
+    }
+    Finding::fail(wrong.join("; "), "the task cannot publish all of its tables", remedies.join(" "))
+}
+
+/// Publishing a table without a usable replica identity makes the application's UPDATE and DELETE
+/// fail, so such a table fails the precheck.
+pub(super) fn keyed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+    let hurt: Vec<_> = present(spec, seen).filter(|table| !identifies(table)).collect();
+    if hurt.is_empty() {
+        return Finding::pass("every table has a replica identity");
+    }
+    let names: Vec<_> = hurt.iter().map(|table| qualified(&table.name)).collect();
+    let statements: Vec<_> = hurt.iter().map(|table| repair(table)).collect();
+    Finding::fail(
+        format!("no usable replica identity: {}", names.join(", ")),
+        "publishing these tables would make the application's UPDATE and DELETE fail",
+        statements.join(" "),
+    )
+}
+
+/// Whether the server can name the row of an UPDATE or DELETE.
+fn identifies(table: &TableFacts) -> bool {
+    match table.identity {
+        'f' => true,
+        'd' => table.unique_keys.iter().any(|key| key.primary),
+        'i' => table.unique_keys.iter().any(|key| key.replica_identity && key.not_null),
+        _ => false,
+    }
+}
+
+/// The statement that gives a table the narrowest identity it can have.
+fn repair(table: &TableFacts) -> String {
+    let name = qualified(&table.name);
+    if table.unique_keys.iter().any(|key| key.primary) {
+        return format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT;");
+    }
+    match table.unique_keys.iter().filter(|key| key.not_null).min_by_key(|key| &key.name) {
+        Some(key) => format!(
+            "ALTER TABLE {name} REPLICA IDENTITY USING INDEX {};",
+            super::identifier(&key.name)
+        ),
+        None => format!("ALTER TABLE {name} REPLICA IDENTITY FULL;"),
+    }
+}
+
+/// Temporary, unlogged and foreign tables write no log that could be decoded.
+pub(super) fn logged(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+    let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
+    for table in present(spec, seen) {
+        let name = qualified(&table.name);
+        let (kind, remedy) = match (table.kind, table.persistence) {
+            ('f', _) => ("foreign", format!("take {name} out of objects;")),
+            (_, 'u') => ("unlogged", format!("ALTER TABLE {name} SET LOGGED;")),
+            (_, 't') => ("temporary", format!("take {name} out of objects;")),
+            _ => continue,
+        };
+        wrong.push(format!("{name} is {kind}"));
+        remedies.push(remedy);
+    }
+    if wrong.is_empty() {
+        return Finding::pass("every table is logged");
+    }
+    Finding::fail(
+        wrong.join("; "),
+        "changes of these tables are not in the log",
+        remedies.join(" "),
+    )
 }

@@ -1,0 +1,252 @@
+use tidewire_shared::InTransaction;
+
+use super::*;
+use crate::facts::PublishedTable;
+
+struct Seen {
+    position: PgPosition,
+    server: ServerFacts,
+    history: Vec<TimelineEnd>,
+    slot: Option<SlotFacts>,
+    publication: Option<PublicationFacts>,
+    fingerprint: u64,
+    oid: Option<u32>,
+}
+
+fn table() -> TableName {
+    TableName { schema: "public".into(), table: "orders".into() }
+}
+
+/// A source on which streaming may go on from 0/100.
+fn healthy() -> Seen {
+    Seen {
+        position: PgPosition {
+            system_id: 7,
+            timeline: 1,
+            lsn: Lsn(0x100),
+            inside: None,
+            incarnation: 0,
+            fingerprint: 5 << 32 | 6,
+            next_ordinal: 1,
+        },
+        server: ServerFacts {
+            system_id: 7,
+            timeline: 1,
+            flush_lsn: Lsn(0x200),
+            version_num: 150_018,
+            in_recovery: false,
+            wal_level: "logical".into(),
+        },
+        history: Vec::new(),
+        slot: Some(SlotFacts {
+            name: "tidewire_k".into(),
+            plugin: "pgoutput".into(),
+            database: "shop".into(),
+            temporary: false,
+            two_phase: false,
+            restart_lsn: Some(Lsn(0x80)),
+            confirmed_flush: Some(Lsn(0x100)),
+            wal_status: "reserved".into(),
+            invalidation: None,
+            active_pid: None,
+            active_application: None,
+            failover: false,
+            synced: false,
+        }),
+        publication: Some(PublicationFacts {
+            oid: 16_400,
+            name: "tidewire_k".into(),
+            all_tables: false,
+            insert: true,
+            update: true,
+            delete: true,
+            truncate: true,
+            via_root: false,
+            tables: vec![PublishedTable { name: table(), oid: 2, row_filter: None, columns: None }],
+        }),
+        fingerprint: 5 << 32 | 6,
+        oid: Some(16_400),
+    }
+}
+
+impl Seen {
+    fn verdict(&self) -> Verdict {
+        Reconnect {
+            position: &self.position,
+            server: &self.server,
+            history: &self.history,
+            expected_slot: ExpectedSlot { name: "tidewire_k", database: "shop" },
+            slot: self.slot.as_ref(),
+            expected_publication: ExpectedPublication {
+                name: "tidewire_k",
+                oid: self.oid,
+                tables: &[table()],
+            },
+            publication: self.publication.as_ref(),
+            fingerprint: Fingerprint::from(self.fingerprint),
+        }
+        .judge()
+    }
+
+    /// The fault after a change of a healthy source.
+    fn fault(change: impl FnOnce(&mut Self)) -> Fault {
+        let mut seen = healthy();
+        change(&mut seen);
+        match seen.verdict() {
+            Verdict::Stop(fault) => {
+                assert!(!fault.remedy.is_empty(), "{fault} has no remedy");
+                fault
+            }
+            stream @ Verdict::Stream { .. } => panic!("went on: {stream:?}"),
+        }
+    }
+
+    fn slot_fault(change: impl FnOnce(&mut SlotFacts)) -> Fault {
+        Self::fault(|seen| change(seen.slot.as_mut().expect("slot")))
+    }
+
+    fn publication_fault(change: impl FnOnce(&mut PublicationFacts)) -> Fault {
+        Self::fault(|seen| change(seen.publication.as_mut().expect("publication")))
+    }
+
+    /// The server switched from timeline 1 to 2 at `switch`.
+    fn switched(mut self, switch: u64) -> Self {
+        self.server.timeline = 2;
+        self.history = vec![TimelineEnd { timeline: 1, switch_lsn: Lsn(switch) }];
+        self
+    }
+}
+
+#[test]
+fn the_same_history_goes_on_from_the_position() {
+    assert_eq!(healthy().verdict(), Verdict::Stream { from: Lsn(0x100), timeline: 1 });
+}
+
+#[test]
+fn a_slot_that_went_back_is_no_harm() {
+    let mut seen = healthy();
+    seen.slot.as_mut().expect("slot").confirmed_flush = Some(Lsn(0x40));
+    assert_eq!(seen.verdict(), Verdict::Stream { from: Lsn(0x100), timeline: 1 });
+}
+
+#[test]
+fn another_cluster_is_refused() {
+    let fault = Seen::fault(|seen| seen.server.system_id = 8);
+    assert_eq!(fault.kind, FaultKind::SourceHistory);
+}
+
+#[test]
+fn a_standby_may_be_tried_again_later() {
+    let fault = Seen::fault(|seen| seen.server.in_recovery = true);
+    assert_eq!(fault.kind, FaultKind::SourceBusy);
+}
+
+#[test]
+fn a_promoted_server_goes_on_if_it_has_all_that_was_delivered() {
+    for switch in [0x100, 0x180] {
+        let verdict = healthy().switched(switch).verdict();
+        assert_eq!(verdict, Verdict::Stream { from: Lsn(0x100), timeline: 2 });
+    }
+}
+
+#[test]
+fn what_was_delivered_after_the_switch_is_named() {
+    let Verdict::Stop(fault) = healthy().switched(0xFF).verdict() else { panic!("went on") };
+    assert_eq!(fault.kind, FaultKind::SourceHistory);
+    assert!(fault.message.contains("[0/FF, 0/100)"), "{fault}");
+}
+
+#[test]
+fn a_partly_delivered_transaction_must_have_survived_the_switch() {
+    for (switch, goes_on) in [(0x110, false), (0x111, true)] {
+        let mut seen = healthy().switched(switch);
+        seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x110), xid: 3, sequence: 9 });
+        assert_eq!(matches!(seen.verdict(), Verdict::Stream { .. }), goes_on);
+    }
+}
+
+#[test]
+fn the_first_switch_after_our_timeline_counts() {
+    let mut seen = healthy().switched(0x90);
+    seen.server.timeline = 3;
+    seen.history.push(TimelineEnd { timeline: 2, switch_lsn: Lsn(0x150) });
+    assert!(matches!(seen.verdict(), Verdict::Stop(_)));
+}
+
+#[test]
+fn a_timeline_that_is_no_descendant_is_refused() {
+    for (ours, theirs) in [(3, 2), (2, 3)] {
+        let fault = Seen::fault(|seen| {
+            seen.position.timeline = ours;
+            seen.server.timeline = theirs;
+            seen.history = vec![TimelineEnd { timeline: 1, switch_lsn: Lsn(0x500) }];
+        });
+        assert_eq!(fault.kind, FaultKind::SourceHistory);
+    }
+}
+
+#[test]
+fn a_server_that_ends_before_our_position_lost_its_log() {
+    let fault = Seen::fault(|seen| seen.server.flush_lsn = Lsn(0xFF));
+    assert_eq!(fault.kind, FaultKind::SourceHistory);
+    assert!(fault.message.contains("0/100"), "{fault}");
+}
+
+#[test]
+fn a_slot_that_ran_ahead_names_the_gap() {
+    let fault = Seen::slot_fault(|slot| slot.confirmed_flush = Some(Lsn(0x101)));
+    assert_eq!(fault.kind, FaultKind::SourceHistory);
+    assert!(fault.message.contains("[0/100, 0/101)"), "{fault}");
+}
+
+#[test]
+fn a_slot_that_cannot_be_streamed_from_is_refused() {
+    let faults = [
+        Seen::fault(|seen| seen.slot = None),
+        Seen::slot_fault(|slot| slot.plugin = "test_decoding".into()),
+        Seen::slot_fault(|slot| slot.plugin = String::new()),
+        Seen::slot_fault(|slot| slot.database = "other".into()),
+        Seen::slot_fault(|slot| slot.temporary = true),
+        Seen::slot_fault(|slot| slot.two_phase = true),
+        Seen::slot_fault(|slot| slot.wal_status = "lost".into()),
+        Seen::slot_fault(|slot| slot.invalidation = Some("idle_timeout".into())),
+        Seen::slot_fault(|slot| slot.confirmed_flush = None),
+    ];
+    for fault in faults {
+        assert_eq!(fault.kind, FaultKind::SourceState, "{fault}");
+        assert_eq!(fault.object, "slot tidewire_k");
+    }
+}
+
+#[test]
+fn a_publication_that_changed_is_refused() {
+    let faults = [
+        Seen::fault(|seen| seen.publication = None),
+        Seen::publication_fault(|publication| publication.oid = 1),
+        Seen::publication_fault(|publication| publication.delete = false),
+        Seen::publication_fault(|publication| publication.tables.clear()),
+        Seen::publication_fault(|publication| {
+            publication.tables[0].row_filter = Some("id > 1".into());
+        }),
+        Seen::publication_fault(|publication| publication.tables[0].columns = Some(Vec::new())),
+        Seen::fault(|seen| {
+            seen.oid = None;
+            seen.fingerprint = 9 << 32 | 6;
+        }),
+    ];
+    for fault in faults {
+        assert_eq!(fault.kind, FaultKind::SourceState, "{fault}");
+        assert_eq!(fault.object, "publication tidewire_k");
+    }
+}
+
+#[test]
+fn decoding_may_change_between_transactions_but_not_inside_one() {
+    let mut seen = healthy();
+    seen.fingerprint = 5 << 32 | 7;
+    assert!(matches!(seen.verdict(), Verdict::Stream { .. }));
+    seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x110), xid: 3, sequence: 9 });
+    assert!(
+        matches!(seen.verdict(), Verdict::Stop(fault) if fault.kind == FaultKind::SourceHistory)
+    );
+}
