@@ -1,1 +1,167 @@
-//! Room in preparation.
+//! What every cluster test starts from: shared servers, a cluster of its own, a task under proof.
+
+use std::env;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use postgres::Client;
+use tidewire_testbed::cluster::{Cluster, ClusterOptions};
+use tidewire_testbed::live::Live;
+use tidewire_testbed::oracle::truth::{Change, Keys, keys};
+use tidewire_testbed::oracle::{Proof, TruthSlot, prove};
+use tidewire_testbed::reader::Reader;
+use tidewire_testbed::servers::postgres::PostgresAddress;
+use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use tidewire_testbed::task::TaskDocument;
+use tidewire_testbed::workload::{self, TABLES, Workload, WorkloadOptions};
+
+/// The server that tests share which do nothing to it; each has a database of its own.
+///
+/// # Panics
+/// When it does not start: no test can go on then.
+pub fn postgres() -> &'static Postgres {
+    static SHARED: OnceLock<Postgres> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        // Slots of ended clusters stay behind.
+        let settings = vec![("max_replication_slots".to_owned(), "60".to_owned())];
+        Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() })
+            .expect("the shared PostgreSQL starts")
+    })
+}
+
+/// The broker that tests share which do nothing to it; each has topics of its own.
+///
+/// # Panics
+/// When it does not start: no test can go on then.
+pub fn kafka() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    SHARED.get_or_init(|| Kafka::start(KafkaOptions::default()).expect("the shared Kafka starts"))
+}
+
+/// The task's name in every test.
+pub const TASK: &str = "orders";
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
+
+/// A cluster with a running task, and the truth of its source since before the task.
+#[expect(missing_debug_implementations, reason = "the client has none")]
+pub struct Scene<'k> {
+    /// The cluster, with three coordinators.
+    pub cluster: Cluster,
+    /// A connection to the source, for changes by hand.
+    pub client: Client,
+    /// The source's address.
+    pub address: PostgresAddress,
+    /// The target.
+    pub kafka: &'k Kafka,
+    /// The topic of all tables.
+    pub topic: String,
+    tables: Vec<String>,
+    truth: TruthSlot,
+}
+
+impl<'k> Scene<'k> {
+    /// Starts a cluster of `nodes` nodes and the task on the workload's tables. `name` becomes
+    /// database, topic and truth slot.
+    ///
+    /// # Errors
+    /// When anything does not start.
+    pub fn start(name: &str, nodes: usize, kafka: &'k Kafka) -> Result<Self> {
+        Self::on_tables(name, nodes, kafka, &TABLES, workload::create_tables)
+    }
+
+    /// As [`Scene::start`], on `tables` that `create` makes.
+    ///
+    /// # Errors
+    /// When anything does not start.
+    pub fn on_tables(
+        name: &str,
+        nodes: usize,
+        kafka: &'k Kafka,
+        tables: &[&str],
+        create: impl FnOnce(&mut Client) -> Result<()>,
+    ) -> Result<Self> {
+        let address = postgres().create_database(name)?;
+        let mut client = address.connect()?;
+        create(&mut client)?;
+        let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
+        kafka.create_topic(name, 4, &[])?;
+        let cluster = Cluster::start(ClusterOptions { nodes, ..ClusterOptions::default() })?;
+        let objects: Vec<_> = tables.iter().map(|table| (*table, name)).collect();
+        let document = TaskDocument {
+            name: TASK,
+            postgres: &address,
+            bootstrap: &kafka.bootstrap(),
+            objects: &objects,
+            format: "dts_avro",
+            partition: "by_primary_key",
+        };
+        cluster.apply_and_start(&document.yaml())?;
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Ok(Self { cluster, client, address, kafka, topic: name.to_owned(), tables, truth })
+    }
+
+    /// Runs `faults` while changes are written, then proves that all of them arrived once and in
+    /// order. Prints the interruption that a consumer saw.
+    ///
+    /// # Errors
+    /// When the fault cannot be made or the proof does not hold.
+    pub fn prove_under_load(
+        &mut self,
+        faults: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Proof> {
+        let live = Live::start(self.kafka, &[&self.topic])?;
+        let options = WorkloadOptions { seed: seed(), ..WorkloadOptions::default() };
+        let load = Workload::start(&self.address, &options)?;
+        thread::sleep(Duration::from_secs(3));
+        faults(self)?;
+        thread::sleep(Duration::from_secs(3));
+        let written = load.stop()?;
+        let proof = self.prove()?;
+        ensure!(written.rows > 100, "only {written:?} written: no load");
+        let silence = live.longest_silence().unwrap_or_default();
+        eprintln!("{}: {} records, {silence:?} of silence at most", self.topic, proof.records);
+        Ok(proof)
+    }
+
+    /// Waits until the task has caught up, then compares everything.
+    ///
+    /// # Errors
+    /// When the task does not catch up or the proof does not hold.
+    pub fn prove(&mut self) -> Result<Proof> {
+        let (changes, keys) = self.truth()?;
+        let proof = prove(&changes, &keys, Reader::until_end(self.kafka, &[&self.topic])?)?;
+        ensure!(proof.holds(), "the proof does not hold (seed {})\n{proof}", seed());
+        Ok(proof)
+    }
+
+    /// Waits until the task has caught up, then takes what was committed since the last time, and
+    /// the keys of the tables.
+    ///
+    /// # Errors
+    /// When the task does not catch up.
+    pub fn truth(&mut self) -> Result<(Vec<Change>, Keys)> {
+        self.cluster
+            .wait(TASK, "caught-up", CATCH_UP_LIMIT)
+            .with_context(|| self.cluster.task(TASK).unwrap_or_default().to_string())?;
+        let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        Ok((self.truth.take(&mut self.client)?, keys(&mut self.client, &tables)?))
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        // A slot that nobody reads would hold the shared server's log. The task's own slot is in
+        // use as long as its cluster runs: it stays, and its database is not used again.
+        let drop_truth = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+                          WHERE database = current_database() AND NOT active";
+        drop(self.client.batch_execute(drop_truth));
+    }
+}
+
+/// What decides the load: `TIDEWIRE_SEED`, else 1.
+#[must_use]
+pub fn seed() -> u64 {
+    env::var("TIDEWIRE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}

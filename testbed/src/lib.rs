@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod dts_reader;
+pub mod live;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

@@ -13,7 +13,7 @@ pub mod proof;
 pub mod truth;
 mod truth_line;
 
-pub use proof::{Proof, Prover};
+pub use proof::{Proof, Prover, prove};
 pub use truth::TruthSlot;
 
 use std::sync::Arc;

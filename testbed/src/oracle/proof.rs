@@ -1,6 +1,6 @@
 //! Compares what PostgreSQL committed with what Kafka holds, record by record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tidewire_shared::Lsn;
 
-use super::dts_avro::{Decoder, Delivered};
-use super::truth::Change;
+use super::dts_avro::{Decoder, Delivered, DtsAvro};
+use super::truth::{Change, Keys};
 use super::{Datum, Operation, Row, column};
 use crate::reader::Record;
 
@@ -67,6 +67,24 @@ impl fmt::Display for Proof {
     }
 }
 
+/// Compares committed changes with all records of a task that partitions by primary key.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn prove(
+    changes: &[Change],
+    keys: &Keys,
+    records: impl IntoIterator<Item = Result<Record>>,
+) -> Result<Proof> {
+    let avro = DtsAvro::new()?;
+    let decoder = avro.decoder()?;
+    let mut prover = Prover::new(changes, keys, true);
+    for record in records {
+        prover.record(&record?, &decoder)?;
+    }
+    Ok(prover.finish())
+}
+
 /// A table and the text of a key's values.
 type Key = (Arc<str>, String);
 /// Commit LSN and number: where a change stands in the source.
@@ -90,7 +108,7 @@ struct Expected {
 #[derive(Debug)]
 pub struct Prover<'t> {
     changes: &'t [Change],
-    keys: &'t BTreeMap<String, Vec<String>>,
+    keys: &'t Keys,
     expected: HashMap<Identity, Expected>,
     /// Partition and last place of each key.
     last_of_key: HashMap<Key, (u32, Place)>,
@@ -102,11 +120,7 @@ impl<'t> Prover<'t> {
     /// Expects the records of `changes`; `keys` are the key columns of each table. An update that
     /// changes them is expected as DELETE and INSERT where records are partitioned by the key.
     #[must_use]
-    pub fn new(
-        changes: &'t [Change],
-        keys: &'t BTreeMap<String, Vec<String>>,
-        by_primary_key: bool,
-    ) -> Self {
+    pub fn new(changes: &'t [Change], keys: &'t Keys, by_primary_key: bool) -> Self {
         let mut expected = HashMap::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
             let mut expect = |operation| {
@@ -237,7 +251,7 @@ impl<'t> Prover<'t> {
 }
 
 /// Whether an update gives the row another key.
-fn changes_key(change: &Change, keys: &BTreeMap<String, Vec<String>>) -> bool {
+fn changes_key(change: &Change, keys: &Keys) -> bool {
     let (Operation::Update, Some(before), Some(after), Some(columns)) =
         (change.operation, &change.before, &change.after, keys.get(&*change.table))
     else {

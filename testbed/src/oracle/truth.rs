@@ -138,13 +138,16 @@ impl Names {
     }
 }
 
+/// Key columns in key order, by `schema.table`.
+pub type Keys = BTreeMap<String, Vec<String>>;
+
 /// The key columns of tables, in key order, read from the catalog: primary key, else the index that
 /// is the replica identity.
 ///
 /// # Errors
 /// When PostgreSQL refuses or a table has no key.
-pub fn keys(client: &mut Client, tables: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut keys = BTreeMap::new();
+pub fn keys(client: &mut Client, tables: &[&str]) -> Result<Keys> {
+    let mut keys = Keys::new();
     for table in tables {
         let (schema, name) = table.split_once('.').context("a table without its schema")?;
         let rows = client.query(

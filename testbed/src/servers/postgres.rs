@@ -144,6 +144,16 @@ impl Postgres {
         self.address.connect()
     }
 
+    /// Creates a database and returns its address.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses.
+    pub fn create_database(&self, name: &str) -> Result<PostgresAddress> {
+        let quoted = crate::task::quoted(name);
+        self.connect()?.batch_execute(&format!("CREATE DATABASE {quoted}"))?;
+        Ok(PostgresAddress { database: name.to_owned(), ..self.address.clone() })
+    }
+
     /// The address as a connection string.
     #[must_use]
     pub fn dsn(&self) -> String {

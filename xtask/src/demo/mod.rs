@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use tidewire_testbed::cluster::Member;
+use tidewire_testbed::live::{self, Live};
 use tidewire_testbed::oracle::Proof;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::workload::{Workload, WorkloadOptions, Written};
 
-mod live;
 mod report;
 mod stage;
 
-use live::Live;
 use stage::{Stage, TASK};
 
 use crate::screen;
@@ -67,7 +66,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode> {
         stage.cluster.nodes().len(),
         stage::TOPIC,
     ));
-    let live = Live::start(&stage.kafka)?;
+    let live = Live::start(&stage.kafka, &[stage::TOPIC])?;
     let load = Workload::start(stage.postgres.address(), &WorkloadOptions::default())?;
     let before = Duration::from_secs(arguments.seconds / 2);
     show(&stage, &live, &load, before)?;

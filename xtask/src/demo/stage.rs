@@ -5,9 +5,8 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
-use tidewire_testbed::oracle::dts_avro::DtsAvro;
 use tidewire_testbed::oracle::truth::keys;
-use tidewire_testbed::oracle::{Proof, Prover, TruthSlot};
+use tidewire_testbed::oracle::{Proof, TruthSlot, prove};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
@@ -70,13 +69,7 @@ impl Stage {
         let mut client = self.postgres.connect()?;
         let changes = self.truth.take(&mut client)?;
         let keys = keys(&mut client, &TABLES)?;
-        let avro = DtsAvro::new()?;
-        let decoder = avro.decoder()?;
-        let mut prover = Prover::new(&changes, &keys, true);
-        for record in Reader::until_end(&self.kafka, &[TOPIC])? {
-            prover.record(&record?, &decoder)?;
-        }
-        Ok(prover.finish())
+        prove(&changes, &keys, Reader::until_end(&self.kafka, &[TOPIC])?)
     }
 
     /// What the task says is wrong, for error messages.

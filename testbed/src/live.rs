@@ -1,36 +1,37 @@
-//! Records as they arrive, received by a consumer of its own thread.
+//! Records of the format `dts_avro` as they arrive, received by a consumer on its own thread.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::oracle::dts_avro::DtsAvro;
+use crate::reader::Reader;
+use crate::servers::Kafka;
 use anyhow::Result;
-use tidewire_testbed::oracle::dts_avro::DtsAvro;
-use tidewire_testbed::reader::Reader;
-use tidewire_testbed::servers::Kafka;
-
-use super::stage::TOPIC;
 
 /// One received record. Times are µs since 1970.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Receipt {
     received: i64,
     committed: i64,
 }
 
 /// What has arrived so far.
-#[derive(Clone)]
-pub(crate) struct Live(Arc<Mutex<Vec<Receipt>>>);
+#[derive(Clone, Debug)]
+pub struct Live(Arc<Mutex<Vec<Receipt>>>);
 
 /// The delay that is shown is of the records received in this time.
 const RECENT: i64 = 1_000_000;
 
 impl Live {
     /// Starts to receive; the thread ends when all handles are gone.
-    pub(crate) fn start(kafka: &Kafka) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the reader cannot be started.
+    pub fn start(kafka: &Kafka, topics: &[&str]) -> Result<Self> {
         let live = Self(Arc::default());
         let receipts = Arc::downgrade(&live.0);
-        let mut reader = Reader::follow(kafka, &[TOPIC])?;
+        let mut reader = Reader::follow(kafka, topics)?;
         thread::spawn(move || -> Result<()> {
             let avro = DtsAvro::new()?;
             let decoder = avro.decoder()?;
@@ -48,12 +49,15 @@ impl Live {
         Ok(live)
     }
 
-    pub(crate) fn received(&self) -> usize {
+    /// How many records came so far.
+    #[must_use]
+    pub fn received(&self) -> usize {
         self.receipts().len()
     }
 
     /// The median delay of the records received in the last second.
-    pub(crate) fn delay_now(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn delay_now(&self) -> Option<Duration> {
         let since = now_micros() - RECENT;
         let receipts = self.receipts();
         let recent: Vec<_> =
@@ -62,13 +66,15 @@ impl Live {
     }
 
     /// The median delay of all records so far.
-    pub(crate) fn median_delay(&self) -> Duration {
+    #[must_use]
+    pub fn median_delay(&self) -> Duration {
         median(&self.receipts()).unwrap_or_default()
     }
 
     /// From a kill to the first record of the new owner. What the old one had committed may still
     /// arrive shortly after the kill: the new owner's records begin behind the longest silence.
-    pub(crate) fn takeover(&self, kill: i64) -> Option<Duration> {
+    #[must_use]
+    pub fn takeover(&self, kill: i64) -> Option<Duration> {
         let receipts = self.receipts();
         let after = receipts.iter().map(|receipt| receipt.received).filter(|time| *time > kill);
         let mut last = kill;
@@ -81,6 +87,17 @@ impl Live {
         }
         let (_, first) = longest?;
         Some(Duration::from_micros(u64::try_from(first - kill).ok()?))
+    }
+
+    /// The longest time without a record between the first and the last one.
+    #[must_use]
+    pub fn longest_silence(&self) -> Option<Duration> {
+        let receipts = self.receipts();
+        let silence = receipts.windows(2).map(|pair| match pair {
+            [before, after] => after.received - before.received,
+            _ => 0,
+        });
+        silence.max().and_then(|micros| Some(Duration::from_micros(u64::try_from(micros).ok()?)))
     }
 
     fn receipts(&self) -> MutexGuard<'_, Vec<Receipt>> {
@@ -97,7 +114,8 @@ fn median(receipts: &[Receipt]) -> Option<Duration> {
 }
 
 /// The wall clock in µs since 1970: the reader's process has the same one.
-pub(crate) fn now_micros() -> i64 {
+#[must_use]
+pub fn now_micros() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }

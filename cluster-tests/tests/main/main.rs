@@ -1,0 +1,10 @@
+//! The cluster tests: the public command line, real servers, real faults, and the proof.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
+
+mod end_txn;
+mod failover;
+mod leader;
+mod smoke;
+mod types;
+mod zombie;
