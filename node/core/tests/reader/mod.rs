@@ -46,17 +46,52 @@ impl RecordReader {
         Self { schemas: Schema::parse_list(&texts).expect("schema") }
     }
 
+    /// The record as text: fields in the order of the schema, one a line.
+    pub fn text(&self, bytes: &[u8]) -> String {
+        let Avro::Record(fields) = self.value(&mut &bytes[..]) else { panic!("a record") };
+        let lines: Vec<_> =
+            fields.iter().map(|(name, value)| format!(" \"{name}\": {}", compact(value))).collect();
+        format!("{{\n{}\n}}", lines.join(",\n"))
+    }
+
     /// The record as JSON, values of images tagged with their branch, and how many bytes are left.
     pub fn read(&self, mut bytes: &[u8]) -> (Value, usize) {
+        (view(&self.value(&mut bytes)), bytes.len())
+    }
+
+    fn value(&self, bytes: &mut &[u8]) -> Avro {
         let record = self.schemas.last().expect("record");
-        let value = GenericDatumReader::builder(record)
+        GenericDatumReader::builder(record)
             .writer_schemata(self.schemas.iter().collect())
             .expect("schemas")
             .build()
             .expect("reader")
-            .read_value(&mut bytes)
-            .expect("record");
-        (view(&value), bytes.len())
+            .read_value(bytes)
+            .expect("record")
+    }
+}
+
+/// A value on one line, records in the order of the schema.
+fn compact(value: &Avro) -> String {
+    match value {
+        Avro::Record(fields) => {
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| format!("\"{name}\": {}", compact(value)))
+                .collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Avro::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| format!("\n  {}", compact(item))).collect();
+            format!("[{}]", items.join(","))
+        }
+        Avro::Union(branch, inner) => match inner.as_ref() {
+            Avro::Record(_) | Avro::Enum(..) => {
+                format!("{{\"{}\": {}}}", BRANCHES[*branch as usize], compact(inner))
+            }
+            _ => compact(inner),
+        },
+        other => view(other).to_string(),
     }
 }
 

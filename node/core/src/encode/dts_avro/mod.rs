@@ -244,3 +244,94 @@ fn pk_uk_info(relation: &Relation) -> Option<Vec<u8>> {
         out
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tidewire_shared::spec::TableName;
+
+    use super::*;
+    use crate::facts::UniqueKey;
+    use crate::schema::RelationColumn;
+
+    fn orders() -> Relation {
+        let types =
+            [("id", 20), ("note", 25), ("amount", 1700), ("paid", 16), ("created_at", 1184)];
+        let column = |(name, type_oid): (&str, u32)| RelationColumn {
+            name: name.to_owned(),
+            type_oid,
+            type_kind: 'b',
+            in_identity: name == "id",
+        };
+        Relation {
+            oid: 16_385,
+            name: TableName { schema: "public".to_owned(), table: "orders".to_owned() },
+            topic: 0,
+            identity: 'd',
+            columns: types.map(column).into(),
+            key: vec![0],
+            partition_columns: vec![0],
+            unique_keys: vec![UniqueKey {
+                name: "orders_pkey".to_owned(),
+                primary: true,
+                replica_identity: false,
+                not_null: true,
+                columns: vec!["id".to_owned()],
+            }],
+        }
+    }
+
+    /// Up to `operation`, as the samples have it.
+    fn head(operation: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [0, 1, 1_786_342_560] {
+            avro::long(&mut out, number);
+        }
+        for text in ["0/16B3748@0/16B3720", "0/16B36F8", "741"] {
+            avro::bytes(&mut out, text.as_bytes());
+        }
+        out.extend_from_slice(&Writer::new(TimestampUnit::Seconds, "14.9").source);
+        avro::long(&mut out, operation);
+        out
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    // Both samples were made with another Avro library from the published schema.
+    const INSERT: &str = "0002c0b2cba70d26302f3136423337343840302f3136423337323012302f3136423336463\
+        806373431060831342e3900022473686f702e7075626c69632e6f7264657273000214706b5f756b5f696e666f24\
+        7b225052494d415259223a5b226964225d7d00040a04696428086e6f7465320c616d6f756e74c81a08706169642\
+        014637265617465645f6174c0120000040a02000434320408757466380a6669727374060a31322e353008041608\
+        424f4f4c02740e02d41f02100214020c022002000280890f0c2b30303a303000f6c582a5fd67";
+    const DDL: &str = "0004c0b2cba70d26302f3136423337343840302f3136423337323012302f3136423336463806\
+        373431060831342e3906021673686f702e7075626c6963000000000246414c544552205441424c45206f7264657\
+        2732041444420434f4c554d4e206320696e74f6c582a5fd67";
+
+    #[test]
+    fn an_insert_is_byte_for_byte_that_of_another_writer() {
+        let relation = orders();
+        let plan = Plan::new("shop", &relation);
+        let row = ["42", "first", "12.50", "t", "2026-08-10 06:16:00.123456+00"];
+        let mut out = head(0);
+        out.extend_from_slice(&plan.row_middle);
+        out.push(avro::NULL);
+        image(&mut out, &plan, |index| Value::Text(row[index].as_bytes())).expect("valid");
+        avro::long(&mut out, 1_786_342_560_123);
+        assert_eq!(hex(&out), INSERT);
+    }
+
+    #[test]
+    fn a_statement_is_byte_for_byte_that_of_another_writer() {
+        let mut out = head(3);
+        // The sample has the id 2.
+        out[1] = 4;
+        avro::long(&mut out, STRING);
+        avro::bytes(&mut out, b"shop.public");
+        out.extend_from_slice(&[avro::NULL, avro::END, avro::NULL, avro::NULL]);
+        avro::long(&mut out, STRING);
+        avro::bytes(&mut out, b"ALTER TABLE orders ADD COLUMN c int");
+        avro::long(&mut out, 1_786_342_560_123);
+        assert_eq!(hex(&out), DDL);
+    }
+}
