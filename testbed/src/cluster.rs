@@ -14,7 +14,6 @@ use serde_json::Value;
 use crate::guard::{Guard, Scratch};
 use crate::json_lines::JsonLines;
 use crate::process::{self, Process, Signal};
-use crate::servers::free_port;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -169,7 +168,7 @@ impl Cluster {
             .arg(folder.path().join("data"))
             .args(["--coordinators", &options.coordinators.to_string()])
             .args(["--nodes", &options.nodes.to_string()])
-            .args(["--port", &free_port()?.to_string()])
+            .args(["--port", "0"])
             .envs(options.env.iter().cloned());
         let mut dev = JsonLines::spawn(&mut command, Some(&log))?;
         let announced = dev

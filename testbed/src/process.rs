@@ -36,7 +36,8 @@ impl Process {
             .open(log)
             .with_context(|| format!("open the log {}", log.display()))?;
         let child = command
-            .stdin(Stdio::null())
+            // Stays open as long as we live: some processes end with their parent's pipe.
+            .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()

@@ -154,36 +154,30 @@ impl<'t> Prover<'t> {
         let place = format!("{topic}/{partition}@{offset}");
         let value = record.value.as_deref().with_context(|| format!("{place} has no value"))?;
         let delivered = decoder.decode(value).with_context(|| place.clone())?;
+        self.compare(&place, record, &delivered);
+        Ok(delivered)
+    }
+
+    fn compare(&mut self, place: &str, record: &Record, delivered: &Delivered) {
         self.proof.records += 1;
-        let identity = Identity {
-            xid: delivered.xid,
-            number: delivered.number,
-            operation: delivered.operation,
-        };
-        let told = format!(
-            "{place}: {:?} xid {} {}@{}",
-            identity.operation, identity.xid, delivered.commit, identity.number
-        );
-        self.order(record, &delivered, &told);
-        let Some(expected) = self.expected.get_mut(&identity) else {
+        let Delivered { xid, number, operation, commit, .. } = *delivered;
+        let told = format!("{place}: {operation:?} xid {xid} {commit}@{number}");
+        self.order(record, delivered, &told);
+        let Some(expected) = self.expected.get_mut(&Identity { xid, number, operation }) else {
             self.proof.unexpected += 1;
-            self.name(|| format!("{told} was never committed"));
-            return Ok(delivered);
+            return self.name(|| format!("{told} was never committed"));
         };
         if expected.seen {
             self.proof.doubled += 1;
-            self.name(|| format!("{told} is there twice"));
-            return Ok(delivered);
+            return self.name(|| format!("{told} is there twice"));
         }
         expected.seen = true;
         let changes = self.changes;
-        if let Some(difference) =
-            changes.get(expected.change).and_then(|change| difference(change, &delivered))
-        {
+        let change = changes.get(expected.change);
+        if let Some(difference) = change.and_then(|change| difference(change, delivered)) {
             self.proof.wrong_values += 1;
             self.name(|| format!("{told}: {difference}"));
         }
-        Ok(delivered)
     }
 
     /// The outcome, once all records were taken.
@@ -304,5 +298,140 @@ fn equal(expected: &Datum, found: &Datum) -> bool {
             Err(_) => false,
         },
         (expected, found) => expected == found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u32, note: &str) -> Row {
+        let text = |text: &str| Datum::Text(text.into());
+        vec![("id".into(), text(&id.to_string())), ("note".into(), text(note))]
+    }
+
+    fn key(id: u32) -> Row {
+        vec![("id".into(), Datum::Text(id.to_string().into()))]
+    }
+
+    fn change(xid: u32, operation: Operation, before: Option<Row>, after: Option<Row>) -> Change {
+        let commit_end = Lsn(u64::from(xid) * 100 + 50);
+        Change { xid, commit_end, number: 1, table: "public.t".into(), operation, before, after }
+    }
+
+    /// Insert 1, update 1, change the key 1 to 2, delete 2.
+    fn history() -> Vec<Change> {
+        vec![
+            change(1, Operation::Insert, None, Some(row(1, "a"))),
+            change(2, Operation::Update, None, Some(row(1, "b"))),
+            change(3, Operation::Update, Some(key(1)), Some(row(2, "b"))),
+            change(4, Operation::Delete, Some(key(2)), None),
+        ]
+    }
+
+    fn delivered(
+        xid: u32,
+        operation: Operation,
+        before: Option<Row>,
+        after: Option<Row>,
+    ) -> Delivered {
+        Delivered {
+            id: 0,
+            commit: Lsn(u64::from(xid) * 100),
+            number: 1,
+            xid,
+            safe_position: Lsn(0),
+            source_timestamp: 0,
+            object: ["shop", "public", "t"].map(str::to_owned).to_vec(),
+            operation,
+            fields: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
+            before,
+            after,
+            statement: None,
+        }
+    }
+
+    /// The records that the history must give.
+    fn whole() -> Vec<Delivered> {
+        vec![
+            delivered(1, Operation::Insert, None, Some(row(1, "a"))),
+            delivered(2, Operation::Update, Some(key(1)), Some(row(1, "b"))),
+            delivered(3, Operation::Delete, Some(key(1)), None),
+            delivered(3, Operation::Insert, None, Some(row(2, "b"))),
+            delivered(4, Operation::Delete, Some(key(2)), None),
+        ]
+    }
+
+    fn verdict(records: &[Delivered]) -> Proof {
+        let changes = history();
+        let keys = Keys::from([("public.t".to_owned(), vec!["id".to_owned()])]);
+        let mut prover = Prover::new(&changes, &keys, true);
+        let (key, value, headers) = (None, None, Vec::new());
+        let record = Record {
+            topic: "t".to_owned(),
+            partition: 0,
+            offset: 0,
+            timestamp: 0,
+            received_at_micros: 0,
+            key,
+            value,
+            headers,
+        };
+        for delivered in records {
+            prover.compare("t/0", &record, delivered);
+        }
+        prover.finish()
+    }
+
+    #[test]
+    fn a_whole_stream_is_proven() {
+        let proof = verdict(&whole());
+        assert!(proof.holds(), "{proof}");
+        assert_eq!((proof.rows, proof.records), (4, 5));
+    }
+
+    #[test]
+    fn each_record_that_is_missing_is_missed() {
+        for index in 0..whole().len() {
+            let mut records = whole();
+            records.remove(index);
+            assert_eq!(verdict(&records).missing, 1);
+        }
+    }
+
+    #[test]
+    fn each_record_that_comes_twice_is_found_also_right_behind_itself() {
+        for index in 0..whole().len() {
+            let mut records = whole();
+            records.insert(index, records[index].clone());
+            let proof = verdict(&records);
+            assert_eq!((proof.doubled, proof.missing), (1, 0));
+        }
+    }
+
+    #[test]
+    fn two_records_in_the_wrong_order_are_found() {
+        let mut records = whole();
+        records.swap(0, 1);
+        assert_eq!(verdict(&records).out_of_order, 1);
+    }
+
+    #[test]
+    fn a_record_of_a_transaction_that_rolled_back_is_found() {
+        let mut records = whole();
+        records.push(delivered(9, Operation::Insert, None, Some(row(9, "z"))));
+        assert_eq!(verdict(&records).unexpected, 1);
+    }
+
+    #[test]
+    fn another_value_an_invented_image_and_a_lost_column_are_found() {
+        let mut records = whole();
+        records[0].after = Some(row(1, "other"));
+        records[1].after = Some(key(1));
+        records[3].before = Some(key(1));
+        records[4].object[2] = "u".to_owned();
+        let proof = verdict(&records);
+        assert_eq!(proof.wrong_values, 4, "{proof}");
     }
 }
