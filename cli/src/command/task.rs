@@ -1,0 +1,227 @@
+//! `tidewire task …`.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::admin::v1::precheck_task_request::Subject;
+use tidewire_proto::convert::required;
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::{Phase, TaskName, TaskSpec};
+
+use super::wait;
+use crate::args::{ApplyArgs, Format, MoveArgs, PrecheckArgs, TaskArgs, TaskCommand};
+use crate::client::{CALL, Client, request_id};
+use crate::document::{Document, Explained};
+use crate::failure::{Exit, Failure, of_document};
+use crate::output::precheck::{PrecheckView, precheck_table};
+use crate::output::task::{TaskView, task_list, task_table};
+use crate::output::{note, print, write};
+
+/// A precheck asks servers that may be slow or away.
+const PRECHECK: Duration = Duration::from_secs(120);
+/// A wait for a phase, where the user names no time.
+const WAIT: Duration = Duration::from_secs(600);
+
+pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
+    let format = args.common.output;
+    let client = |default| Client::new(&args.common, default);
+    match args.command {
+        TaskCommand::Apply(apply) => {
+            self::apply(&client(CALL)?, &client(WAIT)?, apply, format).await
+        }
+        TaskCommand::Precheck(precheck) => {
+            self::precheck(&client(PRECHECK)?, precheck, format).await
+        }
+        TaskCommand::Start(change) => {
+            let (calls, waits) = (client(CALL)?, client(WAIT)?);
+            let task = start(&calls, &change.name).await?;
+            finish(&waits, task, change, Phase::Synchronizing, format).await
+        }
+        TaskCommand::Pause(change) => {
+            let (calls, waits) = (client(CALL)?, client(WAIT)?);
+            let task = pause(&calls, &change.name).await?;
+            finish(&waits, task, change, Phase::Paused, format).await
+        }
+        TaskCommand::Resume(change) => {
+            let (calls, waits) = (client(CALL)?, client(WAIT)?);
+            let task = resume(&calls, &change.name).await?;
+            finish(&waits, task, change, Phase::Synchronizing, format).await
+        }
+        TaskCommand::Terminate(change) => {
+            let (calls, waits) = (client(CALL)?, client(WAIT)?);
+            let task = terminate(&calls, &change.name).await?;
+            note("the slot stays; `tidewire task delete` drops it");
+            finish(&waits, task, change, Phase::Terminated, format).await
+        }
+        TaskCommand::Delete { name } => delete(&client(PRECHECK)?, &name, format).await,
+        TaskCommand::Get { name } => show(wait::get(&client(CALL)?, &name).await?, format),
+        TaskCommand::List => list(&client(CALL)?, format).await,
+        TaskCommand::Wait { name, goal } => {
+            let goal = goal.or(Phase::Synchronizing);
+            let task = wait::until(&client(WAIT)?, &name, goal).await?;
+            show(task, format)
+        }
+        TaskCommand::Explain { file } => explain(&file, format),
+    }
+}
+
+async fn apply(
+    calls: &Client,
+    waits: &Client,
+    args: ApplyArgs,
+    format: Format,
+) -> Result<(), Failure> {
+    let spec = read_document(&args.file)?;
+    let name = spec.name.clone();
+    let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()) };
+    let answer = calls
+        .call(&about(&name), request, |mut service, request| async move {
+            service.apply_task(request).await
+        })
+        .await?;
+    note(&format!("task {name} {}", if answer.created { "created" } else { "exists already" }));
+    let mut task = answer.task.unwrap_or_default();
+    if args.start {
+        task = start(calls, &name).await?;
+    }
+    if let Some(goal) = args.wait {
+        task = wait::until(waits, &name, goal.or(Phase::Synchronizing)).await?;
+    }
+    show(task, format)
+}
+
+async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result<(), Failure> {
+    let (object, subject) = match (args.name, &args.file) {
+        (Some(name), _) => (about(&name), Subject::Name(name.to_string())),
+        (None, Some(file)) => {
+            let spec = read_document(file)?;
+            (about(&spec.name), Subject::Spec(spec.into()))
+        }
+        (None, None) => {
+            return Err(Failure::new(Exit::Usage, "invalid", "precheck", "names no task")
+                .remedy("give a name or -f FILE"));
+        }
+    };
+    let request = pb::PrecheckTaskRequest { subject: Some(subject) };
+    let answer = client
+        .call(&object, request, |mut service, request| async move {
+            service.precheck_task(request).await
+        })
+        .await?;
+    let report: PrecheckReport = required("report", answer.report)?;
+    let view = PrecheckView::from(report.clone());
+    print(format, &view, |_| precheck_table(&view))?;
+    if report.passed() { Ok(()) } else { Err(wait::precheck_failed(&object, &report)) }
+}
+
+/// A call that changes what is wanted of a task.
+macro_rules! wish {
+    ($name:ident, $method:ident) => {
+        async fn $name(client: &Client, name: &TaskName) -> Result<pb::Task, Failure> {
+            let request = pb::TaskRequest { request_id: request_id(), name: name.to_string() };
+            let answer = client
+                .call(&about(name), request, |mut service, request| async move {
+                    service.$method(request).await
+                })
+                .await?;
+            Ok(answer.task.unwrap_or_default())
+        }
+    };
+}
+wish!(start, start_task);
+wish!(pause, pause_task);
+wish!(resume, resume_task);
+wish!(terminate, terminate_task);
+
+/// Waits if that was asked for, then shows the task.
+async fn finish(
+    waits: &Client,
+    task: pb::Task,
+    change: MoveArgs,
+    leads_to: Phase,
+    format: Format,
+) -> Result<(), Failure> {
+    match change.wait {
+        None => show(task, format),
+        Some(goal) => show(wait::until(waits, &change.name, goal.or(leads_to)).await?, format),
+    }
+}
+
+async fn delete(client: &Client, name: &TaskName, format: Format) -> Result<(), Failure> {
+    let request = pb::TaskRequest { request_id: request_id(), name: name.to_string() };
+    let answer = client
+        .call(&about(name), request, |mut service, request| async move {
+            service.delete_task(request).await
+        })
+        .await?;
+    let view = serde_json::json!({"name": name.as_str(), "left": answer.left});
+    print(format, &view, |_| match answer.left.as_slice() {
+        [] => format!("task {name} deleted"),
+        left => format!("task {name} deleted; left behind:\n  {}", left.join("\n  ")),
+    })
+}
+
+async fn list(client: &Client, format: Format) -> Result<(), Failure> {
+    let answer = client
+        .call("tasks", pb::ListTasksRequest {}, |mut service, request| async move {
+            service.list_tasks(request).await
+        })
+        .await?;
+    let tasks = answer.tasks.into_iter().map(TaskView::try_from).collect::<Result<Vec<_>, _>>()?;
+    print(format, &tasks, |wide| task_list(&tasks, wide))
+}
+
+fn explain(file: &Path, format: Format) -> Result<(), Failure> {
+    let spec = read_document(file)?;
+    let explained = Explained::new(&spec);
+    match format {
+        Format::Json => print(format, &explained, |_| String::new()),
+        _ => write(&explained.yaml().map_err(|error| {
+            Failure::new(Exit::Failed, "failed", file.display().to_string(), error)
+        })?),
+    }
+}
+
+fn show(task: pb::Task, format: Format) -> Result<(), Failure> {
+    let view = TaskView::try_from(task)?;
+    print(format, &view, |wide| task_table(&view, wide))
+}
+
+fn about(name: &TaskName) -> String {
+    format!("task {name}")
+}
+
+/// Reads the document in `file` (`-`: stdin) and says its warnings.
+pub(super) fn read_document(file: &Path) -> Result<TaskSpec, Failure> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let text = text.map_err(|error| {
+        Failure::new(Exit::Usage, "invalid", file.display().to_string(), error)
+            .remedy("name a file that can be read, or - for stdin")
+    })?;
+    let document = Document::parse(&text).map_err(|error| of_document(file, error))?;
+    for warning in &document.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    Ok(document.spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_shared::Phase;
+
+    use crate::command::wait::Goal;
+
+    #[test]
+    fn waiting_without_a_phase_means_the_one_that_the_command_leads_to() {
+        let goal: Goal = "auto".parse().expect("a goal");
+        assert_eq!(goal.or(Phase::Paused), Goal::Phase(Phase::Paused));
+        assert_eq!(Goal::CaughtUp.or(Phase::Paused), Goal::CaughtUp);
+    }
+}

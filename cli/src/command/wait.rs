@@ -1,0 +1,198 @@
+//! Waiting for a task to come where its user wants it.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::convert::optional;
+use tidewire_shared::precheck::{CheckResult, PrecheckReport};
+use tidewire_shared::{Fault, Phase, TaskName};
+
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::note;
+use crate::output::task::caught_up;
+
+/// Pause between two looks at a task.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// The phase that the command leads to.
+    Auto,
+    /// A phase.
+    Phase(Phase),
+    /// Everything that the source has is at the target.
+    CaughtUp,
+}
+
+impl Goal {
+    /// The goal with `phase` where none was named.
+    pub(crate) fn or(self, phase: Phase) -> Self {
+        if self == Self::Auto { Self::Phase(phase) } else { self }
+    }
+
+    fn reached(self, task: &pb::Task) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Phase(phase) => task.phase == phase.as_str(),
+            Self::CaughtUp => caught_up(task),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Phase(phase) => phase.fmt(f),
+            Self::CaughtUp => f.write_str("caught-up"),
+        }
+    }
+}
+
+impl FromStr for Goal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let phase = Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(text));
+        match (text, phase) {
+            ("auto", _) => Ok(Self::Auto),
+            ("caught-up" | "caughtUp", _) => Ok(Self::CaughtUp),
+            (_, Some(phase)) => Ok(Self::Phase(phase)),
+            (_, None) => {
+                let names = Phase::ALL.map(Phase::as_str).join(", ");
+                Err(format!("`{text}` is neither caught-up nor a phase ({names})"))
+            }
+        }
+    }
+}
+
+/// The task as it is.
+pub(super) async fn get(client: &Client, name: &TaskName) -> Result<pb::Task, Failure> {
+    let request = pb::GetTaskRequest { name: name.to_string() };
+    let answer = client
+        .call(&format!("task {name}"), request, |mut service, request| async move {
+            service.get_task(request).await
+        })
+        .await?;
+    Ok(answer.task.unwrap_or_default())
+}
+
+/// Looks at the task until it reached `goal`, can no longer reach it, or time is up.
+pub(super) async fn until(
+    client: &Client,
+    name: &TaskName,
+    goal: Goal,
+) -> Result<pb::Task, Failure> {
+    let deadline = client.deadline();
+    let progress = Progress::start();
+    loop {
+        let task = get(client, name).await?;
+        progress.show(name, &task);
+        if goal.reached(&task) {
+            return Ok(task);
+        }
+        if let Some(failure) = dead_end(&task)? {
+            return Err(failure);
+        }
+        if Instant::now() + LOOK >= deadline {
+            let why = format!("is {} and did not become {goal} in time", task.phase);
+            return Err(Failure::new(
+                Exit::Unreachable,
+                "unknown_outcome",
+                format!("task {name}"),
+                why,
+            )
+            .remedy(format!(
+                "see `tidewire task get {name}`, or wait again with a longer --timeout"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Why waiting on is pointless, if it is.
+fn dead_end(task: &pb::Task) -> Result<Option<Failure>, Failure> {
+    let object = format!("task {}", task.name);
+    if task.phase == Phase::PrecheckFailed.as_str() {
+        let report = optional("precheck", task.precheck.clone())?;
+        let report = report.unwrap_or(PrecheckReport { at_ms: 0, items: Vec::new() });
+        return Ok(Some(precheck_failed(&object, &report)));
+    }
+    if task.phase == Phase::Failed.as_str() {
+        let fault: Option<Fault> = optional("error", task.error.clone())?;
+        return Ok(Some(failed(&object, fault)));
+    }
+    let over = task.phase == Phase::Terminated.as_str();
+    Ok(over.then(|| {
+        Failure::new(Exit::Failed, "failed", object, "is Terminated, which is final")
+            .remedy("create it again under another name, or delete it first")
+    }))
+}
+
+fn failed(object: &str, fault: Option<Fault>) -> Failure {
+    match fault {
+        Some(fault) => {
+            let object = format!("{object}: {}", fault.object);
+            Failure::new(Exit::Failed, "failed", object, fault.message).remedy(fault.remedy)
+        }
+        None => Failure::new(Exit::Failed, "failed", object, "is Failed"),
+    }
+}
+
+/// Says every failed item, and what is left to say as the failure of the command.
+pub(super) fn precheck_failed(object: &str, report: &PrecheckReport) -> Failure {
+    let failed: Vec<_> =
+        report.items.iter().filter(|item| item.result == CheckResult::Fail).collect();
+    for item in &failed {
+        note(&format!(
+            "{} failed: {} (found {})\n  do:  {}",
+            item.name, item.message, item.found, item.remedy
+        ));
+    }
+    let names: Vec<_> = failed.iter().map(|item| item.name.as_str()).collect();
+    let why = format!("precheck failed at {}", names.join(", "));
+    let remedy = failed.first().map_or_else(
+        || format!("see `tidewire task get {}`", object.trim_start_matches("task ")),
+        |item| item.remedy.clone(),
+    );
+    Failure::new(Exit::PrecheckFailed, "precheck_failed", object, why).remedy(remedy)
+}
+
+/// A line that moves, on a terminal only.
+struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    fn start() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self(terminal.then(|| {
+            let style = ProgressStyle::default_spinner();
+            ProgressBar::new_spinner().with_style(style)
+        }))
+    }
+
+    fn show(&self, name: &TaskName, task: &pb::Task) {
+        let Some(bar) = &self.0 else { return };
+        let records: u64 = task
+            .shards
+            .iter()
+            .filter_map(|shard| shard.report.as_ref()?.counters)
+            .map(|counters| counters.records)
+            .sum();
+        bar.set_message(format!("task {name}: {}, {records} records", task.phase));
+        bar.tick();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is printed: data to stdout, everything else to stderr.
+
+pub(crate) mod cluster;
+pub(crate) mod positions;
+pub(crate) mod precheck;
+pub(crate) mod task;
+
+use std::io::{ErrorKind, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::failure::{Exit, Failure};
+
+/// Prints `value` as asked; `table` makes the text for people, wide or not.
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce(bool) -> String,
+) -> Result<(), Failure> {
+    let unprintable = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, "failed", "output", error).remedy("try another -o")
+    };
+    match format {
+        Format::Table => write(&table(false)),
+        Format::Wide => write(&table(true)),
+        Format::Json => write(&serde_json::to_string(value).map_err(|error| unprintable(&error))?),
+        Format::Yaml => {
+            write(&serde_saphyr::to_string(value).map_err(|error| unprintable(&error))?)
+        }
+    }
+}
+
+/// Writes `text` to stdout, as whole lines. A reader that went away is no failure.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = write!(stdout, "{text}{end}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Failed, "failed", "stdout", error).remedy("make room for it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something to people, on stderr.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to tell when stderr is gone.
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// A table as all commands draw it: no lines, columns apart.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+/// The drawn table without the spaces at the ends of its lines.
+fn drawn(table: &Table) -> String {
+    table.trim_fmt()
+}
+
+/// A time as RFC 3339 in UTC, with milliseconds.
+fn time(ms: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(ms).ok()?;
+    (ms != 0).then(|| format!("{time:.3}"))
+}

@@ -1,0 +1,235 @@
+//! A task, as the JSON of the contract and as tables.
+
+use serde::Serialize;
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::convert::{ConvertError, optional};
+use tidewire_proto::task::v1 as wire;
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::{Fault, Lsn, Phase};
+
+use super::precheck::{PrecheckView, precheck_table};
+use super::{drawn, table, time};
+
+/// A task as scripts read it: stable names, times in RFC 3339, durations in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TaskView {
+    name: String,
+    id: String,
+    kind: String,
+    display_name: String,
+    phase: String,
+    desired: String,
+    revision: u64,
+    /// Null while nobody knows.
+    delay_ms: Option<u64>,
+    caught_up: bool,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+    shards: Vec<ShardView>,
+    counters: CountersView,
+    wal_retained_bytes: u64,
+    predicted_failover_ms: u64,
+    error: Option<Fault>,
+    precheck: Option<PrecheckView>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardView {
+    id: String,
+    /// Null when no node has it.
+    node: Option<String>,
+    epoch: u64,
+    phase: Option<&'static str>,
+    position: PositionView,
+    delay_ms: Option<u64>,
+    records: u64,
+    bytes: u64,
+    records_per_second: f64,
+    restarts: u32,
+}
+
+/// Log positions as PostgreSQL writes them.
+#[derive(Clone, Debug, Serialize)]
+struct PositionView {
+    source: Option<String>,
+    durable: Option<String>,
+    committed: Option<String>,
+    confirmed: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct CountersView {
+    insert: u64,
+    update: u64,
+    delete: u64,
+    truncate: u64,
+    transactions: u64,
+    filtered: u64,
+}
+
+/// Whether everything that the source had at the last look is durable at the target.
+pub(crate) fn caught_up(task: &pb::Task) -> bool {
+    let caught_up =
+        |shard: &pb::Shard| shard.report.as_ref().is_some_and(|report| report.caught_up);
+    task.phase == Phase::Synchronizing.as_str()
+        && !task.shards.is_empty()
+        && task.shards.iter().all(caught_up)
+}
+
+impl TryFrom<pb::Task> for TaskView {
+    type Error = ConvertError;
+
+    fn try_from(task: pb::Task) -> Result<Self, Self::Error> {
+        let caught_up = caught_up(&task);
+        let reports = || task.shards.iter().filter_map(|shard| shard.report.as_ref());
+        let error: Option<Fault> = optional("task.error", task.error.clone())?;
+        let precheck: Option<PrecheckReport> = optional("task.precheck", task.precheck.clone())?;
+        Ok(Self {
+            delay_ms: reports().map(|report| report.delay_ms).max(),
+            wal_retained_bytes: reports().map(|report| report.wal_retained_bytes).sum(),
+            predicted_failover_ms: reports()
+                .map(|report| report.predicted_failover_ms)
+                .max()
+                .unwrap_or_default(),
+            counters: counters(reports()),
+            shards: task.shards.iter().map(|shard| ShardView::new(&task.name, shard)).collect(),
+            caught_up,
+            created_at: time(task.created_at_ms),
+            updated_at: time(task.updated_at_ms),
+            error,
+            precheck: precheck.map(Into::into),
+            name: task.name,
+            id: task.id,
+            kind: task.kind,
+            display_name: task.display_name,
+            phase: task.phase,
+            desired: task.desired,
+            revision: task.revision,
+        })
+    }
+}
+
+fn counters<'a>(reports: impl Iterator<Item = &'a wire::ShardReport>) -> CountersView {
+    reports.filter_map(|report| report.counters).fold(CountersView::default(), |sum, shard| {
+        CountersView {
+            insert: sum.insert.saturating_add(shard.insert),
+            update: sum.update.saturating_add(shard.update),
+            delete: sum.delete.saturating_add(shard.delete),
+            truncate: sum.truncate.saturating_add(shard.truncate),
+            transactions: sum.transactions.saturating_add(shard.transactions),
+            filtered: sum.filtered.saturating_add(shard.filtered),
+        }
+    })
+}
+
+impl ShardView {
+    fn new(task: &str, shard: &pb::Shard) -> Self {
+        let report = shard.report.as_ref();
+        let counters = report.and_then(|report| report.counters).unwrap_or_default();
+        let lsn = |lsn: u64| (lsn != 0).then(|| Lsn(lsn).to_string());
+        let said = |of: fn(&wire::ShardReport) -> u64| report.map(of).and_then(lsn);
+        Self {
+            id: format!("{task}/{}", shard.index),
+            node: (!shard.node.is_empty()).then(|| shard.node.clone()),
+            epoch: shard.epoch,
+            phase: report.map(|report| phase(report.phase())),
+            position: PositionView {
+                source: said(|report| report.source_lsn),
+                durable: said(|report| report.durable_lsn),
+                committed: lsn(shard.committed_lsn),
+                confirmed: said(|report| report.confirmed_lsn),
+            },
+            delay_ms: report.map(|report| report.delay_ms),
+            records: counters.records,
+            bytes: counters.bytes,
+            records_per_second: report.map_or(0.0, |report| report.records_per_second),
+            restarts: report.map_or(0, |report| report.restarts),
+        }
+    }
+}
+
+fn phase(phase: wire::ShardPhase) -> &'static str {
+    match phase {
+        wire::ShardPhase::Unspecified => "Unknown",
+        wire::ShardPhase::Initializing => "Initializing",
+        wire::ShardPhase::Synchronizing => "Synchronizing",
+        wire::ShardPhase::Retrying => "Retrying",
+        wire::ShardPhase::Failed => "Failed",
+    }
+}
+
+/// All tasks, one line each.
+pub(crate) fn task_list(tasks: &[TaskView], wide: bool) -> String {
+    if tasks.is_empty() {
+        return "no tasks".to_owned();
+    }
+    let mut header = vec!["NAME", "PHASE", "NODE", "DELAY", "RECORDS", "RECORDS/S"];
+    if wide {
+        header.extend(["ID", "DESIRED", "EPOCH", "DURABLE", "WAL KEPT", "CREATED"]);
+    }
+    let mut table = table(&header);
+    for task in tasks {
+        let mut row = task.cells();
+        if wide {
+            row.extend(task.wide_cells());
+        }
+        table.add_row(row);
+    }
+    drawn(&table)
+}
+
+/// One task: its line, its error, its last precheck where that failed.
+pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
+    let mut text = task_list(std::slice::from_ref(task), wide);
+    if let Some(fault) = &task.error {
+        text.push_str(&format!(
+            "\n\nerror: {}\n  why: {}\n  do:  {}",
+            fault.object, fault.message, fault.remedy
+        ));
+    }
+    if let Some(precheck) = &task.precheck
+        && (wide || task.phase == Phase::PrecheckFailed.as_str())
+    {
+        text.push_str(&format!("\n\n{}", precheck_table(precheck)));
+    }
+    text
+}
+
+impl TaskView {
+    fn cells(&self) -> Vec<String> {
+        let nodes: Vec<_> = self.shards.iter().filter_map(|shard| shard.node.as_deref()).collect();
+        let records: u64 = self.shards.iter().map(|shard| shard.records).sum();
+        let rate: f64 = self.shards.iter().map(|shard| shard.records_per_second).sum();
+        vec![
+            self.name.clone(),
+            self.phase.clone(),
+            or_dash(nodes.join(",")),
+            self.delay_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")),
+            records.to_string(),
+            format!("{rate:.0}"),
+        ]
+    }
+
+    fn wide_cells(&self) -> Vec<String> {
+        let each = |of: fn(&ShardView) -> String| {
+            or_dash(self.shards.iter().map(of).collect::<Vec<_>>().join(","))
+        };
+        vec![
+            self.id.clone(),
+            self.desired.clone(),
+            each(|shard| shard.epoch.to_string()),
+            each(|shard| shard.position.durable.clone().unwrap_or_else(|| "-".to_owned())),
+            format!("{}KiB", self.wal_retained_bytes / 1024),
+            self.created_at.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests;

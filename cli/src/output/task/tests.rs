@@ -1,0 +1,92 @@
+use super::*;
+
+fn synchronizing() -> pb::Task {
+    pb::Task {
+        name: "orders".into(),
+        id: "k3v9".into(),
+        kind: "postgres_to_kafka".into(),
+        phase: "Synchronizing".into(),
+        desired: "running".into(),
+        revision: 3,
+        created_at_ms: 1_767_225_600_000,
+        updated_at_ms: 1_767_225_600_123,
+        shards: vec![pb::Shard {
+            index: 0,
+            node: "node-2".into(),
+            epoch: 7,
+            committed_lsn: 0x16B_3700,
+            report: Some(wire::ShardReport {
+                phase: wire::ShardPhase::Synchronizing.into(),
+                source_lsn: 0x16B_3748,
+                durable_lsn: 0x16B_3748,
+                caught_up: true,
+                delay_ms: 12,
+                records_per_second: 5012.2,
+                restarts: 1,
+                wal_retained_bytes: 1 << 20,
+                predicted_failover_ms: 4200,
+                counters: Some(wire::Counters {
+                    records: 9,
+                    bytes: 90,
+                    insert: 7,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+        }],
+        precheck: Some(wire::PrecheckReport {
+            at_ms: 1_767_225_600_000,
+            items: vec![wire::CheckItem {
+                name: "wal_level".into(),
+                result: wire::CheckResult::Pass.into(),
+                found: "logical".into(),
+                ..Default::default()
+            }],
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn the_json_of_a_task_is_the_contracts() {
+    let view = TaskView::try_from(synchronizing()).expect("a task");
+    assert_eq!(
+        serde_json::to_string(&view).expect("json"),
+        concat!(
+            r#"{"name":"orders","id":"k3v9","kind":"postgres_to_kafka","displayName":"","phase":"Synchronizing","#,
+            r#""desired":"running","revision":3,"delayMs":12,"caughtUp":true,"#,
+            r#""createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.123Z","#,
+            r#""shards":[{"id":"orders/0","node":"node-2","epoch":7,"phase":"Synchronizing","#,
+            r#""position":{"source":"0/16B3748","durable":"0/16B3748","committed":"0/16B3700","confirmed":null},"#,
+            r#""delayMs":12,"records":9,"bytes":90,"recordsPerSecond":5012.2,"restarts":1}],"#,
+            r#""counters":{"insert":7,"update":0,"delete":0,"truncate":0,"transactions":0,"filtered":0},"#,
+            r#""walRetainedBytes":1048576,"predictedFailoverMs":4200,"error":null,"#,
+            r#""precheck":{"result":"passed","at":"2026-01-01T00:00:00.000Z","items":[{"name":"wal_level","#,
+            r#""result":"pass","found":"logical","message":"","remedy":""}]}}"#,
+        )
+    );
+}
+
+#[test]
+fn a_task_is_caught_up_only_while_all_its_shards_say_so() {
+    let mut task = synchronizing();
+    assert!(caught_up(&task));
+    task.shards.push(pb::Shard { index: 1, ..Default::default() });
+    assert!(!caught_up(&task));
+    task.shards.clear();
+    assert!(!caught_up(&task));
+    let paused = pb::Task { phase: "Paused".into(), ..synchronizing() };
+    assert!(!caught_up(&paused));
+}
+
+#[test]
+fn tables_show_what_people_ask_first() {
+    let view = TaskView::try_from(synchronizing()).expect("a task");
+    let text = task_table(&view, false);
+    let mut lines = text.lines();
+    assert!(lines.next().is_some_and(|line| line.contains("DELAY")), "{text}");
+    assert!(
+        lines.next().is_some_and(|line| line.contains("node-2") && line.contains("12ms")),
+        "{text}"
+    );
+}

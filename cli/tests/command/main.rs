@@ -1,0 +1,226 @@
+//! The command as its users see it: output, exit codes, errors, over real gRPC.
+
+mod coordinator;
+
+use std::process::{Command, Output};
+
+const DOCUMENT: &str = "
+apiVersion: tidewire/v1
+kind: postgres_to_kafka
+name: orders
+source: {hosts: [db1:5432], database: shop, user: tidewire, password: {value: hunter2}}
+target: {brokers: [k1:9092]}
+objects: [{tables: [public.orders], topic: orders}]
+format: {type: dts_avro}
+";
+
+fn tidewire(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
+    command.env_remove("TIDEWIRE_ENDPOINT").env_remove("TIDEWIRE_LOG").args(arguments);
+    command.output().expect("the command runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("killed: {}", stderr(output)))
+}
+
+fn document(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    file
+}
+
+/// A port where nobody listens.
+fn dead_endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+#[test]
+fn without_a_coordinator_calls_end_with_6_and_say_what_to_do() {
+    let endpoint = dead_endpoint();
+    let output = tidewire(&["task", "get", "orders", "--endpoint", &endpoint]);
+    assert_eq!(code(&output), 6);
+    let text = stderr(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0], "error: task orders (unreachable)");
+    assert_eq!(lines[1], format!("  why: no coordinator listens at {endpoint}"));
+    assert!(lines[2].contains("--endpoint"));
+    assert_eq!(stdout(&output), "");
+
+    let output = tidewire(&["cluster", "status", "-o", "json", "--endpoint", &endpoint]);
+    assert_eq!(code(&output), 6);
+    let error: serde_json::Value = serde_json::from_str(&stderr(&output)).expect("one object");
+    assert_eq!(error["error"]["code"], "unreachable");
+    assert_eq!(error["error"]["object"], "cluster");
+}
+
+#[test]
+fn the_next_coordinator_is_asked_when_one_is_away() {
+    let endpoints = format!("{},http://{}", dead_endpoint(), coordinator::serve());
+    let output = tidewire(&["nodes", "list", "-o", "json", "--endpoint", &endpoints]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let nodes: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("json");
+    assert_eq!(nodes[0]["id"], "node-1");
+}
+
+#[test]
+fn every_answer_has_its_exit_code() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let cases: [(&[&str], i32, &str); 9] = [
+        (
+            &["task", "get", "nope"],
+            3,
+            "error: task nope (not found)\n  why: there is none\n  do:  see",
+        ),
+        (&["task", "pause", "orders"], 4, "is NotStarted and cannot be paused"),
+        (&["task", "precheck", "orders"], 5, "precheck failed at wal_level"),
+        (
+            &["task", "start", "orders", "--wait"],
+            5,
+            "wal_level failed: the server writes no logical log (found replica)",
+        ),
+        (&["task", "start", "broken", "--wait"], 1, "task broken: slot tidewire_k3v9"),
+        (&["task", "terminate", "orders", "--timeout", "500ms"], 6, "unknown outcome"),
+        (&["task", "resume", "orders"], 7, "viewers may not resume"),
+        (&["task", "wait", "broken", "--for", "Paused"], 1, "was dropped"),
+        (&["task", "get", "No_Name"], 2, "is not a task name"),
+    ];
+    for (arguments, expected, says) in cases {
+        let output = tidewire(&[arguments, &["--endpoint", &endpoint]].concat());
+        let text = stderr(&output);
+        assert_eq!(code(&output), expected, "{arguments:?}: {text}");
+        assert!(text.contains(says), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn waiting_ends_when_the_phase_is_there() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let arguments = ["task", "wait", "slow", "--for", "synchronizing", "-o", "json"];
+    let output = tidewire(&[arguments.as_slice(), &["--endpoint", &endpoint]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let task: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("json");
+    assert_eq!(task["phase"], "Synchronizing");
+    assert_eq!(task["caughtUp"], false);
+}
+
+#[test]
+fn waiting_is_given_up_in_time() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let wait = ["task", "wait", "slow", "--for", "Paused", "--timeout", "1s", "--endpoint"];
+    let output = tidewire(&[wait.as_slice(), &[&endpoint]].concat());
+    assert_eq!(code(&output), 6);
+    assert!(stderr(&output).contains("did not become Paused in time"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_document_is_applied_and_its_password_is_not_repeated() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let file = document(DOCUMENT);
+    let path = file.path().to_str().expect("a path");
+    let output = tidewire(&["task", "apply", "-f", path, "--endpoint", &endpoint]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("NotStarted"));
+    assert!(stderr(&output).contains("warning: source.password: "));
+    assert!(!stderr(&output).contains("hunter2"));
+}
+
+#[test]
+fn a_bad_document_is_refused_with_its_place() {
+    let file = document(&DOCUMENT.replace("database", "databse"));
+    let path = file.path().to_str().expect("a path");
+    let output = tidewire(&["task", "explain", "-f", path]);
+    assert_eq!(code(&output), 2);
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "error: {path}:5:29: source.databse (invalid)\n  why: unknown key\n  do:  did you mean `database`?\n"
+        )
+    );
+    let later = document(&format!("{DOCUMENT}delivery: at_least_once\n"));
+    let output = tidewire(&["task", "explain", "-f", later.path().to_str().expect("a path")]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("is not in this version"), "{}", stderr(&output));
+}
+
+#[test]
+fn explained_documents_explain_themselves() {
+    let file = document(DOCUMENT);
+    let output = tidewire(&["task", "explain", "-f", file.path().to_str().expect("a path")]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let explained = stdout(&output);
+    assert!(explained.contains("partition: by_primary_key"), "{explained}");
+    let again = document(&explained);
+    let output = tidewire(&["task", "explain", "-f", again.path().to_str().expect("a path")]);
+    assert_eq!(stdout(&output), explained);
+}
+
+#[test]
+fn help_of_every_command_has_an_example() {
+    let commands = [
+        "coordinator",
+        "node",
+        "dev",
+        "task apply",
+        "task precheck",
+        "task start",
+        "task pause",
+        "task resume",
+        "task terminate",
+        "task delete",
+        "task get",
+        "task list",
+        "task wait",
+        "task explain",
+        "nodes list",
+        "nodes drain",
+        "nodes resume",
+        "cluster status",
+        "positions show",
+        "completion",
+    ];
+    for command in commands {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let output = tidewire(&words);
+        assert_eq!(code(&output), 0, "{command}");
+        assert!(stdout(&output).contains("Example"), "{command}");
+    }
+}
+
+#[test]
+fn server_settings_that_make_no_sense_are_refused() {
+    let file = document("name: node-1\ncoordinators: [http://127.0.0.1:1]\ncapacty: 3\n");
+    let output = tidewire(&["node", "--config", file.path().to_str().expect("a path")]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("capacty"), "{}", stderr(&output));
+    let output = tidewire(&["node", "--name", "node-1"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("--coordinators"), "{}", stderr(&output));
+    let output = tidewire(&["coordinator", "--name", "c1"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("listen"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_cluster_is_told_as_the_contract_says() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let output = tidewire(&["cluster", "status", "-o", "json", "--endpoint", &endpoint]);
+    let status: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("json");
+    for key in ["clusterId", "leader", "term", "committedIndex", "members", "nodes", "tasks"] {
+        assert!(!status[key].is_null(), "{key}");
+    }
+    assert_eq!(status["members"][0]["role"], "leader");
+    assert_eq!(status["nodes"][0]["lastHeartbeatMs"], 0);
+    let table = stdout(&tidewire(&["cluster", "status", "--endpoint", &endpoint]));
+    assert!(table.contains("leader c1") && table.contains("1 Failed"), "{table}");
+}
