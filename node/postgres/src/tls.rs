@@ -185,3 +185,37 @@ pub(crate) fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Self-signed, P-256, by ecdsa-with-SHA384.
+    const PEM: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBbzCCARWgAwIBAgIUWHobXN9lxiTzyU8xLM9/NxLoaxEwCgYIKoZIzj0EAwMw\n\
+DDEKMAgGA1UEAwwBYTAgFw0yNjExMjEwODM4NTdaGA8yMTI2MTAyODA4Mzg1N1ow\n\
+DDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFdwmhy3/fO0\n\
+nsYd3sYTsi7gIVLfsMeVhMWNz2yNcl2Ww0GBMuqXYj0gMhikWDmBSbfiRDnnt9kj\n\
+Q7+ZmX1vHF2jUzBRMB0GA1UdDgQWBBRsmUQQuXDIQ4GAWxKm68ZG3Z0xLzAfBgNV\n\
+HSMEGDAWgBRsmUQQuXDIQ4GAWxKm68ZG3Z0xLzAPBgNVHRMBAf8EBTADAQH/MAoG\n\
+CCqGSM49BAMDA0gAMEUCICTsgTngEQb5RsWgCYurb6HfylCXkO5abPohtj6pxCS4\n\
+AiEA0JqFMif2le9ie7BFOFoO8ICPScm2uxVf6u2BoFI43K4=\n\
+-----END CERTIFICATE-----\n\
+";
+
+    #[test]
+    fn a_channel_is_bound_by_the_hash_of_the_certificates_own_signature() {
+        let found = certificates(&SecretRef::Value(PEM.into()), "cert").expect("certificate");
+        let hash = server_end_point(&found[0]).expect("binding");
+        assert_eq!(hash, Sha384::digest(&found[0]).to_vec());
+        assert_eq!(server_end_point(b"no certificate"), None);
+    }
+
+    #[test]
+    fn half_a_client_certificate_is_refused() {
+        let cert = Some(SecretRef::Value(PEM.into()));
+        let tls = Tls { mode: TlsMode::Require, ca: None, cert, key: None };
+        assert_eq!(TlsPolicy::new(&tls).expect_err("no key").kind, FaultKind::Configuration);
+    }
+}

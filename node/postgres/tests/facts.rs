@@ -6,6 +6,7 @@ use support::{VERSIONS, server, source, sql, table};
 use tidewire_node_core::facts::{ColumnFacts, TableFacts};
 use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
 use tidewire_shared::FaultKind;
+use tidewire_testbed::servers::postgres::StopMode;
 
 const SCHEMA: &str = "
     CREATE TYPE mood AS ENUM ('sad', 'glad');
@@ -90,7 +91,7 @@ async fn tables_are_described_down_to_the_base_types() {
 
         let oids = [kinds.oid, 1];
         let again = catalog::tables_by_oid(&mut connection, &oids).await.expect("tables");
-        assert_eq!(again, [kinds.clone()]);
+        assert_eq!(again, std::slice::from_ref(kinds));
     }
 }
 
@@ -197,4 +198,28 @@ async fn a_role_without_replication_is_reported_not_refused() {
     let fault = publication::create(&connection, "p", &names, false).await.expect_err("refused");
     assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
     heartbeat::beat(&connection).await.expect("anybody may write a heartbeat");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_passed_over_and_its_promotion_is_a_new_timeline() {
+    for version in [VERSIONS[0], VERSIONS[2]] {
+        let mut server = server(version, &[]);
+        let source = source(&server, 1);
+        let data = support::text(&server, "SHOW data_directory").await;
+        std::fs::write(format!("{data}/standby.signal"), "").expect("signal");
+        tokio::task::block_in_place(|| server.restart(StopMode::Fast)).expect("restart");
+        for fault in [source.connect().await.err(), source.replicate().await.err()] {
+            let fault = fault.expect("refused");
+            assert_eq!(fault.kind, FaultKind::SourceUnreachable, "{fault}");
+            assert!(fault.message.contains("standby"), "{fault}");
+        }
+        sql(&server, "SELECT pg_promote()").await;
+        let mut client = source.replicate().await.expect("replication");
+        let facts = client.server().await.expect("facts");
+        let history = client.timeline_history(facts.timeline).await.expect("history");
+        assert_eq!((facts.timeline, history.len(), history[0].timeline), (2, 1, 1), "{version}");
+        assert!(history[0].switch_lsn <= facts.flush_lsn);
+        let connection = source.connect().await.expect("connection");
+        assert_eq!(server_facts::facts(&connection).await.expect("facts").timeline, 2);
+    }
 }

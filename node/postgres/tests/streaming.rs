@@ -211,7 +211,7 @@ async fn an_open_transaction_holds_a_new_slot_up_and_is_named() {
         let mut client = address.connect().expect("connect");
         let mut transaction = client.transaction().expect("begin");
         transaction.execute("INSERT INTO t VALUES (1)", &[]).expect("insert");
-        let _: Result<(), _> = stopped.recv();
+        assert!(stopped.recv().is_ok());
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     let source = source(&server, 1);
@@ -226,6 +226,22 @@ async fn an_open_transaction_holds_a_new_slot_up_and_is_named() {
     slot::drop(&connection, SLOT).await.expect("drop");
     slot::drop(&connection, SLOT).await.expect("drop again");
     assert_eq!(slot::look(&connection, SLOT).await.expect("look"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_kept_for_failover_where_the_server_can() {
+    for (version, kept) in [(VERSIONS[0], false), (VERSIONS[2], true)] {
+        let server = server(version, &[]);
+        let source = source(&server, 1);
+        let start = slot::create(&source, SLOT, true, PATIENCE).await.expect("slot");
+        let connection = source.connect().await.expect("connection");
+        let seen = slot::look(&connection, SLOT).await.expect("look").expect("slot");
+        assert_eq!((seen.failover, seen.synced, seen.temporary), (kept, false, false), "{version}");
+        assert_eq!((seen.plugin.as_str(), seen.database.as_str()), ("pgoutput", "shop"));
+        assert_eq!((seen.confirmed_flush, seen.invalidation), (Some(start), None));
+        let fault = slot::create(&source, SLOT, true, PATIENCE).await.expect_err("exists");
+        assert_eq!(fault.kind, FaultKind::SourceState, "{fault}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
+use bytes::BufMut;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, Interest, ReadHalf};
 use tokio::net::TcpStream;
@@ -45,9 +46,8 @@ where
     poll_fn(|cx| {
         while buffer.len() < buffer.capacity() {
             let read = {
-                let mut limited = bytes::BufMut::limit(&mut *buffer, 0);
-                let spare = limited.get_ref().capacity() - limited.get_ref().len();
-                limited.set_limit(spare);
+                let spare = buffer.capacity() - buffer.len();
+                let mut limited = (&mut *buffer).limit(spare);
                 let mut next = pin!(stream.read_buf(&mut limited));
                 Future::poll(next.as_mut(), cx)
             };

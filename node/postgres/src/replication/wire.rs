@@ -84,23 +84,23 @@ impl Wire {
         let mut rows = Vec::new();
         let mut failed = None;
         loop {
-            match self.receive().await? {
-                Received::Message(Message::DataRow(body)) => {
-                    let columns = self.columns(&body)?;
-                    rows.push(columns);
-                }
+            let received = match (self.receive().await, &failed) {
+                (Ok(received), _) => received,
+                // After a fatal error the server hangs up; the error tells more than that.
+                (Err(_), Some(_)) => break,
+                (Err(fault), None) => return Err(fault),
+            };
+            match received {
+                Received::Message(Message::DataRow(body)) => rows.push(self.columns(&body)?),
                 Received::Message(Message::RowDescription(_)) => rows.clear(),
                 Received::Message(Message::ErrorResponse(body)) => {
                     failed = Some(ServerError::from_response(&body));
-                    if failed.as_ref().is_some_and(|error| error.code.starts_with("57P")) {
-                        break;
-                    }
                 }
                 Received::Message(Message::ReadyForQuery(_)) => break,
                 _ => {}
             }
         }
-        failed.map_or(Ok(rows), |error| Err(error.fault(object, &self.session)))
+        failed.map_or(Ok(rows), |error: ServerError| Err(error.fault(object, &self.session)))
     }
 
     pub(super) async fn ask(&mut self, text: &str) -> Result<(), Fault> {

@@ -9,9 +9,9 @@ use tidewire_shared::{Epoch, Lsn, Period, SecretRef, ShardId};
 use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 
 /// The oldest and the newest major, and one between.
-pub const VERSIONS: [&str; 3] = ["12.22.0", DEBIAN_15, "18.0.0"];
+pub(crate) const VERSIONS: [&str; 3] = ["12.22.0", DEBIAN_15, "18.0.0"];
 
-pub fn server(version: &str, settings: &[(&str, &str)]) -> Postgres {
+pub(crate) fn server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let options = PostgresOptions { version: version.to_owned(), settings };
     // The testbed's client brings a runtime of its own.
@@ -19,13 +19,13 @@ pub fn server(version: &str, settings: &[(&str, &str)]) -> Postgres {
 }
 
 /// Runs SQL as superuser, from inside a test's runtime.
-pub async fn sql(server: &Postgres, text: &str) {
+pub(crate) async fn sql(server: &Postgres, text: &str) {
     let (address, text) = (server.address().clone(), text.to_owned());
     let run = move || address.connect().expect("connect").batch_execute(&text).expect("statement");
     tokio::task::spawn_blocking(run).await.expect("statement");
 }
 
-pub async fn text(server: &Postgres, query: &str) -> String {
+pub(crate) async fn text(server: &Postgres, query: &str) -> String {
     let (address, query) = (server.address().clone(), query.to_owned());
     let run = move || {
         let row = address.connect().expect("connect").query_one(&query, &[]).expect("row");
@@ -34,7 +34,7 @@ pub async fn text(server: &Postgres, query: &str) -> String {
     tokio::task::spawn_blocking(run).await.expect("query")
 }
 
-pub fn spec(server: &Postgres) -> PostgresSource {
+pub(crate) fn spec(server: &Postgres) -> PostgresSource {
     let address = server.address();
     PostgresSource {
         hosts: vec![format!("{}:{}", address.host, address.port)],
@@ -48,7 +48,7 @@ pub fn spec(server: &Postgres) -> PostgresSource {
     }
 }
 
-pub fn owner(epoch: u64) -> Application {
+pub(crate) fn owner(epoch: u64) -> Application {
     Application {
         cluster: "c1".parse().expect("cluster"),
         shard: ShardId { task: "k3v9".parse().expect("task"), index: 0 },
@@ -56,16 +56,16 @@ pub fn owner(epoch: u64) -> Application {
     }
 }
 
-pub fn source(server: &Postgres, epoch: u64) -> Source {
+pub(crate) fn source(server: &Postgres, epoch: u64) -> Source {
     Source::new(&spec(server), &owner(epoch).name().expect("name")).expect("source")
 }
 
-pub fn table(name: &str) -> TableName {
+pub(crate) fn table(name: &str) -> TableName {
     TableName { schema: "public".into(), table: name.into() }
 }
 
 /// The CopyData contents of a batch.
-pub fn contents(batch: &RawBatch) -> Vec<&[u8]> {
+pub(crate) fn contents(batch: &RawBatch) -> Vec<&[u8]> {
     let (mut rest, mut contents) = (&batch.bytes[..], Vec::new());
     while !rest.is_empty() {
         let length = u32::from_be_bytes(rest[1..5].try_into().expect("length"));
@@ -79,7 +79,7 @@ pub fn contents(batch: &RawBatch) -> Vec<&[u8]> {
 
 /// Reads until this many commits went by; returns the pgoutput messages (tag first) up to there,
 /// and the last commit's end.
-pub async fn read_commits(reader: &mut StreamReader, commits: usize) -> (Vec<Vec<u8>>, Lsn) {
+pub(crate) async fn read_commits(reader: &mut StreamReader, commits: usize) -> (Vec<Vec<u8>>, Lsn) {
     let (mut messages, mut seen, mut end) = (Vec::new(), 0, Lsn::ZERO);
     while seen < commits {
         let batch = tokio::time::timeout(Duration::from_secs(20), reader.next());
