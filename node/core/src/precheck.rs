@@ -61,3 +61,6 @@ impl Finding {
         CheckItem { name: name.to_owned(), result, found, message, remedy }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,3 +261,6 @@ impl Progress {
 fn internal(message: impl std::fmt::Display) -> Fault {
     Fault::new(FaultKind::Internal, "progress", message)
 }
+
+#[cfg(test)]
+mod tests;

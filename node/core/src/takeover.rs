@@ -338,3 +338,6 @@ fn stream(claim: PositionEntry, verdict: Verdict) -> (State, Step) {
         Verdict::Stop(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
     }
 }
+
+#[cfg(test)]
+mod tests;

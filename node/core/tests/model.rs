@@ -74,7 +74,7 @@ fn aborts_harm_nothing() {
 
 #[test]
 fn late_ends_after_aborts_harm_nothing() {
-    nothing_goes_wrong(&Budget { epochs: 2, late: 1, aborts: 2, crashes: 1, ..CALM });
+    nothing_goes_wrong(&Budget { epochs: 2, late: 1, aborts: 2, ..CALM });
 }
 
 #[test]

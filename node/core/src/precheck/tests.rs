@@ -1,0 +1,282 @@
+use tidewire_shared::FaultKind;
+use tidewire_shared::spec::{
+    Compression, Format, FormatKind, Heartbeat, KafkaTarget, KeyChange, Limits, Managed,
+    ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, TableName, TimestampUnit, Tls,
+    TlsMode,
+};
+use tidewire_shared::{ByteSize, Lsn, Period, TaskSpec};
+
+use super::*;
+use crate::facts::{
+    ServerFacts, SlotFacts, SourcePrecheck, TableFacts, TargetPrecheck, TopicFacts, UniqueKey,
+};
+
+fn orders() -> TableName {
+    TableName { schema: "public".into(), table: "Orders".into() }
+}
+
+fn spec() -> TaskSpec {
+    TaskSpec {
+        name: "orders".parse().expect("name"),
+        display_name: String::new(),
+        source: PostgresSource {
+            hosts: vec!["db:5432".into()],
+            database: "shop".into(),
+            user: "tide".into(),
+            password: None,
+            tls: Tls { mode: TlsMode::Disable, ca: None, cert: None, key: None },
+            slot: Managed::Managed,
+            publication: Managed::Managed,
+            heartbeat: Heartbeat { enabled: true, interval: Period::from_secs(10) },
+        },
+        target: KafkaTarget {
+            brokers: vec!["k:9092".into()],
+            compression: Compression::Lz4,
+            properties: std::collections::BTreeMap::new(),
+        },
+        objects: vec![ObjectRule {
+            tables: vec![orders()],
+            topic: "orders".into(),
+            partition_by: Vec::new(),
+        }],
+        format: Format {
+            kind: FormatKind::DtsAvro,
+            key: RecordKey::Json,
+            identity_headers: false,
+            source_timestamp_unit: TimestampUnit::Milliseconds,
+        },
+        partition: PartitionPolicy::ByPrimaryKey,
+        key_change: KeyChange::Split,
+        retry: Retry { connection: Period::from_mins(720), other: Period::from_mins(10) },
+        limits: Limits { record_bytes: ByteSize(1 << 20) },
+    }
+}
+
+fn key(name: &str, primary: bool, not_null: bool) -> UniqueKey {
+    let columns = vec!["id".into()];
+    UniqueKey { name: name.into(), primary, replica_identity: false, not_null, columns }
+}
+
+fn source() -> SourcePrecheck {
+    SourcePrecheck {
+        server: ServerFacts {
+            system_id: 7,
+            timeline: 1,
+            flush_lsn: Lsn(0x200),
+            version_num: 150_018,
+            in_recovery: false,
+            wal_level: "logical".into(),
+        },
+        version: "15.18".into(),
+        may_replicate: true,
+        may_create: true,
+        slots: (10, 3),
+        wal_senders: (10, 3),
+        slot: None,
+        publication: None,
+        tables: vec![TableFacts {
+            name: orders(),
+            oid: 1,
+            kind: 'r',
+            persistence: 'p',
+            identity: 'd',
+            selectable: true,
+            owned: true,
+            columns: Vec::new(),
+            unique_keys: vec![key("orders_pkey", true, true)],
+        }],
+    }
+}
+
+fn slot() -> SlotFacts {
+    SlotFacts {
+        name: "tidewire_k".into(),
+        plugin: "pgoutput".into(),
+        database: "shop".into(),
+        temporary: false,
+        two_phase: false,
+        restart_lsn: None,
+        confirmed_flush: None,
+        wal_status: "reserved".into(),
+        invalidation: None,
+        active_pid: None,
+        active_application: None,
+        failover: false,
+        synced: false,
+    }
+}
+
+fn items(started_before: bool, change: impl FnOnce(&mut SourcePrecheck)) -> Vec<CheckItem> {
+    let mut seen = source();
+    change(&mut seen);
+    let (slot, publication) = ("tidewire_k", "tidewire_k");
+    let spec = spec();
+    judge_source(&SourceLook { spec: &spec, slot, publication, started_before, seen: Ok(&seen) })
+}
+
+/// The one item that does not pass after a change.
+fn only(items: Vec<CheckItem>) -> CheckItem {
+    let mut wrong: Vec<_> =
+        items.into_iter().filter(|item| item.result != CheckResult::Pass).collect();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    let item = wrong.remove(0);
+    assert!(!item.remedy.is_empty() && !item.found.is_empty() && !item.message.is_empty());
+    item
+}
+
+#[test]
+fn a_source_as_it_should_be_passes_every_item() {
+    let items = items(false, |_| {});
+    let names: Vec<_> = items.iter().map(|item| item.name.as_str()).collect();
+    let expected = [
+        "source_connect",
+        "source_version",
+        "source_account",
+        "wal_level",
+        "replication_slots",
+        "wal_senders",
+        "slot_state",
+        "tables_exist",
+        "tables_keyed",
+        "tables_logged",
+    ];
+    assert_eq!(names, expected);
+    assert!(items.iter().all(|item| item.result == CheckResult::Pass), "{items:?}");
+}
+
+#[test]
+fn each_trouble_of_the_source_fails_its_own_item() {
+    type Change = fn(&mut SourcePrecheck);
+    let cases: [(&str, Change); 12] = [
+        ("source_connect", |seen| seen.server.in_recovery = true),
+        ("source_version", |seen| seen.server.version_num = 110_022),
+        ("source_account", |seen| seen.may_replicate = false),
+        ("source_account", |seen| seen.may_create = false),
+        ("wal_level", |seen| seen.server.wal_level = "replica".into()),
+        ("replication_slots", |seen| seen.slots = (3, 3)),
+        ("wal_senders", |seen| seen.wal_senders = (3, 3)),
+        ("slot_state", |seen| seen.slot = Some(SlotFacts { plugin: "wal2json".into(), ..slot() })),
+        ("tables_exist", |seen| seen.tables.clear()),
+        ("tables_exist", |seen| seen.tables[0].selectable = false),
+        ("tables_keyed", |seen| seen.tables[0].unique_keys.clear()),
+        ("tables_logged", |seen| seen.tables[0].persistence = 'u'),
+    ];
+    for (name, change) in cases {
+        let item = only(items(false, change));
+        assert_eq!((item.name.as_str(), item.result), (name, CheckResult::Fail), "{item:?}");
+    }
+    let newer = only(items(false, |seen| seen.server.version_num = 190_000));
+    assert_eq!((newer.name.as_str(), newer.result), ("source_version", CheckResult::Warn));
+}
+
+#[test]
+fn a_task_that_has_run_needs_its_slot() {
+    assert_eq!(only(items(true, |_| {})).name, "slot_state");
+    let healthy = items(true, |seen| {
+        seen.slot = Some(slot());
+        seen.slots = (3, 3);
+    });
+    assert!(healthy.iter().all(|item| item.result == CheckResult::Pass), "{healthy:?}");
+}
+
+#[test]
+fn the_narrowest_identity_is_proposed() {
+    let remedy = |identity: char, keys: Vec<UniqueKey>| {
+        only(items(false, |seen| {
+            seen.tables[0].identity = identity;
+            seen.tables[0].unique_keys = keys;
+        }))
+        .remedy
+    };
+    let table = "ALTER TABLE \"public\".\"Orders\" REPLICA IDENTITY";
+    assert_eq!(remedy('n', vec![key("pk", true, true)]), format!("{table} DEFAULT;"));
+    assert_eq!(
+        remedy('d', vec![key("b", false, true), key("a", false, false)]),
+        format!("{table} USING INDEX \"b\";")
+    );
+    assert_eq!(remedy('d', vec![key("a", false, false)]), format!("{table} FULL;"));
+}
+
+#[test]
+fn a_source_that_cannot_be_reached_is_one_item() {
+    let fault = Fault::new(FaultKind::SourceUnreachable, "db:5432", "refused").remedy("start it");
+    let (slot, publication, started_before) = ("s", "p", false);
+    let spec = spec();
+    let items = judge_source(&SourceLook {
+        spec: &spec,
+        slot,
+        publication,
+        started_before,
+        seen: Err(&fault),
+    });
+    assert_eq!(items.len(), 1);
+    assert_eq!(only(items).name, "source_connect");
+}
+
+fn topic() -> TopicFacts {
+    TopicFacts {
+        name: "orders".into(),
+        id: (1, 2),
+        partitions: 4,
+        cleanup_policy: "delete".into(),
+        max_message_bytes: 1_048_588,
+        min_insync_replicas: 1,
+        replication_factor: 1,
+    }
+}
+
+fn target(topic: Option<TopicFacts>) -> TargetPrecheck {
+    TargetPrecheck {
+        brokers: Ok(1),
+        topics: vec![("orders".into(), Ok(topic))],
+        writable: vec![("orders".into(), Ok(()))],
+        transactions: Ok(()),
+        positions_topic: Ok(None),
+    }
+}
+
+#[test]
+fn each_trouble_of_the_target_has_its_own_item() {
+    use CheckResult::{Fail, Warn};
+    assert!(
+        judge_target(&spec(), &target(Some(topic()))).iter().all(|i| i.result == CheckResult::Pass)
+    );
+    let fault = || Fault::new(FaultKind::TargetDenied, "topic orders", "denied").remedy("grant it");
+    let mut keyless = spec();
+    keyless.format.key = RecordKey::None;
+    let compact = || Some(TopicFacts { cleanup_policy: "compact".into(), ..topic() });
+    let small = Some(TopicFacts { max_message_bytes: 1_000, ..topic() });
+    let strict = Some(TopicFacts { min_insync_replicas: 2, ..topic() });
+    let fine = || target(Some(topic()));
+    let cases = [
+        ("target_connect", Fail, spec(), TargetPrecheck { brokers: Err(fault()), ..fine() }),
+        ("topics_exist", Fail, spec(), target(None)),
+        (
+            "topic_rights",
+            Fail,
+            spec(),
+            TargetPrecheck { writable: vec![("orders".into(), Err(fault()))], ..fine() },
+        ),
+        ("topic_policy", Warn, spec(), target(compact())),
+        ("topic_policy", Fail, keyless, target(compact())),
+        ("topic_policy", Fail, spec(), target(small)),
+        ("topic_policy", Fail, spec(), target(strict)),
+        ("topic_policy", Warn, spec(), TargetPrecheck { brokers: Ok(3), ..fine() }),
+        (
+            "target_transactions",
+            Fail,
+            spec(),
+            TargetPrecheck { transactions: Err(fault()), ..fine() },
+        ),
+        (
+            "target_transactions",
+            Fail,
+            spec(),
+            TargetPrecheck { positions_topic: Ok(Some(topic())), ..fine() },
+        ),
+    ];
+    for (name, result, spec, seen) in cases {
+        let item = only(judge_target(&spec, &seen));
+        assert_eq!((item.name.as_str(), item.result), (name, result), "{item:?}");
+    }
+}
