@@ -85,10 +85,20 @@ pub(crate) fn of_query(error: &tokio_postgres::Error, object: &str, session: &st
             let source = std::error::Error::source(error);
             match source.and_then(|e| e.downcast_ref::<io::Error>()) {
                 Some(error) => of_io(error, session),
-                None => broken(session, error),
+                None => of_login(error, session),
             }
         }
     }
+}
+
+/// `tokio-postgres` tells its own verdicts on a login only by their text.
+fn of_login(error: &tokio_postgres::Error, session: &str) -> Fault {
+    let text = error.to_string();
+    if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
+        return Fault::new(FaultKind::SourceDenied, session, text)
+            .remedy("set source.password as the server asks for it");
+    }
+    broken(session, text)
 }
 
 /// The fault of a broken or refused socket.

@@ -54,8 +54,12 @@ async fn a_wrong_password_is_refused_by_name_and_without_the_password() {
         assert!(!format!("{fault:?}").contains("hunter2"));
     }
     wrong.password = None;
-    let fault = Source::new(&wrong, "t").expect("source").replicate().await.expect_err("refused");
-    assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+    let source = Source::new(&wrong, "t").expect("source");
+    for fault in [source.connect().await.err(), source.replicate().await.err()] {
+        let fault = fault.expect("refused");
+        assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+        assert!(fault.remedy.contains("source.password"), "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
