@@ -1,7 +1,7 @@
 //! The Kafka target: our transactional producer, the positions topic, and who a topic is.
 //!
 //! Everything here blocks; whoever calls gives it a thread of its own. This is the only room with
-//! `unsafe`, and [`ffi`](self) is the only module of it that has any: librdkafka's safe bindings lack
+//! `unsafe`, and `ffi` is the only module of it that has any: librdkafka's safe bindings lack
 //! the three things that exactly-once delivery rests on, which are a count of the EndTxn requests that
 //! were really sent, topic ids, and the place in the log where a reader of committed records stands.
 //!

@@ -57,7 +57,7 @@ fn same<T>(names: &[&str], fault: &Fault) -> Vec<(String, Result<T, Fault>)> {
 }
 
 fn facts(answer: Result<Option<SeenTopic>, Fault>) -> Result<Option<TopicFacts>, Fault> {
-    answer.map(|topic| topic.map(|seen| seen.facts))
+    answer.and_then(|topic| topic.map(SeenTopic::facts).transpose())
 }
 
 fn writable(

@@ -14,7 +14,7 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
 use crate::fault::{KafkaError, kind_of};
-use crate::ffi::{CallError, Client, FailedDelivery, Kind, Record, Topic};
+use crate::ffi::{CallError, Client, Kind, Record, Topic};
 
 /// Sends between two looks for delivery reports: often enough that the queue does not fill with
 /// reports, seldom enough that a look costs nothing per record.
@@ -222,7 +222,7 @@ impl TransactionalProducer {
         if self.sends_since_poll >= SENDS_PER_POLL {
             self.sends_since_poll = 0;
             self.client.poll(Duration::ZERO);
-            self.alive_and_delivered()?;
+            self.delivered()?;
         }
         let (name, topic) = self
             .topics
@@ -246,7 +246,8 @@ impl TransactionalProducer {
             Err(call) => {
                 self.client.poll(Duration::ZERO);
                 self.alive()?;
-                self.alive_and_delivered()?;
+                self.delivered()?;
+                self.intact()?;
                 Err(refused_record(name, record.partition, size, &call.error))
             }
         }
@@ -265,7 +266,7 @@ impl TransactionalProducer {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             self.client.poll(left.min(Duration::from_millis(20)));
-            self.alive_and_delivered()?;
+            self.delivered()?;
             let now = self.client.outstanding();
             if now <= enough {
                 return Ok(true);
@@ -283,14 +284,14 @@ impl TransactionalProducer {
             return self.end(Err(fault), false);
         }
         self.client.poll(Duration::ZERO);
-        if let Err(fault) = self.alive_and_delivered() {
+        if let Err(fault) = self.delivered() {
             self.abandon();
             return self.end(Err(fault), false);
         }
         match self.until(timeout, Client::commit_transaction) {
             Ok(()) => self.end(Ok(()), true),
             Err(call) => {
-                let fault = self.alive_and_delivered().err().unwrap_or_else(|| self.fault(&call));
+                let fault = self.delivered().err().unwrap_or_else(|| self.fault(&call));
                 if call.requires_abort {
                     self.abandon();
                 }
@@ -364,16 +365,20 @@ impl TransactionalProducer {
         }
     }
 
-    /// An error when the producer is dead, or a record of it was not delivered. A producer that is
-    /// fenced is told so first: its failed deliveries only follow from it.
-    fn alive_and_delivered(&self) -> Result<(), Fault> {
-        if let Some(FailedDelivery { topic, partition, size, error }) =
-            self.client.failed_delivery()
-        {
-            self.alive()?;
-            return Err(refused_record(&topic, partition, size, &error));
+    /// An error when the producer is dead, or a record of it was not delivered. What failed first is
+    /// told: a fence or a failed transaction before the deliveries that failed because of it.
+    fn delivered(&self) -> Result<(), Fault> {
+        let Some(failed) = self.client.failed_delivery() else { return Ok(()) };
+        self.alive()?;
+        if failed.is_consequence() {
+            self.intact()?;
         }
-        Ok(())
+        Err(refused_record(&failed.topic, failed.partition, failed.size, &failed.error))
+    }
+
+    /// An error when the open transaction failed, with its cause.
+    fn intact(&self) -> Result<(), Fault> {
+        self.client.failed_transaction().map_or(Ok(()), |cause| Err(self.fault(&cause)))
     }
 
     fn alive(&self) -> Result<(), Fault> {

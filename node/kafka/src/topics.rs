@@ -28,9 +28,15 @@ pub struct Identity {
 /// All that is known of a topic.
 #[derive(Clone, Debug)]
 pub(crate) struct SeenTopic {
-    pub(crate) facts: TopicFacts,
-    pub(crate) config: Config,
     pub(crate) described: DescribedTopic,
+    /// Facts and configuration, or why the configuration cannot be seen.
+    pub(crate) configured: Result<(TopicFacts, Config), Fault>,
+}
+
+impl SeenTopic {
+    pub(crate) fn facts(self) -> Result<TopicFacts, Fault> {
+        self.configured.map(|(facts, _)| facts)
+    }
 }
 
 /// Asks a cluster about its topics, over a connection that it keeps.
@@ -93,10 +99,9 @@ impl Topics {
         names: &[&str],
         timeout: Duration,
     ) -> Result<Answers<TopicFacts>, Fault> {
+        let facts = |seen: Option<SeenTopic>| seen.map(SeenTopic::facts).transpose();
         let seen = self.look(names, timeout)?.into_iter();
-        Ok(seen
-            .map(|(name, answer)| (name, answer.map(|topic| topic.map(|seen| seen.facts))))
-            .collect())
+        Ok(seen.map(|(name, answer)| (name, answer.and_then(facts))).collect())
     }
 
     /// Facts, configuration and rights together.
@@ -117,19 +122,20 @@ impl Topics {
                 self.client.topic_configs(present, timeout).map_err(|error| self.fault(&error))?
             }
         };
-        let mut with_config = |topic: DescribedTopic| match configs.remove(&topic.name) {
-            Some(Ok(config)) => {
-                Ok(Some(SeenTopic { facts: facts(&topic, &config)?, config, described: topic }))
-            }
-            // It vanished between the two requests.
-            None | Some(Err(KafkaError { code: Code::UnknownTopicOrPartition, .. })) => Ok(None),
-            Some(Err(error)) => Err(error.fault(format!("configuration of topic {}", topic.name))),
+        let mut with_config = |topic: DescribedTopic| {
+            let configured = match configs.remove(&topic.name) {
+                Some(Ok(config)) => facts(&topic, &config).map(|facts| (facts, config)),
+                // It vanished between the two requests.
+                None | Some(Err(KafkaError { code: Code::UnknownTopicOrPartition, .. })) => {
+                    return None;
+                }
+                Some(Err(error)) => Err(unseen_config(&topic.name, &error)),
+            };
+            Some(SeenTopic { described: topic, configured })
         };
         Ok(described
             .into_iter()
-            .map(|(name, answer)| {
-                (name, answer.and_then(|topic| topic.map_or(Ok(None), &mut with_config)))
-            })
+            .map(|(name, answer)| (name, answer.map(|topic| topic.and_then(&mut with_config))))
             .collect())
     }
 
@@ -179,6 +185,16 @@ impl Topics {
             }
             _ => error.fault(object),
         }
+    }
+}
+
+fn unseen_config(topic: &str, error: &KafkaError) -> Fault {
+    let fault = error.fault(format!("configuration of topic {topic}"));
+    match error.code {
+        Code::TopicAuthorizationFailed => {
+            fault.remedy("grant the task's user DescribeConfigs on the topic")
+        }
+        _ => fault,
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) use client::{Client, Kind, Topic};
 pub(crate) use configs::Config;
 pub(crate) use describe::{DescribedTopic, Operation};
 pub(crate) use log_reader::{Entry, PartitionReader};
-pub(crate) use transaction::{CallError, FailedDelivery, Record};
+pub(crate) use transaction::{CallError, Record};
 
 use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;

@@ -48,6 +48,21 @@ pub(crate) struct FailedDelivery {
     pub(crate) error: KafkaError,
 }
 
+impl FailedDelivery {
+    /// Whether it only followed from the failure of the transaction.
+    pub(crate) fn is_consequence(&self) -> bool {
+        matches!(self.error.code, Code::PurgeQueue | Code::PurgeInflight)
+    }
+
+    /// Whether a later failure tells more: a cause more than a consequence, and of the records of a
+    /// batch that is too large the largest.
+    fn yields_to(&self, error: &KafkaError, size: usize) -> bool {
+        let both_too_large =
+            self.error.code == Code::MessageSizeTooLarge && error.code == Code::MessageSizeTooLarge;
+        self.is_consequence() || (both_too_large && self.size < size)
+    }
+}
+
 /// What a transactional call answered, with librdkafka's own judgement of it.
 #[derive(Clone, Debug)]
 pub(crate) struct CallError {
@@ -77,6 +92,14 @@ impl Client {
     pub(crate) fn abort_transaction(&self, timeout: Duration) -> Result<(), CallError> {
         // SAFETY: as above.
         check(unsafe { sys::rd_kafka_abort_transaction(self.ptr(), millis(timeout)) })
+    }
+
+    /// What made the open transaction fail, if anything. Asks to begin another one, which librdkafka
+    /// refuses inside a transaction and while a commit is undecided: with the cause where there is
+    /// one, without effect always.
+    pub(crate) fn failed_transaction(&self) -> Option<CallError> {
+        let usual = |code| matches!(code, Code::State | Code::Conflict);
+        self.begin_transaction().err().filter(|refusal| !usual(refusal.error.code))
     }
 
     /// What made the handle unusable for good, if anything: behind it hides that we were fenced.
@@ -257,13 +280,7 @@ pub(super) unsafe extern "C" fn on_delivery(
     let mut failed = watch.failed.lock().unwrap_or_else(PoisonError::into_inner);
     let size = message.len.saturating_add(message.key_len);
     let error = super::code_error(code);
-    // A batch that is too large fails all its records: the largest is the one to name.
-    let larger = failed.as_ref().is_some_and(|first| {
-        first.error.code == Code::MessageSizeTooLarge
-            && error.code == Code::MessageSizeTooLarge
-            && first.size < size
-    });
-    if failed.is_none() || larger {
+    if failed.as_ref().is_none_or(|first| first.yields_to(&error, size)) {
         // SAFETY: a delivery report always carries its topic.
         let name = unsafe { sys::rd_kafka_topic_name(message.rkt) };
         // SAFETY: the name lives as long as the topic.

@@ -54,7 +54,10 @@ pub(super) fn ensure(
 /// The topic as it is, if it is there; a fault when it could lose records.
 pub(crate) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
     let answer = topics.look(&[TOPIC], timeout)?.pop().map_or(Ok(None), |(_, answer)| answer)?;
-    answer.map(|seen| judge(&seen.config).map(|()| seen.facts)).transpose()
+    let Some(seen) = answer else { return Ok(None) };
+    let (facts, config) = seen.configured?;
+    judge(&config)?;
+    Ok(Some(facts))
 }
 
 fn create(

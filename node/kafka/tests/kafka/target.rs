@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{TopicIdentity, precheck};
 use tidewire_shared::FaultKind;
+use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
-use crate::broker::{SOON, broker, fresh, fresh_topic, settings, settings_at};
+use crate::broker::{SOON, broker, fresh, fresh_topic, producer, settings, settings_at};
 
 #[test]
 fn topics_are_described_with_what_a_task_depends_on() {
@@ -84,4 +85,71 @@ fn a_precheck_of_nobody_ends_in_time_with_the_reason() {
     assert_eq!(fault.kind, FaultKind::TargetUnreachable, "{fault:?}");
     assert!(!fault.remedy.is_empty());
     assert!(matches!(seen.topics.first(), Some((_, Err(_)))));
+}
+
+/// Leaves those who come without credentials, as our clients here do, these rights on a topic.
+fn allow_only(kafka: &Kafka, topic: &str, operations: &[&str]) {
+    let bootstrap = kafka.inner_bootstrap();
+    let mut command = kafka.classes().program("org.apache.kafka.tools.AclCommand");
+    command.args(["--bootstrap-server", &bootstrap, "--add", "--topic", topic]);
+    command.args(["--allow-principal", "User:ANONYMOUS"]);
+    command.args(operations.iter().flat_map(|operation| ["--operation", operation]));
+    let output = command.output().expect("java");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn rights_that_are_missing_are_named_by_topic() {
+    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let options = KafkaOptions {
+        settings: vec![
+            setting("authorizer.class.name", authorizer),
+            setting("allow.everyone.if.no.acl.found", "true"),
+        ],
+        ..KafkaOptions::default()
+    };
+    let kafka = Kafka::start(options).expect("a broker of its own");
+    let settings = settings(&kafka);
+    let (open, unwritable) = (fresh_topic(&kafka, 1), fresh_topic(&kafka, 1));
+    let (hidden, sealed) = (fresh_topic(&kafka, 1), fresh_topic(&kafka, 1));
+    allow_only(&kafka, &unwritable, &["Describe", "DescribeConfigs"]);
+    allow_only(&kafka, &hidden, &["Alter"]);
+    allow_only(&kafka, &sealed, &["Write"]);
+
+    let seen = precheck::look(&settings, &[&open, &unwritable, &hidden, &sealed]);
+    let kinds: Vec<_> =
+        seen.writable.iter().map(|(_, may)| may.as_ref().map_err(|fault| fault.kind)).collect();
+    let denied = Err(FaultKind::TargetDenied);
+    assert_eq!(kinds, [Ok(&()), denied, denied, Ok(&())], "{:?}", seen.writable);
+    let topics: Vec<_> = seen.topics.iter().map(|(_, answer)| answer).collect();
+    assert!(matches!(topics.as_slice(), [Ok(Some(_)), Ok(Some(_)), Err(_), Err(_)]), "{topics:?}");
+    let fault = |place: usize| topics.get(place).and_then(|answer| answer.as_ref().err());
+    assert!(fault(2).is_some_and(|fault| fault.object.contains(&hidden)), "{topics:?}");
+    assert!(fault(3).is_some_and(|fault| fault.remedy.contains("DescribeConfigs")), "{topics:?}");
+
+    let mut producer = producer(&settings, &fresh("id"));
+    let handle = producer.topic(&unwritable).expect("topic");
+    producer.begin().expect("begin");
+    producer.send(&handle, 0, None, b"x", &[]).expect("queued");
+    let end = producer.commit(SOON);
+    let fault = end.outcome.expect_err("denied");
+    assert_eq!((end.clean, fault.kind), (false, FaultKind::TargetDenied), "{fault:?}");
+
+    // The cause is told while records are still being sent, too.
+    let mut producer = crate::broker::producer(&settings, &fresh("id"));
+    let handle = producer.topic(&unwritable).expect("topic");
+    producer.begin().expect("begin");
+    let deadline = Instant::now() + SOON;
+    let fault = loop {
+        assert!(Instant::now() < deadline, "never told");
+        match producer.send(&handle, 0, None, b"x", &[]) {
+            Err(fault) => break fault,
+            Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    assert_eq!(fault.kind, FaultKind::TargetDenied, "{fault:?}");
+    // The broker may refuse to abort what it never let begin.
+    let end = producer.abort(SOON);
+    assert!(producer.is_spent(), "{end:?}");
 }
