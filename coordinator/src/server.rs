@@ -139,7 +139,7 @@ async fn report_health(leader: Leader, health: HealthReporter) {
     health.set_serving::<RaftServiceServer<raft::Service>>().await;
     let mut changes = leader.handle().watch_raft();
     loop {
-        if leader.handle().leading().is_some() {
+        if leader.leads() {
             health.set_serving::<NodeServiceServer<node::Service>>().await;
         } else {
             health.set_not_serving::<NodeServiceServer<node::Service>>().await;

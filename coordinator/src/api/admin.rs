@@ -246,7 +246,7 @@ async fn delete(
         }
         let patience = std::time::Duration::from_millis(leader.timing().work_ms);
         match tokio::time::timeout(patience, states.changed()).await {
-            Ok(Ok(())) if leader.handle().leading().is_some() => {}
+            Ok(Ok(())) if leader.leads() => {}
             Ok(_) | Err(_) => return Err(error::unknown_outcome(&object)),
         }
     }

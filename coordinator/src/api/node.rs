@@ -104,7 +104,7 @@ impl NodeService for Service {
 
 /// Sessions are served by the leader only.
 fn leading(leader: Leader) -> Result<Leader, Status> {
-    if leader.handle().leading().is_some() {
+    if leader.leads() {
         return Ok(leader);
     }
     let known = leader.handle().leader().map(|member| member.address);

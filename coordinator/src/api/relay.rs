@@ -29,7 +29,7 @@ pub(super) enum Route {
 /// When no leader is known, or the call was passed on before.
 pub(super) async fn route<T>(door: &Door, request: &Request<T>) -> Result<Route, Status> {
     let leader = door.leader()?;
-    if leader.handle().leading().is_some() {
+    if leader.leads() {
         return Ok(Route::Here(leader));
     }
     let known = leader.handle().leader();

@@ -61,6 +61,11 @@ impl Leader {
         self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this coordinator leads and has begun to work.
+    pub(crate) fn leads(&self) -> bool {
+        self.handle.leading().is_some() && self.lock().is_some()
+    }
+
     fn ring(&self) {
         self.bell.notify_one();
     }

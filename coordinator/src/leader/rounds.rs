@@ -71,7 +71,7 @@ impl Leader {
         let Some(term) = guard.as_mut() else { return Vec::new() };
         term.observed.ticked(&state, now.mono_ms);
         // Without a quorum another leader may be at work: what we know may be old.
-        if state.cluster_id().is_none() || !may_renew(acked_ms, &self.timing, now.mono_ms) {
+        if !may_renew(acked_ms, &self.timing, now.mono_ms) {
             return Vec::new();
         }
         let actions = reconcile(&state, &term.observed, now);

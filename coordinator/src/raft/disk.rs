@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use redb::{
@@ -87,6 +87,11 @@ impl Disk {
         });
         self.jobs.send(job).await.map_err(|_| "the thread of the file has stopped")?;
         answer.await.map_err(|_| "the thread of the file has stopped")?
+    }
+
+    /// Tells when the last clone is gone and the file with it.
+    pub(crate) fn tail(&self) -> Weak<Database> {
+        Arc::downgrade(&self.database)
     }
 
     /// A consistent view of the last commit.

@@ -1,7 +1,7 @@
 //! What the other rooms hold of Raft: propose, read, look who leads.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -75,11 +75,16 @@ pub(crate) struct Handle {
     pub(super) identity: Arc<Identity>,
     pub(super) state: watch::Receiver<Arc<ClusterState>>,
     pub(super) answers: Answers,
+    /// The files under Raft, gone once they are closed.
+    pub(super) files: Vec<Weak<redb::Database>>,
     /// How long a proposal waits before its outcome is called unknown.
     pub(super) propose_timeout: Duration,
     /// A member that did not answer for this long is not healthy.
     pub(super) answer_age_max: Duration,
 }
+
+/// What the files get to close.
+const CLOSE: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -144,12 +149,14 @@ impl Handle {
     /// Whether this coordinator believes to lead, and in which term.
     ///
     /// Only once it has applied an entry of its own term, and with it all that earlier leaders
-    /// acknowledged: before that its state may be older than what nodes were told.
+    /// acknowledged: before that its state may be older than what nodes were told. And only once
+    /// the cluster has its name.
     pub(crate) fn leading(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let applied = metrics.last_applied.map(|log_id| log_id.leader_id.term);
-        (leads(&metrics) && applied == Some(metrics.current_term)).then_some(metrics.current_term)
+        let ready = applied == Some(metrics.current_term) && self.state().cluster_id().is_some();
+        (leads(&metrics) && ready).then_some(metrics.current_term)
     }
 
     /// When the newest message was sent that a quorum has answered as our followers; none: never.
@@ -265,10 +272,18 @@ impl Handle {
         }
     }
 
-    /// Ends Raft; nothing can be proposed or read any more.
+    /// Ends Raft and closes its files; nothing can be proposed or read any more.
     pub(crate) async fn shut_down(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end cleanly");
+        }
+        let closed = async {
+            while self.files.iter().any(|file| file.strong_count() > 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("the files of the log were not closed in time; nothing is lost by that");
         }
     }
 }

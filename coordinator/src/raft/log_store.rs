@@ -48,6 +48,11 @@ impl LogStore {
         Ok(store)
     }
 
+    /// The file itself.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     fn verify(&self) -> Result<(), DiskError> {
         self.mark::<Vote>(VOTE)?;
         self.mark::<LogId>(COMMITTED)?;

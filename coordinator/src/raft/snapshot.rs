@@ -47,6 +47,11 @@ impl SnapshotStore {
         Ok((store, newest))
     }
 
+    /// The file itself.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// The newest snapshot, if there is one.
     pub(crate) fn newest(&self) -> Result<Option<Kept>, DiskError> {
         let Some(meta) = self.record(META)? else { return Ok(None) };

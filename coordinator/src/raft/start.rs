@@ -94,6 +94,7 @@ impl Stores {
         let me = Member { name: identity.name.clone(), address: address.to_owned() };
         let answers = Answers::default();
         let network = Network { cluster: identity.cluster.clone(), answers: answers.clone() };
+        let files = vec![self.log.disk().tail(), self.snapshots.disk().tail()];
         let (machine, state) = StateMachine::new(self.snapshots, self.newest);
         let mut log = self.log;
         let pristine = log.get_log_state().await.map_err(stopped)?.last_log_id.is_none();
@@ -118,6 +119,7 @@ impl Stores {
             identity: Arc::new(identity),
             state,
             answers,
+            files,
             propose_timeout: spans.propose_timeout.duration(),
             answer_age_max: spans.election_max.duration(),
         })

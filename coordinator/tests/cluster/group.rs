@@ -55,6 +55,8 @@ fn spans() -> Spans {
 impl Group {
     /// Coordinators c1 to cN that start at the same time.
     pub(crate) fn start(size: usize) -> Self {
+        let log = tracing_subscriber::EnvFilter::from_default_env();
+        drop(tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init());
         let names = (1..=size).map(|number| format!("c{number}"));
         let addresses = names.map(|name| (name, free_address())).collect();
         let directory = TempDir::new().expect("directory");
