@@ -1,4 +1,19 @@
 //! Keeps an idle database from holding WAL.
+//!
+//! What was seen on servers 12.22 and 18.0, with 8 MB of WAL written in another database:
+//!
+//! * A walsender that has caught up sends a keepalive with its position before it sleeps. Reporting
+//!   that position as flushed moves `confirmed_flush` to the end of WAL within two seconds, with or
+//!   without a heartbeat: acknowledging keepalives is what lets WAL go.
+//! * A client that reports commits only stays behind for as long as its own tables are idle. Before
+//!   15 a heartbeat helps it, because the empty transaction arrives as Begin and Commit; from 15 on
+//!   empty transactions are not sent and it stays behind even so.
+//! * WAL is held by `restart_lsn`, which follows with the next record of running transactions
+//!   (background writer, 15 s to 25 s) once that is acknowledged, again with or without a heartbeat.
+//!
+//! So the heartbeat frees nothing by itself. It makes a quiet server write WAL, hence send
+//! keepalives: a position that moves at a known interval shows that the stream is alive, and the
+//! background writer logs running transactions only when there was other WAL.
 
 use std::time::Duration;
 
