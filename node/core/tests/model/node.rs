@@ -137,7 +137,7 @@ impl Stream {
     ) -> Option<Self> {
         let progress = Progress::resume(claim, timeline, Lsn::ZERO, NOW).ok()?;
         let next = history.txns().iter().position(|txn| txn.end_lsn > from);
-        let next = next.unwrap_or(history.txns().len());
+        let next = next.unwrap_or_else(|| history.txns().len());
         let mut row = 1;
         if let (Some(inside), Some(txn)) = (claim.position.inside, history.txns().get(next)) {
             match resume_at(inside, txn.final_lsn, txn.xid).ok()? {

@@ -179,7 +179,7 @@ impl World {
         let run = run.tell(fact, history);
         if let Some(stream) = run.as_ref().and_then(Run::stream) {
             let epoch = run.as_ref().map_or(0, |run| run.epoch);
-            state.promised.get_or_insert(stream.progress.durable().position().lsn);
+            state.promised.get_or_insert_with(|| stream.progress.durable().position().lsn);
             state.source.slot.as_mut()?.session = Some((node, epoch));
         }
         settle(state, node, run);
