@@ -33,10 +33,24 @@ pub(crate) fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) ->
     Ok(())
 }
 
+/// How the binary is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quickly.
+    Debug,
+    /// As it is released.
+    Release,
+}
+
 /// Builds the binary quietly, unless `TIDEWIRE_BIN` names one, and returns its path.
-pub(crate) fn build_binary() -> Result<PathBuf> {
+pub(crate) fn build_binary(profile: Profile) -> Result<PathBuf> {
     if env::var_os("TIDEWIRE_BIN").is_none() {
+        let (option, folder) = match profile {
+            Profile::Debug => (None, "debug"),
+            Profile::Release => (Some("--release"), "release"),
+        };
         let output = cargo(&["build", "--quiet", "--bin", "tidewire"])
+            .args(option)
             .stdin(Stdio::null())
             .output()
             .context("start cargo")?;
@@ -44,7 +58,7 @@ pub(crate) fn build_binary() -> Result<PathBuf> {
         ensure!(output.status.success(), "the binary does not build\n{said}");
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
-        return Ok(target.join("debug/tidewire"));
+        return Ok(target.join(folder).join("tidewire"));
     }
     cluster::binary()
 }

@@ -27,7 +27,8 @@ const FAULTS: [&str; 4] = ["failover", "zombie", "leader", "end_txn"];
 
 pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     screen::step("servers for the rounds", checks::fetch_servers)?;
-    cargo::run("the binary", &["build", "--quiet", "--bin", "tidewire"], &[])?;
+    let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
+    let binary = binary.to_string_lossy();
     let mut passed = BTreeMap::<&str, Vec<u64>>::new();
     let mut failed = BTreeMap::<&str, Vec<u64>>::new();
     let start = Instant::now();
@@ -38,7 +39,8 @@ pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
             let test =
                 ["test", "--package", checks::CLUSTER_TESTS, &module, "--", "--test-threads=1"];
             let name = format!("{fault}, seed {seed}");
-            let done = cargo::run(&name, &test, &[("TIDEWIRE_SEED", &seed.to_string())]);
+            let variables = [("TIDEWIRE_SEED", &*seed.to_string()), ("TIDEWIRE_BIN", &binary)];
+            let done = cargo::run(&name, &test, &variables);
             let outcome = if done.is_ok() { &mut passed } else { &mut failed };
             outcome.entry(fault).or_default().push(seed);
         }

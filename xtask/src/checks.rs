@@ -35,7 +35,7 @@ pub(crate) fn fix() -> Result<()> {
 pub(crate) fn test(quick: bool) -> Result<()> {
     screen::step("servers for the tests", fetch_servers)?;
     verify()?;
-    cargo::run("the binary", &["build", "--quiet", "--bin", "tidewire"], &[])?;
+    let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
     cargo::run("documentation tests", &["test", "--quiet", "--workspace", "--doc"], &[])?;
     let rooms = ["test", "--workspace", "--exclude", CLUSTER_TESTS, "--lib", "--bins", "--tests"];
     cargo::run("the rooms", &rooms, &[])?;
@@ -44,7 +44,7 @@ pub(crate) fn test(quick: bool) -> Result<()> {
     }
     // One after the other: each has a cluster and a load of its own, and measures times.
     let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1"];
-    cargo::run("clusters", &clusters, &[])
+    cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
 }
 
 pub(crate) const CLUSTER_TESTS: &str = "tidewire-cluster-tests";

@@ -35,6 +35,9 @@ enum Command {
         /// Run the rivals beside us
         #[arg(long)]
         peers: bool,
+        /// Options of the bench itself, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
     },
     /// The fault tests, round after round
     Chaos(chaos::ChaosArguments),
@@ -57,15 +60,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Measures the release build.
+fn bench(peers: bool, rest: &[String]) -> Result<()> {
+    screen::step("servers for the bench", checks::fetch_servers)?;
+    let binary = cargo::build_binary(cargo::Profile::Release)?;
+    let binary = binary.to_string_lossy();
+    let mut arguments = vec!["run", "--quiet", "--release", "--package", "tidewire-bench", "--"];
+    if peers {
+        arguments.push("--peers");
+    }
+    arguments.extend(rest.iter().map(String::as_str));
+    cargo::run("bench", &arguments, &[("TIDEWIRE_BIN", &binary)])
+}
+
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::Test { quick } => checks::test(quick)?,
-        Command::Bench { peers } => {
-            let rivals: &[&str] = if peers { &["--peers"] } else { &[] };
-            let build = ["run", "--release", "--package", "tidewire-bench", "--"];
-            cargo::run("bench", &[&build[..], rivals].concat(), &[])?;
-        }
+        Command::Bench { peers, rest } => bench(peers, &rest)?,
         Command::Chaos(arguments) => return chaos::run(&arguments),
         Command::Verify => checks::verify()?,
         Command::Fix => checks::fix()?,

@@ -34,7 +34,7 @@ impl Stage {
     /// Fetches, builds and starts everything, creates tables, topic and task.
     pub(crate) fn prepare() -> Result<Self> {
         screen::step("fetch PostgreSQL and Kafka (once)", checks::fetch_servers)?;
-        let binary = screen::step("build tidewire", cargo::build_binary)?;
+        let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
         let (postgres, kafka) = screen::step("start PostgreSQL and Kafka", || {
             let kafka = thread::spawn(|| Kafka::start(KafkaOptions::default()));
             let postgres = Postgres::start(PostgresOptions::default())?;
