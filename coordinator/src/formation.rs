@@ -104,7 +104,7 @@ async fn ask(config: &Config, address: &str, other: &str) -> Result<Answer, Faul
         }
         let leader = status.metadata().get(LEADER_METADATA).and_then(|url| url.to_str().ok());
         match leader.and_then(|url| url.strip_prefix("http://")) {
-            Some(leader) if leader != at => at = leader.to_owned(),
+            Some(leader) if leader != at => leader.clone_into(&mut at),
             Some(_) | None => {
                 tracing::debug!(asked = at, %status, "not let in yet");
                 return Ok(Answer::NotNow);

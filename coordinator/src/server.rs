@@ -122,7 +122,7 @@ async fn live(
     tracing::info!(id = identity.id, cluster = %identity.cluster, "member of the group");
     let handle = stores.start(identity, address, &config.timing).await?;
     let leader = Leader::new(handle.clone(), config.timing.timing());
-    place.send_replace(Place::Member(leader.clone()));
+    place.send_replace(Place::Member(Box::new(leader.clone())));
     // Ends with this function: everything below belongs to the member.
     let mut tasks = JoinSet::new();
     tasks.spawn(handle.clone().keep_membership());

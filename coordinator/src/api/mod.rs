@@ -20,7 +20,7 @@ pub(crate) enum Place {
     /// It belongs to no cluster yet.
     Homeless,
     /// It is a member.
-    Member(Leader),
+    Member(Box<Leader>),
 }
 
 /// The services' way to the rest of the coordinator.
@@ -41,7 +41,7 @@ impl Door {
     /// The leader's desk of this coordinator, whether it leads or not.
     pub(crate) fn leader(&self) -> Result<Leader, Status> {
         match self.place() {
-            Place::Member(leader) => Ok(leader),
+            Place::Member(leader) => Ok(*leader),
             Place::Opening | Place::Homeless => Err(error::unavailable(
                 "cluster",
                 "this coordinator belongs to no cluster yet",

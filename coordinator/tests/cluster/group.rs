@@ -177,7 +177,14 @@ impl Group {
         eventually("the group settles", async || {
             let mut leader = None;
             for name in &names {
-                let status = self.status(name).await.ok()?;
+                let status = match self.status(name).await {
+                    Ok(status) => status,
+                    Err(status) => {
+                        eprintln!("{name}: {}", status.message());
+                        return None;
+                    }
+                };
+                eprintln!("{name}: {:?}", status.members);
                 let voters = status.members.iter().filter(|m| m.healthy && m.role != "learner");
                 if voters.count() < size || status.leader.is_empty() {
                     return None;

@@ -37,7 +37,7 @@ async fn a_dead_nodes_shard_moves_under_a_higher_epoch() {
     let next = eventually("the shard moves", async || heir.runs(&task.id)).await;
     assert!(next > epoch, "{next} must fence {epoch}");
     let took = killed.elapsed();
-    println!("moved {took:?} after the kill");
+    eprintln!("moved {took:?} after the kill");
     assert!(took < Duration::from_millis(3_000), "took {took:?}");
     assert!(took > Duration::from_millis(900), "took {took:?}: not before the node looks gone");
 }
