@@ -123,8 +123,11 @@ impl TransactionalProducer {
     /// `TargetDenied`, `TargetUnreachable` or `TargetBusy`; after an error the producer is dropped.
     pub fn init(&mut self, timeout: Duration) -> Result<(), Fault> {
         self.expect(Phase::Created)?;
+        let deadline = Instant::now() + timeout;
+        self.client.connect(timeout.min(CALL));
+        let left = deadline.saturating_duration_since(Instant::now());
         let outcome =
-            self.until(timeout, Client::init_transactions).map_err(|error| self.fault(&error));
+            self.until(left, Client::init_transactions).map_err(|error| self.fault(&error));
         self.phase = if outcome.is_ok() { Phase::Ready } else { Phase::Spent };
         outcome
     }

@@ -114,6 +114,32 @@ impl Client {
         u32::try_from(waiting).unwrap_or_default()
     }
 
+    /// Waits until a broker by its own name is connected.
+    ///
+    /// The connection to a bootstrap address is given up as soon as it told the brokers' names, and
+    /// an InitProducerId that falls into the gap waits half a second for its next look. The first
+    /// question may be answered in that last moment; the second leaves a connection that stays.
+    pub(crate) fn connect(&self, timeout: Duration) {
+        for _ in 0..2 {
+            let mut answer: *const sys::rd_kafka_metadata = ptr::null();
+            // SAFETY: the handle is live; no topic is asked for; the result becomes ours.
+            let code = unsafe {
+                sys::rd_kafka_metadata(
+                    self.ptr(),
+                    0,
+                    ptr::null_mut(),
+                    &raw mut answer,
+                    millis(timeout),
+                )
+            };
+            if code != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            // SAFETY: a result of ours; its last use.
+            unsafe { sys::rd_kafka_metadata_destroy(answer) };
+        }
+    }
+
     /// Lowest offset and end of a partition, as the handle's isolation level sees them.
     pub(crate) fn watermarks(
         &self,
