@@ -96,14 +96,18 @@ impl ChangeBatch {
         self.end = BatchEnd::default();
     }
 
-    /// The table of a change.
-    pub(crate) fn relation(&self, change: &Change) -> &Relation {
-        &self.relations[change.relation as usize]
+    /// The table of a change of this batch.
+    #[must_use]
+    #[inline]
+    pub fn relation(&self, change: &Change) -> Option<&Arc<Relation>> {
+        self.relations.get(change.relation as usize)
     }
 
-    /// The transaction of a change.
-    pub(crate) fn transaction(&self, change: &Change) -> &Transaction {
-        &self.transactions[change.transaction as usize]
+    /// The transaction of a change of this batch.
+    #[must_use]
+    #[inline]
+    pub fn transaction(&self, change: &Change) -> Option<&Transaction> {
+        self.transactions.get(change.transaction as usize)
     }
 
     /// The old image of a change; empty without one.
@@ -121,9 +125,11 @@ impl ChangeBatch {
     }
 
     fn image(&self, present: bool, start: u32, change: &Change) -> Image<'_> {
-        let width = if present { self.relation(change).columns.len() } else { 0 };
+        let relation = self.relation(change).filter(|_| present);
+        let width = relation.map_or(0, |relation| relation.columns.len());
         let start = start as usize;
-        Image { bytes: &self.bytes, columns: &self.columns[start..start + width] }
+        let columns = self.columns.get(start..start + width).unwrap_or_default();
+        Image { bytes: &self.bytes, columns }
     }
 }
 
@@ -157,7 +163,9 @@ impl<'a> Image<'a> {
             ColumnKind::Missing => Value::Missing,
             ColumnKind::Text => {
                 let start = column.offset as usize;
-                Value::Text(&self.bytes[start..start + column.len as usize])
+                self.bytes
+                    .get(start..start + column.len as usize)
+                    .map_or(Value::Missing, Value::Text)
             }
         }
     }

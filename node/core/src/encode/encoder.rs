@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidewire_shared::spec::{Format, FormatKind, KeyChange, PartitionPolicy, RecordKey};
-use tidewire_shared::{Fault, FaultKind};
+use tidewire_shared::spec::{Format, FormatKind, KeyChange, PartitionPolicy, RecordKey, TableName};
+use tidewire_shared::{Fault, FaultKind, Lsn};
 
 use super::placement::{self, NotSent, Placement};
 use super::row::{OldImage, Row};
@@ -199,7 +199,8 @@ impl Encoder {
         out: &mut EncodedBatch,
     ) -> Result<(), EncodeError> {
         let (old, new) = (batch.old_image(change), batch.new_image(change));
-        let transaction = batch.transaction(change);
+        let known = batch.relation(change).zip(batch.transaction(change));
+        let (relation, transaction) = known.ok_or_else(|| stray(batch, change))?;
         let row = |operation, before, after| Row {
             operation,
             before,
@@ -230,7 +231,7 @@ impl Encoder {
         result.map_err(|refusal| {
             let of_new = matches!(change.operation, Operation::Insert | Operation::Update);
             let image = if of_new { new } else { old };
-            self.error(&refusal, change, transaction.final_lsn, image, batch.relation(change))
+            self.error(&refusal, change, transaction.final_lsn, image, relation)
         })
     }
 
@@ -345,7 +346,7 @@ impl Encoder {
         &self,
         refusal: &Refusal,
         change: &Change,
-        lsn: tidewire_shared::Lsn,
+        lsn: Lsn,
         image: Image<'_>,
         relation: &Relation,
     ) -> EncodeError {
@@ -375,5 +376,19 @@ impl Encoder {
             what,
             remedy: remedy.to_owned(),
         }
+    }
+}
+
+/// A change that its batch does not explain: the decoder makes none, so this is a defect.
+#[cold]
+fn stray(batch: &ChangeBatch, change: &Change) -> EncodeError {
+    let nameless = TableName { schema: String::new(), table: String::new() };
+    EncodeError {
+        table: batch.relation(change).map_or(nameless, |relation| relation.name.clone()),
+        lsn: batch.end.lsn,
+        sequence: change.sequence,
+        key_hash: 0,
+        what: "change belongs to no table or transaction of its batch".to_owned(),
+        remedy: "report this defect".to_owned(),
     }
 }
