@@ -59,7 +59,8 @@ pub(crate) fn fetch_servers() -> Result<()> {
     Ok(())
 }
 
-fn tidied() -> Result<()> {
+/// The rules of the house.
+pub(crate) fn tidied() -> Result<()> {
     let findings = tidy::findings(cargo::top())?;
     for finding in &findings {
         screen::note(finding);

@@ -43,6 +43,8 @@ enum Command {
     Chaos(chaos::ChaosArguments),
     /// All static checks, without writing
     Verify,
+    /// The rules of the house alone, a part of verify
+    Tidy,
     /// Repair what the static checks can repair
     Fix,
     /// PostgreSQL and Kafka alone, for work by hand
@@ -80,6 +82,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { peers, rest } => bench(peers, &rest)?,
         Command::Chaos(arguments) => return chaos::run(&arguments),
         Command::Verify => checks::verify()?,
+        Command::Tidy => checks::tidied()?,
         Command::Fix => checks::fix()?,
         Command::Servers(command) => servers::run(command)?,
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -113,13 +113,13 @@ fn maven() -> Result<Command> {
 pub fn install_tools() -> Result<()> {
     let missing: Vec<&str> = [("javac", "default-jdk-headless"), ("mvn", "maven")]
         .into_iter()
-        .filter(|(program, _)| !runs(program))
+        .filter(|(program, _)| !installed(program))
         .map(|(_, package)| package)
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    if !(rustix::process::geteuid().is_root() && runs("apt-get")) {
+    if !(rustix::process::geteuid().is_root() && installed("apt-get")) {
         return Err(anyhow!(
             "a JDK (17 or later, with javac) and Maven are needed; install the packages {} \
              (Debian's names) and try again",
@@ -136,13 +136,9 @@ pub fn install_tools() -> Result<()> {
     .map(drop)
 }
 
-fn runs(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+fn installed(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
 
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
