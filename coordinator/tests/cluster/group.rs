@@ -138,7 +138,9 @@ impl Group {
     /// Ends a coordinator as a power cut does: nothing is closed, nobody is told.
     pub(crate) fn kill(&mut self, name: &str) {
         let Running { runtime, .. } = self.running.remove(name).expect("running");
-        runtime.shutdown_background();
+        // A killed process has let go of its port and files before it can be started again.
+        let gone = std::thread::spawn(move || runtime.shutdown_timeout(PATIENCE));
+        gone.join().expect("no panic");
     }
 
     /// The fault a coordinator ends with.
