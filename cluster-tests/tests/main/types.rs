@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
 use postgres::Client;
-use tidewire_cluster_tests::{Scene, kafka};
+use tidewire_cluster_tests::{Scene, kafka, postgres};
 use tidewire_testbed::dts_reader::{DtsReader, SeenImage, SeenRecord, SeenValue};
 use tidewire_testbed::oracle::dts_avro::{Delivered, DtsAvro};
-use tidewire_testbed::oracle::{Datum, Prover, Row};
+use tidewire_testbed::oracle::{Datum, Prover, Row, TruthSlot};
 use tidewire_testbed::reader::Reader;
 
 const TABLE: &str = "public.corpus";
@@ -235,4 +235,20 @@ fn same_time(text: &str, shown: &str) -> bool {
         None => shown,
     };
     shown == format!("{date} {time}").trim()
+}
+
+#[test]
+fn the_truth_slot_understands_every_type() {
+    let address = postgres().create_database("corpus").unwrap();
+    let mut client = address.connect().unwrap();
+    create(&mut client).unwrap();
+    let mut truth = TruthSlot::create(&mut client, "truth_corpus", &[TABLE]).unwrap();
+    change(&mut client).unwrap();
+    let changes = truth.take(&mut client).unwrap();
+    truth.drop(&mut client).unwrap();
+    assert_eq!(changes.len(), 3 + 2 + 3 + 3);
+    let empty = changes[2].after.as_ref().unwrap();
+    assert_eq!(empty.len(), COLUMNS.len() + 2);
+    assert!(empty.iter().skip(1).all(|(_, datum)| *datum == Datum::Null));
+    assert_eq!(type_numbers(&mut client).unwrap().len(), COLUMNS.len() + 2);
 }
