@@ -42,9 +42,12 @@ impl Door {
     pub(crate) fn leader(&self) -> Result<Leader, Status> {
         match self.place() {
             Place::Member(leader) => Ok(*leader),
-            Place::Opening | Place::Homeless => Err(error::unavailable(
-                "cluster",
-                "this coordinator belongs to no cluster yet",
+            Place::Opening => {
+                Err(error::unavailable("coordinator", "it is still reading its disk", "ask again"))
+            }
+            Place::Homeless => Err(error::unavailable(
+                "coordinator",
+                "it belongs to no cluster yet",
                 "wait until it was let in, or look at its log",
             )),
         }

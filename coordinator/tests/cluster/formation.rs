@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use futures::StreamExt;
 use tidewire_coordinator::Config;
+use tidewire_proto::admin::v1::NodeRequest;
 
 use crate::group::{Group, eventually, free_address};
 
@@ -95,4 +97,34 @@ async fn a_damaged_log_refuses_to_start_and_says_how_to_rejoin() {
     group.start_one("c1");
     let fault = group.fault("c1").await;
     assert!(fault.object.contains("log.redb") && fault.remedy.contains("--join"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_and_a_restart_go_on_from_a_snapshot() {
+    let mut group = Group::start(1);
+    group.settled(1).await;
+    group.apply("c1", "r1", "orders").await.expect("applied");
+    // Refused wishes are entries of the log too: enough for a snapshot and for dropping old entries.
+    let wishes = (0..3_300).map(|number| {
+        let mut client = group.client("c1");
+        async move {
+            let request_id = format!("w{number}");
+            let request = NodeRequest { request_id, name: "nobody".to_owned() };
+            client.drain_node(request).await.expect_err("there is no such node");
+        }
+    });
+    futures::stream::iter(wishes).buffer_unordered(64).count().await;
+    let newcomer = group.newcomer("c2", "c1");
+    group.run(newcomer);
+    group.settled(2).await;
+    assert_eq!(group.task("c2", "orders").await.expect("task").name, "orders");
+    for name in group.names() {
+        group.kill(&name);
+    }
+    let joined = group.newcomer("c2", "c1");
+    let listen = group.address("c2");
+    group.run(Config { listen, ..joined });
+    group.start_one("c1");
+    group.settled(2).await;
+    assert_eq!(group.task("c1", "orders").await.expect("task").name, "orders");
 }
