@@ -1,6 +1,6 @@
 //! Task documents for the demo, the tests and the bench.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use crate::servers::postgres::PostgresAddress;
 
@@ -50,11 +50,14 @@ impl TaskDocument<'_> {
             format = self.format,
             partition = self.partition,
         );
+        let mut tables_of = BTreeMap::<&str, Vec<String>>::new();
         for (table, topic) in self.objects {
             let (schema, name) = table.split_once('.').unwrap_or(("public", table));
             let table = format!("{}.{}", quoted(schema), quoted(name)).replace('\'', "''");
-            // Writing to a string does not fail.
-            let _infallible = writeln!(text, "  - tables: ['{table}']\n    topic: {topic}");
+            tables_of.entry(topic).or_default().push(format!("'{table}'"));
+        }
+        for (topic, tables) in tables_of {
+            text.push_str(&format!("  - tables: [{}]\n    topic: {topic}\n", tables.join(", ")));
         }
         text
     }
