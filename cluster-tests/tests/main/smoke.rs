@@ -52,7 +52,12 @@ fn a_task_carries_every_kind_of_change_and_obeys_its_commands() {
     assert_eq!(text(&task, "/kind"), "postgres_to_kafka");
     assert_eq!(text(&task, "/phase"), "Synchronizing");
     assert_eq!(text(&task, "/desired"), "running");
-    assert_eq!(task["caughtUp"], Value::Bool(true));
+    // The shared server's log grows by other databases' changes too: it may be behind for a moment.
+    let caught_up = || scene.cluster.task(TASK).unwrap()["caughtUp"] == Value::Bool(true);
+    assert!((0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        caught_up()
+    }));
     assert_eq!(task["error"], Value::Null);
     assert!(text(&task, "/shards/0/position/durable").contains('/'));
     assert_eq!(text(&task, "/precheck/result"), "passed");
@@ -97,7 +102,7 @@ fn exit_codes_tell_what_is_wrong() {
     let output = scene.cluster.cli(&["task", "apply", "-f", file]).unwrap();
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("nmae") && output.stderr.contains("name"), "{}", output.stderr);
-    let unreachable = ["--endpoint", "http://127.0.0.1:9", "task", "list"];
+    let unreachable = ["task", "list", "--endpoint", "http://127.0.0.1:9", "--timeout", "5s"];
     assert_eq!(code(&scene, &unreachable), 6);
     let output = scene.cluster.cli(&["task", "get", "nobody", "-o", "json"]).unwrap();
     let error: Value = serde_json::from_str(output.stderr.trim()).unwrap();
