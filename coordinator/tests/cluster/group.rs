@@ -36,10 +36,15 @@ pub(crate) struct Group {
     running: BTreeMap<String, Running>,
 }
 
-/// A free address on loopback.
+/// A free address on loopback, below the ports that outgoing connections get: none of those can take
+/// it while its coordinator is down.
 pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("address").to_string()
+    loop {
+        let address = format!("127.0.0.1:{}", rand::random_range(10_000..32_000));
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Shorter than in production, so that tests are quick.
