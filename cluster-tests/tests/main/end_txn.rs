@@ -39,8 +39,8 @@ fn survives(name: &str, fault: EndTxnFault) {
         proxy.wait_events(done + 1, FAULT_LIMIT)?;
         thread::sleep(Duration::from_secs(2));
         proxy.arm(fault, Ending::Abort);
-        // A pause meets an open transaction almost always, but not each time.
-        for _ in 0..10 {
+        // A pause does not meet an open transaction each time: other moments, until one does.
+        for attempt in 0..40 {
             scene.cluster.done(&["task", "pause", TASK])?;
             scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
             scene.cluster.done(&["task", "resume", TASK])?;
@@ -48,7 +48,7 @@ fn survives(name: &str, fault: EndTxnFault) {
             if proxy.events().len() > done + 1 {
                 break;
             }
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(300 + 37 * attempt));
         }
         proxy.wait_events(done + 2, FAULT_LIMIT)?;
         Ok(())
