@@ -72,7 +72,7 @@ struct Servers {
 
 /// Durable as in production, with room for the backlog in memory.
 fn servers() -> Result<Servers> {
-    let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB")];
+    let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("fsync", "on")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     report::step("starting PostgreSQL and Kafka");
     Ok(Servers {

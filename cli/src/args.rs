@@ -80,7 +80,9 @@ impl Command {
             Self::Task(args) => args.common.output,
             Self::Nodes(args) => args.common.output,
             Self::Cluster(args) => args.common.output,
-            Self::Positions(PositionsArgs { command: PositionsCommand::Show(args) }) => args.output,
+            Self::Positions(PositionsArgs { command: PositionsCommand::Show(args) }) => {
+                args.common.output
+            }
             Self::Dev(DevArgs { json: true, .. }) => Format::Json,
             _ => Format::Table,
         }
@@ -394,6 +396,7 @@ pub(crate) struct PositionsArgs {
 pub(crate) enum PositionsCommand {
     /// Show the newest position record of each shard of a task.
     #[command(after_help = "Examples:
+  tidewire positions show orders
   tidewire positions show orders --brokers k1:9092
   tidewire positions show -f orders.yaml -o json")]
     Show(ShowArgs),
@@ -401,26 +404,18 @@ pub(crate) enum PositionsCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ShowArgs {
-    /// Which task; all of the target when neither a name nor a document is given.
+    /// Which task; all of the target when only brokers are given.
+    #[arg(required_unless_present_any = ["brokers", "file"])]
     pub(crate) name: Option<TaskName>,
-    /// Brokers of the target.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "HOST:PORT,…",
-        required_unless_present = "file",
-        conflicts_with = "file"
-    )]
+    /// Brokers of the target; without them and without a document the coordinators are asked where
+    /// the task writes to.
+    #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,…", conflicts_with = "file")]
     pub(crate) brokers: Vec<String>,
     /// The task's document, which names target and task.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// How data is printed.
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Format,
-    /// How long to read.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    pub(crate) timeout: Period,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Errands of the leader: a precheck, or the clean-up after a deleted task.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidewire_kafka::{Positions, Settings, positions};
-use tidewire_node_core::precheck::{SourceLook, judge_source, judge_target};
-use tidewire_postgres::{Application, Source, publication, slot};
+use tidewire_node_core::precheck::{SourceLook, identifier, judge_source, judge_target};
+use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::{Source, publication, slot};
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{Managed, TableName};
@@ -56,8 +58,10 @@ impl Names {
     }
 }
 
+/// The one shard of a task. A document that is only looked at has no identity yet; under the name
+/// used instead there is no slot of ours.
 fn first_shard(task_id: &str) -> Result<ShardId, Fault> {
-    let task: Result<TaskId, _> = task_id.parse();
+    let task: Result<TaskId, _> = if task_id.is_empty() { "precheck" } else { task_id }.parse();
     task.map(|task| ShardId { task, index: 0 })
         .map_err(|error| Fault::new(FaultKind::Internal, "work order", error))
 }
@@ -70,9 +74,8 @@ fn parse(spec: Option<tidewire_proto::task::v1::TaskSpec>) -> Result<TaskSpec, F
 }
 
 fn source(cluster: &ClusterId, spec: &TaskSpec, shard: &ShardId) -> Result<Source, Fault> {
-    let application =
-        Application { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(0) };
-    Source::new(&spec.source, &application.name()?)
+    let owner = Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(0) };
+    Source::new(&spec.source, &owner.application_name())
 }
 
 async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckReport, Fault> {
@@ -92,8 +95,10 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
     let target_spec = spec.clone();
     let target_seen = blocking(move || {
         let settings = Settings::new(&target_spec.target, target_spec.limits.record_bytes)?;
-        let topics: Vec<&str> =
-            target_spec.objects.iter().map(|rule| rule.topic.as_str()).collect();
+        // Several entries may share a topic.
+        let rules = target_spec.objects.iter();
+        let topics: BTreeSet<&str> = rules.map(|rule| rule.topic.as_str()).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
         Ok(tidewire_kafka::precheck::look(&settings, &topics))
     });
     let (source_seen, target_seen) = tokio::join!(source_seen, target_seen);
@@ -135,7 +140,7 @@ async fn clean_source(
 ) {
     let names = Names::new(spec, shard);
     let slot_by_hand = format!("SELECT pg_drop_replication_slot('{}');", names.slot);
-    let publication_by_hand = format!("DROP PUBLICATION {};", names.publication);
+    let publication_by_hand = format!("DROP PUBLICATION {};", identifier(&names.publication));
     let mut note = |what: String, fault: &Fault, by_hand: &str| {
         left.push(format!("{what} in database {}: {fault}; {by_hand}", spec.source.database));
     };

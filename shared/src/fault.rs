@@ -56,7 +56,7 @@ pub enum Persistence {
 pub enum FaultKind {
     /// The source cannot be reached, or the connection broke.
     SourceUnreachable,
-    /// The source refuses for now: slots or connections used up, starting up, shutting down.
+    /// The source refuses at present: slots or connections used up, starting up, shutting down.
     SourceBusy,
     /// The source refuses our credentials or rights.
     SourceDenied,
@@ -70,7 +70,7 @@ pub enum FaultKind {
     Encode,
     /// The target cannot be reached, or the connection broke.
     TargetUnreachable,
-    /// The target refuses for now: not enough replicas, throttled, a transaction that must be redone.
+    /// The target refuses at present: not enough replicas, throttled, a transaction that must be redone.
     TargetBusy,
     /// The target refuses our credentials or rights.
     TargetDenied,

@@ -24,7 +24,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Task(args) => wait_for(task::run(args)),
         Command::Nodes(args) => wait_for(nodes::run(args)),
         Command::Cluster(args) => wait_for(cluster::run(args)),
-        Command::Positions(args) => positions::run(args),
+        Command::Positions(args) => wait_for(positions::run(args)),
         Command::Completion { shell } => completion::run(shell),
     }
 }

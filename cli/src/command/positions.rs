@@ -1,19 +1,24 @@
-//! `tidewire positions show`: what the target itself says, without coordinators.
+//! `tidewire positions show`: what the target itself says; coordinators are asked for no more than
+//! where that is.
 
 use tidewire_kafka::Settings;
 use tidewire_kafka::positions::show;
+use tidewire_shared::Period;
 
 use super::task::read_document;
+use super::wait::get;
 use crate::args::{PositionsArgs, PositionsCommand, ShowArgs};
+use crate::client::{CALL, Client};
 use crate::failure::{Exit, Failure};
 use crate::output::positions::{PositionView, position_table};
 use crate::output::print;
 
-pub(super) fn run(args: PositionsArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
     let PositionsCommand::Show(args) = args.command;
-    let (brokers, name) = target(&args)?;
+    let (brokers, name) = target(&args).await?;
     let settings = Settings::for_brokers(&brokers)?;
-    let shown = show(&settings, name.as_deref(), args.timeout.duration())?;
+    let shown =
+        show(&settings, name.as_deref(), args.common.timeout.map_or(CALL, Period::duration))?;
     if let Some(name) = &name
         && shown.is_empty()
     {
@@ -23,13 +28,22 @@ pub(super) fn run(args: PositionsArgs) -> Result<(), Failure> {
             .remedy("check the brokers; a task has positions from its first start on"));
     }
     let views: Vec<_> = shown.into_iter().map(PositionView::from).collect();
-    print(args.output, &views, |wide| position_table(&views, wide))
+    print(args.common.output, &views, |wide| position_table(&views, wide))
 }
 
 /// The brokers to ask, and the task to show.
-fn target(args: &ShowArgs) -> Result<(Vec<String>, Option<String>), Failure> {
+async fn target(args: &ShowArgs) -> Result<(Vec<String>, Option<String>), Failure> {
     let name = args.name.as_ref().map(ToString::to_string);
-    let Some(file) = &args.file else { return Ok((args.brokers.clone(), name)) };
-    let spec = read_document(file)?;
-    Ok((spec.target.brokers, name.or_else(|| Some(spec.name.to_string()))))
+    if let Some(file) = &args.file {
+        let spec = read_document(file)?;
+        return Ok((spec.target.brokers, name.or_else(|| Some(spec.name.to_string()))));
+    }
+    match &args.name {
+        Some(task) if args.brokers.is_empty() => {
+            let shown = get(&Client::new(&args.common, CALL)?, task).await?;
+            let target = shown.spec.and_then(|spec| spec.target);
+            Ok((target.map(|target| target.brokers).unwrap_or_default(), name))
+        }
+        _ => Ok((args.brokers.clone(), name)),
+    }
 }

@@ -33,7 +33,16 @@ const DEBEZIUM: [&str; 9] = [
     "topicPrefix",
 ];
 
-pub(super) fn format(place: &Place<'_>) -> Walk<Format> {
+/// Without the key: `dts_avro`, as the reference service does.
+const DEFAULT: Format = Format {
+    kind: FormatKind::DtsAvro,
+    key: RecordKey::Json,
+    identity_headers: false,
+    source_timestamp_unit: TimestampUnit::Milliseconds,
+};
+
+pub(super) fn format(place: Option<&Place<'_>>) -> Walk<Format> {
+    let Some(place) = place else { return Ok(DEFAULT) };
     let keys = place.keys(KEYS)?;
     let kind = kind(&keys.need("type")?)?;
     if let Some(at) = DEBEZIUM.iter().find_map(|key| keys.get(key)) {

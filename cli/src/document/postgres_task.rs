@@ -48,7 +48,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSp
         source: source(&keys.need("source")?, warnings)?,
         target: target::target(&keys.need("target")?)?,
         objects: objects::objects(&keys.need("objects")?, partition)?,
-        format: format::format(&keys.need("format")?)?,
+        format: format::format(keys.get("format").as_ref())?,
         partition,
         key_change: keys.get_or("keyChange", KeyChange::Split, |at| {
             at.word(&[("split", KeyChange::Split), ("keep", KeyChange::Keep)])

@@ -8,7 +8,7 @@ use tidewire_coordinator_core::{
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::admin::v1::admin_service_server::AdminService;
 use tidewire_proto::convert::{ConvertError, parsed, required};
-use tidewire_shared::{NodeName, TaskId, TaskName, TaskSpec};
+use tidewire_shared::{NodeName, Persistence, TaskId, TaskName, TaskSpec};
 use tonic::{Request, Response, Status};
 
 use super::relay::{Route, marked, not_relayed, route};
@@ -208,7 +208,14 @@ fn not_looked(object: &str, error: WorkError) -> Status {
         WorkError::NoNode => "start a node: prechecks run where the tasks will run".to_owned(),
         WorkError::Failed(fault) => fault.remedy.clone(),
     };
-    error::unavailable(object, &format!("no precheck: {error}"), &remedy)
+    let message = format!("no precheck: {error}");
+    match &error {
+        // Asking again would give the same answer.
+        WorkError::Failed(fault) if fault.kind.persistence() != Persistence::Connection => {
+            error::refused(object, &message, &remedy)
+        }
+        _ => error::unavailable(object, &message, &remedy),
+    }
 }
 
 async fn wish(

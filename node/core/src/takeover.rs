@@ -15,7 +15,7 @@ mod holder;
 mod pins;
 
 pub use entry::{PositionEntry, PositionHint};
-pub use holder::{Holder, application_name, judge_holder};
+pub use holder::{Holder, Owner};
 pub use pins::{TopicPin, judge_pins};
 
 pub(crate) use entry::hash_position;
@@ -62,7 +62,7 @@ pub enum Step {
     EnsureSlot,
     /// Commit this record alone in a transaction and judge its end.
     CommitClaim(PositionEntry),
-    /// End the session of an older owner ([`judge_holder`]) until nobody holds the slot.
+    /// End the session of an older owner ([`Owner::judge`]) until nobody holds the slot.
     TakeSlot,
     /// Judge the source against this position ([`crate::reconnect`]).
     VerifySource(PgPosition),

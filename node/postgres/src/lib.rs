@@ -9,7 +9,6 @@
 //!
 //! Nothing here decodes a row; frames go to `tidewire-node-core` as they came.
 
-pub mod application;
 pub mod catalog;
 pub mod connect;
 mod fault;
@@ -26,7 +25,6 @@ pub mod source;
 pub mod tls;
 mod transport;
 
-pub use application::Application;
 pub use connect::Sql;
 pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
 pub use source::Source;

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use tidewire_node_core::facts::SlotFacts;
+use tidewire_node_core::takeover::{Holder, Owner};
 use tidewire_shared::{Fault, FaultKind, Lsn};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Row;
 
-use crate::{Application, Source, Sql, quote};
+use crate::{Source, Sql, quote};
 
 /// How long an old walsender may take to end.
 const EVICTION: Duration = Duration::from_secs(10);
@@ -127,9 +128,9 @@ async fn open_transactions(sql: &Sql, walsender: i32) -> Result<String, Fault> {
 /// is terminated and waited for, up to 10 s. Returns the slot as it is then.
 ///
 /// # Errors
-/// `Fenced` when the holder has a higher epoch; `SourceState` when it is not of this shard or there
-/// is no slot; `SourceBusy` when it did not end in time.
-pub async fn take(sql: &Sql, name: &str, ours: &Application) -> Result<SlotFacts, Fault> {
+/// `Fenced` when the holder has a higher epoch; `SourceBusy` when it is not of this shard or did not
+/// end in time; `SourceState` when there is no slot.
+pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fault> {
     let deadline = Instant::now() + EVICTION;
     loop {
         let Some(slot) = look(sql, name).await? else {
@@ -141,10 +142,14 @@ pub async fn take(sql: &Sql, name: &str, ours: &Application) -> Result<SlotFacts
         // The session may have ended between the views; its name is gone then, and soon the pid.
         let holder = slot.active_application.clone().unwrap_or_default();
         let gone = holder.is_empty() && !is_running(sql, pid).await?;
-        if !gone {
-            judge_holder(name, pid, &holder, ours)?;
-            tracing::info!(slot = name, pid, holder, "ending the old owner's stream");
-            evict(sql, name, pid, &holder).await?;
+        match owner.judge(&slot) {
+            Holder::Terminate(pid) => {
+                tracing::info!(slot = name, pid, holder, "ending the old owner's stream");
+                evict(sql, name, pid, &holder).await?;
+            }
+            Holder::Other(_) | Holder::Nobody if gone => {}
+            Holder::Other(fault) => return Err(fault),
+            Holder::Nobody => return Ok(slot),
         }
         if Instant::now() >= deadline {
             let message = format!("pid {pid} ({holder}) did not let go within {EVICTION:?}");
@@ -152,26 +157,6 @@ pub async fn take(sql: &Sql, name: &str, ours: &Application) -> Result<SlotFacts
                 .remedy(format!("SELECT pg_terminate_backend({pid})")));
         }
         sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Whether the holder of a slot may be ended.
-fn judge_holder(name: &str, pid: i32, holder: &str, ours: &Application) -> Result<(), Fault> {
-    match Application::parse(holder) {
-        Some(theirs) if theirs.cluster == ours.cluster && theirs.shard == ours.shard => {
-            if theirs.epoch <= ours.epoch {
-                return Ok(());
-            }
-            let message = format!("is held by epoch {}; ours is {}", theirs.epoch, ours.epoch);
-            Err(Fault::new(FaultKind::Fenced, object(name), message))
-        }
-        _ => {
-            let holder = holder.escape_debug();
-            let message = format!("is in use by pid {pid}, application `{holder}`");
-            Err(Fault::new(FaultKind::SourceState, object(name), message).remedy(format!(
-                "end that session (SELECT pg_terminate_backend({pid})), or use another slot"
-            )))
-        }
     }
 }
 
@@ -197,31 +182,4 @@ pub async fn drop(sql: &Sql, name: &str) -> Result<(), Fault> {
     let statement = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
          WHERE slot_name = $1::text::name";
     sql.about(&object(name), statement, &[&name]).await.map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use tidewire_shared::{Epoch, ShardId};
-
-    use super::*;
-
-    fn ours(epoch: u64) -> Application {
-        Application {
-            cluster: "c1".parse().expect("cluster"),
-            shard: ShardId { task: "k3v9".parse().expect("task"), index: 0 },
-            epoch: Epoch(epoch),
-        }
-    }
-
-    #[test]
-    fn only_an_older_owner_of_the_same_shard_is_ended() {
-        let holder = |epoch| ours(epoch).name().expect("name");
-        let kind = |holder: &str| judge_holder("s", 1, holder, &ours(5)).map_err(|f| f.kind);
-        assert_eq!(kind(&holder(4)), Ok(()));
-        assert_eq!(kind(&holder(5)), Ok(()));
-        assert_eq!(kind(&holder(6)), Err(FaultKind::Fenced));
-        assert_eq!(kind("tidewire/c2/k3v9/0/e1"), Err(FaultKind::SourceState));
-        assert_eq!(kind("tidewire/c1/k3v9/1/e1"), Err(FaultKind::SourceState));
-        assert_eq!(kind("pg_recvlogical"), Err(FaultKind::SourceState));
-    }
 }

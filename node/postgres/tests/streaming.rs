@@ -202,8 +202,8 @@ async fn a_new_owner_takes_the_slot_from_an_older_one_only() {
     let client = foreign.replicate().await.expect("replication");
     let _held = client.start(SLOT, start, &[SLOT]).await.expect("stream");
     let fault = slot::take(&connection, SLOT, &owner(4)).await.expect_err("foreign");
-    assert_eq!(fault.kind, FaultKind::SourceState, "{fault}");
-    assert!(fault.message.contains("someone else"), "{fault}");
+    assert_eq!(fault.kind, FaultKind::SourceBusy, "{fault}");
+    assert!(fault.message.contains("another client"), "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

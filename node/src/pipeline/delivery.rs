@@ -196,9 +196,12 @@ impl Run {
         self.received = self.received.max(end.lsn);
         self.server_end = self.server_end.max(end.server_wal_end);
         let progress = &mut self.delivery.progress;
-        let inside_before = progress.accepted().position().inside.is_some();
+        let inside_before = progress.accepted().position().inside;
         let records = u64::try_from(batch.records.len()).unwrap_or(u64::MAX);
-        if records == 0 && end.inside.is_none() && !inside_before {
+        if records == 0 && end.inside.is_some() && end.inside == inside_before {
+            return Ok(());
+        }
+        if records == 0 && end.inside.is_none() && inside_before.is_none() {
             self.delivery.meter.update(|report| {
                 report.counters.transactions += end.transactions;
                 report.counters.filtered += end.filtered;

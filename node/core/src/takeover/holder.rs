@@ -7,16 +7,57 @@ use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, ShardId};
 
 use crate::facts::SlotFacts;
 
-/// The `application_name` of the session that streams for `epoch`; shard and epoch in hexadecimal.
-///
-/// At most 62 bytes: PostgreSQL cuts names at 63.
-#[must_use]
-pub fn application_name(cluster: &ClusterId, shard: &ShardId, epoch: Epoch) -> String {
-    format!("{}{:x}", prefix(cluster, shard), epoch.0)
+/// Who streams: the owner of a shard, as its sessions on the source are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch under which it is owned.
+    pub epoch: Epoch,
 }
 
-fn prefix(cluster: &ClusterId, shard: &ShardId) -> String {
-    format!("tw/{cluster}/{}/{:x}/", shard.task, shard.index)
+impl Owner {
+    /// The `application_name` of its sessions; shard and epoch in hexadecimal.
+    ///
+    /// At most 62 bytes: PostgreSQL cuts names at 63, and a cut epoch would read as a lower one.
+    #[must_use]
+    pub fn application_name(&self) -> String {
+        format!("{}{:x}", self.prefix(), self.epoch.0)
+    }
+
+    fn prefix(&self) -> String {
+        format!("tidewire/{}/{}/{:x}/", self.cluster, self.shard.task, self.shard.index)
+    }
+
+    /// Judges the session that holds `slot`; asked after the claim of this owner is committed.
+    #[must_use]
+    pub fn judge(&self, slot: &SlotFacts) -> Holder {
+        let Some(pid) = slot.active_pid else { return Holder::Nobody };
+        let name = slot.active_application.as_deref().unwrap_or_default();
+        let object = format!("slot {}", slot.name);
+        let held_by = name
+            .strip_prefix(&self.prefix())
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .map(Epoch);
+        match held_by {
+            Some(held) if held <= self.epoch => Holder::Terminate(pid),
+            Some(held) => Holder::Other(Fault::new(
+                FaultKind::Fenced,
+                object,
+                format!("is held by {held}, a later owner than {}", self.epoch),
+            )),
+            None => Holder::Other(
+                Fault::new(
+                    FaultKind::SourceBusy,
+                    object,
+                    format!("is held by another client, backend {pid}"),
+                )
+                .remedy(format!("stop that client, or SELECT pg_terminate_backend({pid});")),
+            ),
+        }
+    }
 }
 
 /// What to do about the session that holds a slot.
@@ -28,39 +69,6 @@ pub enum Holder {
     Terminate(i32),
     /// Somebody else: stop, or try again later, as the fault says.
     Other(Fault),
-}
-
-/// Judges the session that holds `slot`, for the owner under `epoch`, after its claim is committed.
-#[must_use]
-pub fn judge_holder(
-    slot: &SlotFacts,
-    cluster: &ClusterId,
-    shard: &ShardId,
-    epoch: Epoch,
-) -> Holder {
-    let Some(pid) = slot.active_pid else { return Holder::Nobody };
-    let name = slot.active_application.as_deref().unwrap_or_default();
-    let object = format!("slot {}", slot.name);
-    let held_by = name
-        .strip_prefix(&prefix(cluster, shard))
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .map(Epoch);
-    match held_by {
-        Some(held) if held <= epoch => Holder::Terminate(pid),
-        Some(held) => Holder::Other(Fault::new(
-            FaultKind::Fenced,
-            object,
-            format!("is held by {held}, a later owner than {epoch}"),
-        )),
-        None => Holder::Other(
-            Fault::new(
-                FaultKind::SourceBusy,
-                object,
-                format!("is held by another client, backend {pid}"),
-            )
-            .remedy(format!("stop that client, or SELECT pg_terminate_backend({pid});")),
-        ),
-    }
 }
 
 #[cfg(test)]
@@ -88,17 +96,19 @@ mod tests {
 
     #[test]
     fn only_older_sessions_of_the_same_shard_are_ended() {
-        let cluster = "c1".parse().expect("id");
         let shard = ShardId { task: "k3v9".parse().expect("id"), index: 0 };
-        let judge = |name: Option<&str>| judge_holder(&held_by(name), &cluster, &shard, Epoch(26));
-        assert_eq!(application_name(&cluster, &shard, Epoch(26)), "tw/c1/k3v9/0/1a");
+        let owner = Owner { cluster: "c1".parse().expect("id"), shard, epoch: Epoch(26) };
+        let judge = |name: Option<&str>| owner.judge(&held_by(name));
+        assert_eq!(owner.application_name(), "tidewire/c1/k3v9/0/1a");
         assert_eq!(judge(None), Holder::Nobody);
-        assert_eq!(judge(Some("tw/c1/k3v9/0/19")), Holder::Terminate(42));
-        assert_eq!(judge(Some("tw/c1/k3v9/0/1a")), Holder::Terminate(42));
+        assert_eq!(judge(Some("tidewire/c1/k3v9/0/19")), Holder::Terminate(42));
+        assert_eq!(judge(Some("tidewire/c1/k3v9/0/1a")), Holder::Terminate(42));
         assert!(
-            matches!(judge(Some("tw/c1/k3v9/0/1b")), Holder::Other(f) if f.kind == FaultKind::Fenced)
+            matches!(judge(Some("tidewire/c1/k3v9/0/1b")), Holder::Other(f) if f.kind == FaultKind::Fenced)
         );
-        for other in ["tw/c2/k3v9/0/1", "tw/c1/k3v9/1/1", "psql", "", "tw/c1/k3v9/0/zz"] {
+        for other in
+            ["tidewire/c2/k3v9/0/1", "tidewire/c1/k3v9/1/1", "psql", "", "tidewire/c1/k3v9/0/zz"]
+        {
             assert!(
                 matches!(judge(Some(other)), Holder::Other(f) if f.kind == FaultKind::SourceBusy)
             );
@@ -107,8 +117,9 @@ mod tests {
 
     #[test]
     fn no_name_is_cut_by_the_server() {
-        let cluster = "c".repeat(16).parse().expect("id");
         let shard = ShardId { task: "t".repeat(16).parse().expect("id"), index: u32::MAX };
-        assert_eq!(application_name(&cluster, &shard, Epoch(u64::MAX)).len(), 62);
+        let cluster = "c".repeat(16).parse().expect("id");
+        let owner = Owner { cluster, shard, epoch: Epoch(u64::MAX) };
+        assert!(owner.application_name().len() <= 63, "{}", owner.application_name());
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use tidewire_postgres::{Application, RawBatch, Source, StreamReader};
+use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::{RawBatch, Source, StreamReader};
 use tidewire_shared::spec::{Heartbeat, Managed, PostgresSource, TableName, Tls, TlsMode};
 use tidewire_shared::{Epoch, Lsn, Period, SecretRef, ShardId};
 use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
@@ -48,8 +49,8 @@ pub(crate) fn spec(server: &Postgres) -> PostgresSource {
     }
 }
 
-pub(crate) fn owner(epoch: u64) -> Application {
-    Application {
+pub(crate) fn owner(epoch: u64) -> Owner {
+    Owner {
         cluster: "c1".parse().expect("cluster"),
         shard: ShardId { task: "k3v9".parse().expect("task"), index: 0 },
         epoch: Epoch(epoch),
@@ -57,7 +58,7 @@ pub(crate) fn owner(epoch: u64) -> Application {
 }
 
 pub(crate) fn source(server: &Postgres, epoch: u64) -> Source {
-    Source::new(&spec(server), &owner(epoch).name().expect("name")).expect("source")
+    Source::new(&spec(server), &owner(epoch).application_name()).expect("source")
 }
 
 pub(crate) fn table(name: &str) -> TableName {

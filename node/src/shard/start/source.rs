@@ -8,9 +8,9 @@ use tidewire_node_core::reconnect::{
     DecodingOptions, ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect,
     SlotOrigin, first_position,
 };
-use tidewire_node_core::takeover::{Fact, Start};
+use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Application, Feedback, ReplicationClient, Source, Sql, StreamReader, publication, server, slot,
+    Feedback, ReplicationClient, Source, Sql, StreamReader, publication, server, slot,
 };
 use tidewire_shared::spec::{Managed, PostgresSource, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
@@ -23,7 +23,7 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(60);
 /// The source of one shard during a start.
 pub(super) struct SourceSide {
     spec: PostgresSource,
-    application: Application,
+    owner: Owner,
     tables: Vec<TableName>,
     slot: String,
     publication: String,
@@ -53,7 +53,7 @@ pub(super) struct OpenStream {
 impl SourceSide {
     pub(super) fn new(assignment: &Assignment, cluster: &ClusterId) -> Result<Self, Fault> {
         let spec = assignment.spec.source.clone();
-        let application = Application {
+        let owner = Owner {
             cluster: cluster.clone(),
             shard: assignment.shard.clone(),
             epoch: assignment.epoch,
@@ -63,14 +63,14 @@ impl SourceSide {
             Managed::Managed => ours.clone(),
             Managed::Existing(name) => name.clone(),
         };
-        let source = Source::new(&spec, &application.name()?)?;
+        let source = Source::new(&spec, &owner.application_name())?;
         let rules = assignment.spec.objects.iter();
         Ok(Self {
             tables: rules.flat_map(|rule| rule.tables.iter().cloned()).collect(),
             slot: named(&spec.slot),
             publication: named(&spec.publication),
             spec,
-            application,
+            owner,
             source,
             ahead: None,
             sql: None,
@@ -147,7 +147,7 @@ impl SourceSide {
     }
 
     pub(super) async fn take_slot(&mut self) -> Result<Fact, Fault> {
-        let (name, ours) = (self.slot.clone(), self.application.clone());
+        let (name, ours) = (self.slot.clone(), self.owner.clone());
         let sql = self.sql().await?;
         if slot::look(sql, &name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
             slot::take(sql, &name, &ours).await?;
