@@ -5,7 +5,7 @@ use tidewire_node_core::reconnect::{
     ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect, SlotOrigin,
     first_position,
 };
-use tidewire_node_core::takeover::{Fact, Holder, Ownership, application_name, judge_holder};
+use tidewire_node_core::takeover::{Fact, Holder, Owner, Ownership};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_shared::spec::TableName;
 use tidewire_shared::{ClusterId, Epoch, Lsn};
@@ -125,8 +125,8 @@ impl World {
         Self { rules, budget, readers_only, cluster, publication, tables: vec![table] }
     }
 
-    fn application(&self, epoch: u64) -> String {
-        application_name(&self.cluster, &shard(), Epoch(epoch))
+    fn owner(&self, epoch: u64) -> Owner {
+        Owner { cluster: self.cluster.clone(), shard: shard(), epoch: Epoch(epoch) }
     }
 
     fn step(&self, state: &mut State, node: usize, wire: Wire) -> Option<()> {
@@ -205,8 +205,8 @@ impl World {
     }
 
     fn take_slot(&self, state: &mut State, epoch: u64) -> Fact {
-        if let Some(facts) = state.source.slot_facts(|epoch| self.application(epoch)) {
-            match judge_holder(&facts, &self.cluster, &shard(), Epoch(epoch)) {
+        if let Some(facts) = state.source.slot_facts(|epoch| self.owner(epoch).application_name()) {
+            match self.owner(epoch).judge(&facts) {
                 Holder::Nobody => {}
                 Holder::Other(fault) => return Fact::Failed(fault),
                 Holder::Terminate(_) => {
