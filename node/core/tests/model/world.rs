@@ -187,7 +187,7 @@ impl World {
     }
 
     fn ensure_slot(&self, source: &mut Source) -> Fact {
-        let origin = match source.slot_facts(|epoch| self.application(epoch)) {
+        let origin = match source.slot_facts(|epoch| self.owner(epoch).application_name()) {
             Some(facts) => SlotOrigin::Found(facts),
             None => {
                 let consistent_point = source.consistent_point();
@@ -224,7 +224,7 @@ impl World {
         source: &Source,
         position: &tidewire_shared::PgPosition,
     ) -> tidewire_node_core::reconnect::Verdict {
-        let slot = source.slot_facts(|epoch| self.application(epoch));
+        let slot = source.slot_facts(|epoch| self.owner(epoch).application_name());
         Reconnect {
             position,
             server: &source.history.server(),
