@@ -3,6 +3,7 @@
 //! A *name* is what people choose and may use again; an *identity* is short, made by the cluster, and
 //! never reused. Whatever outlives a moment (transactional.id, slot, position key) derives from
 //! identities only, so that a task deleted and created again under its name inherits nothing.
+//! Identities are short enough that no name made of them is cut by PostgreSQL at 63 bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,15 +78,15 @@ name!(
     /// The identity of a cluster, made once when it is bootstrapped.
     ClusterId,
     "cluster id",
-    16,
-    "1 to 16 characters a-z, 0-9 and - inside"
+    12,
+    "1 to 12 characters a-z, 0-9 and - inside"
 );
 name!(
     /// The identity of one incarnation of a task.
     TaskId,
     "task id",
-    16,
-    "1 to 16 characters a-z, 0-9 and - inside"
+    12,
+    "1 to 12 characters a-z, 0-9 and - inside"
 );
 name!(
     /// The name people gave a task.

@@ -21,7 +21,7 @@ pub struct Owner {
 impl Owner {
     /// The `application_name` of its sessions; shard and epoch in hexadecimal.
     ///
-    /// At most 62 bytes: PostgreSQL cuts names at 63, and a cut epoch would read as a lower one.
+    /// At most 60 bytes: PostgreSQL cuts names at 63, and a cut epoch would read as a lower one.
     #[must_use]
     pub fn application_name(&self) -> String {
         format!("{}{:x}", self.prefix(), self.epoch.0)
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn no_name_is_cut_by_the_server() {
-        let shard = ShardId { task: "t".repeat(16).parse().expect("id"), index: u32::MAX };
-        let cluster = "c".repeat(16).parse().expect("id");
+        let shard = ShardId { task: "t".repeat(12).parse().expect("id"), index: u32::MAX };
+        let cluster = "c".repeat(12).parse().expect("id");
         let owner = Owner { cluster, shard, epoch: Epoch(u64::MAX) };
-        assert!(owner.application_name().len() <= 63, "{}", owner.application_name());
+        assert!(owner.application_name().len() <= 60, "{}", owner.application_name());
     }
 }
