@@ -239,7 +239,7 @@ prop_compose! {
 
 prop_compose! {
     pub(super) fn report()(
-        (task, index, epoch) in ("[a-z0-9]{1,16}", any::<u32>(), 1..u64::MAX),
+        (task, index, epoch) in ("[a-z0-9]{1,12}", any::<u32>(), 1..u64::MAX),
         phase in prop_oneof![
             Just(ShardPhase::Initializing),
             Just(ShardPhase::Synchronizing),
