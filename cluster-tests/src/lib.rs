@@ -1,5 +1,7 @@
 //! What every cluster test starts from: shared servers, a cluster of its own, a task under proof.
 
+pub mod faults;
+
 use std::env;
 use std::sync::OnceLock;
 use std::thread;
@@ -7,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
-use tidewire_testbed::cluster::{Cluster, ClusterOptions};
+use tidewire_testbed::cluster::{Cluster, ClusterOptions, Member};
+use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::live::Live;
 use tidewire_testbed::oracle::truth::{Change, Keys, keys};
 use tidewire_testbed::oracle::{Proof, TruthSlot, prove};
@@ -57,6 +60,10 @@ pub struct Scene<'k> {
     pub kafka: &'k Kafka,
     /// The topic of all tables.
     pub topic: String,
+    /// Places inside the cluster's nodes where they can be held.
+    pub points: FaultPoints,
+    /// How long the task may take to catch up before a proof.
+    pub catch_up_limit: Duration,
     tables: Vec<String>,
     truth: TruthSlot,
 }
@@ -87,7 +94,9 @@ impl<'k> Scene<'k> {
         create(&mut client)?;
         let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
         kafka.create_topic(name, 4, &[])?;
-        let cluster = Cluster::start(ClusterOptions { nodes, ..ClusterOptions::default() })?;
+        let points = FaultPoints::new()?;
+        let env = vec![points.variable()];
+        let cluster = Cluster::start(ClusterOptions { nodes, env, ..ClusterOptions::default() })?;
         let objects: Vec<_> = tables.iter().map(|table| (*table, name)).collect();
         let document = TaskDocument {
             name: TASK,
@@ -99,7 +108,25 @@ impl<'k> Scene<'k> {
         };
         cluster.apply_and_start(&document.yaml())?;
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
-        Ok(Self { cluster, client, address, kafka, topic: name.to_owned(), tables, truth })
+        let (topic, catch_up_limit) = (name.to_owned(), CATCH_UP_LIMIT);
+        Ok(Self { cluster, client, address, kafka, topic, points, catch_up_limit, tables, truth })
+    }
+
+    /// The owner, once it streams.
+    ///
+    /// # Errors
+    /// When the task does not come to stream.
+    pub fn settled_owner(&self) -> Result<Member> {
+        self.cluster.wait(TASK, "Synchronizing", CATCH_UP_LIMIT)?;
+        self.cluster.owner(TASK)
+    }
+
+    /// How many records a read_committed reader can see in the topic.
+    ///
+    /// # Errors
+    /// When Kafka does not answer.
+    pub fn stable_records(&self) -> Result<u64> {
+        Ok(self.kafka.end_offsets(&self.topic)?.stable.values().sum())
     }
 
     /// Runs `faults` while changes are written, then proves that all of them arrived once and in
@@ -143,7 +170,7 @@ impl<'k> Scene<'k> {
     /// When the task does not catch up.
     pub fn truth(&mut self) -> Result<(Vec<Change>, Keys)> {
         self.cluster
-            .wait(TASK, "caught-up", CATCH_UP_LIMIT)
+            .wait(TASK, "caught-up", self.catch_up_limit)
             .with_context(|| self.cluster.task(TASK).unwrap_or_default().to_string())?;
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
         Ok((self.truth.take(&mut self.client)?, keys(&mut self.client, &tables)?))

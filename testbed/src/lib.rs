@@ -5,12 +5,14 @@
 //! * [`workload`]: changes that are made in PostgreSQL, repeatable from a seed.
 //! * [`reader`], [`dts_reader`]: what independent consumers see in Kafka.
 //! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
+//! * [`fault_points`]: places inside the binary where a test holds it.
 //! * [`proxy`]: faults between a Kafka client and its brokers.
 //!
 //! All of it blocks and runs on threads: a test reads from top to bottom.
 
 pub mod cluster;
 pub mod dts_reader;
+pub mod fault_points;
 pub mod live;
 pub mod oracle;
 pub mod process;

@@ -22,7 +22,7 @@ fn postgres_keeps_its_rows_over_a_kill_and_a_restart() {
 
 #[test]
 fn kafka_creates_topics_and_survives_the_kill_of_its_broker() {
-    let mut kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
     kafka.create_topic("t", 2, &[("cleanup.policy", "delete")]).unwrap();
     assert!(kafka.create_topic("t", 2, &[]).unwrap_err().to_string().contains("TopicExists"));
     kafka.alter_topic_config("t", &[("max.message.bytes", Some("2000000"))]).unwrap();

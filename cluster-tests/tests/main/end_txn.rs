@@ -5,12 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use tidewire_cluster_tests::{Scene, TASK};
+use tidewire_cluster_tests::Scene;
+use tidewire_cluster_tests::faults::disturb_end;
 use tidewire_testbed::proxy::{EndTxnFault, Ending, KafkaProxy};
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
-
-const PHASE_LIMIT: Duration = Duration::from_secs(60);
-const FAULT_LIMIT: Duration = Duration::from_secs(40);
 
 /// A broker whose clients pass through the proxy.
 fn proxied() -> &'static (KafkaProxy, Kafka) {
@@ -26,31 +24,17 @@ fn start() -> Result<(KafkaProxy, Kafka)> {
     Ok((proxy, kafka))
 }
 
-/// Makes the fault with a commit, then with an abort: a pause in mid-stream aborts what is open.
 fn survives(name: &str, fault: EndTxnFault) {
     // One fault at a time: the proxy is shared.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (proxy, kafka) = proxied();
     let mut scene = Scene::start(name, 2, kafka).unwrap();
-    let done = proxy.events().len();
     let proof = scene.prove_under_load(|scene| {
-        proxy.arm(fault, Ending::Commit);
-        proxy.wait_events(done + 1, FAULT_LIMIT)?;
-        thread::sleep(Duration::from_secs(2));
-        proxy.arm(fault, Ending::Abort);
-        // A pause does not meet an open transaction each time: other moments, until one does.
-        for attempt in 0..40 {
-            scene.cluster.done(&["task", "pause", TASK])?;
-            scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
-            scene.cluster.done(&["task", "resume", TASK])?;
-            scene.cluster.wait(TASK, "Synchronizing", PHASE_LIMIT)?;
-            if proxy.events().len() > done + 1 {
-                break;
-            }
-            thread::sleep(Duration::from_millis(300 + 37 * attempt));
+        for ending in [Ending::Commit, Ending::Abort] {
+            disturb_end(scene, proxy, fault, ending)?;
+            thread::sleep(Duration::from_secs(2));
         }
-        proxy.wait_events(done + 2, FAULT_LIMIT)?;
         Ok(())
     });
     proof.unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
 
+mod brokers;
 mod end_txn;
 mod failover;
 mod leader;

@@ -46,7 +46,7 @@ struct Ports {
 pub struct Kafka {
     // These stand first: the processes end before their folder goes.
     admin: Mutex<KafkaAdmin>,
-    brokers: Vec<Option<Process>>,
+    brokers: Mutex<Vec<Option<Process>>>,
     folder: Scratch,
     classes: ClassPath,
     options: KafkaOptions,
@@ -72,7 +72,8 @@ impl Kafka {
             .collect::<Result<Vec<_>>>()?;
         let log = folder.path().join("admin.log");
         let admin = KafkaAdmin::start(&classes, &addresses(&ports, |ports| ports.inner), &log)?;
-        let kafka = Self { folder, classes, options, ports, brokers, admin: Mutex::new(admin) };
+        let (brokers, admin) = (Mutex::new(brokers), Mutex::new(admin));
+        let kafka = Self { folder, classes, options, ports, brokers, admin };
         kafka.wait_ready()?;
         Ok(kafka)
     }
@@ -105,7 +106,7 @@ impl Kafka {
     /// The process id of a broker that runs.
     #[must_use]
     pub fn broker_pid(&self, broker: usize) -> Option<u32> {
-        Some(self.brokers.get(broker)?.as_ref()?.pid())
+        Some(self.brokers().get(broker)?.as_ref()?.pid())
     }
 
     /// Creates a topic with the cluster's replication factor; returns when it can be written.
@@ -162,15 +163,16 @@ impl Kafka {
     }
 
     /// Kills a broker with SIGKILL.
-    pub fn kill_broker(&mut self, broker: usize) {
-        if let Some(slot) = self.brokers.get_mut(broker) {
+    pub fn kill_broker(&self, broker: usize) {
+        if let Some(slot) = self.brokers().get_mut(broker) {
             *slot = None;
         }
     }
 
     /// Stops a broker properly, so that it hands its partitions over first.
-    pub fn stop_broker(&mut self, broker: usize) {
-        if let Some(mut process) = self.brokers.get_mut(broker).and_then(Option::take) {
+    pub fn stop_broker(&self, broker: usize) {
+        let stopped = self.brokers().get_mut(broker).and_then(Option::take);
+        if let Some(mut process) = stopped {
             process.stop(Signal::TERM, Duration::from_secs(20));
         }
     }
@@ -179,11 +181,12 @@ impl Kafka {
     ///
     /// # Errors
     /// When it does not come back.
-    pub fn restart_broker(&mut self, broker: usize) -> Result<()> {
+    pub fn restart_broker(&self, broker: usize) -> Result<()> {
         self.kill_broker(broker);
         let process =
             launch(&self.classes, self.folder.path(), &self.options, &self.ports, broker)?;
-        *self.brokers.get_mut(broker).ok_or_else(|| anyhow!("no broker {broker}"))? = Some(process);
+        *self.brokers().get_mut(broker).ok_or_else(|| anyhow!("no broker {broker}"))? =
+            Some(process);
         self.wait_ready()
     }
 
@@ -196,7 +199,8 @@ impl Kafka {
     /// Leaves the brokers running without an owner: their pids and their folder.
     #[must_use]
     pub fn detach(self) -> (Vec<u32>, PathBuf) {
-        let pids = self.brokers.into_iter().flatten().map(Process::detach).collect();
+        let brokers = self.brokers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let pids = brokers.into_iter().flatten().map(Process::detach).collect();
         (pids, self.folder.keep())
     }
 
@@ -205,6 +209,10 @@ impl Kafka {
             let log = self.folder.path().join("broker-0/broker.log");
             format!("Kafka did not start\n{}", crate::process::tail(&log, 3_000))
         })
+    }
+
+    fn brokers(&self) -> MutexGuard<'_, Vec<Option<Process>>> {
+        self.brokers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn admin(&self) -> MutexGuard<'_, KafkaAdmin> {

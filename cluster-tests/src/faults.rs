@@ -1,0 +1,153 @@
+//! The faults that a cluster must survive; each returns only after it is known to have happened.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tidewire_testbed::cluster::Member;
+use tidewire_testbed::process::{self, Signal};
+use tidewire_testbed::proxy::{EndTxnFault, Ending, FaultEvent, KafkaProxy};
+
+use crate::{Scene, TASK};
+
+const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
+const PHASE_LIMIT: Duration = Duration::from_secs(60);
+const POINT_LIMIT: Duration = Duration::from_secs(30);
+const REQUEST_LIMIT: Duration = Duration::from_secs(40);
+
+/// Kills the owner, waits for another one, and starts the killed node again.
+///
+/// # Errors
+/// When nobody takes over.
+pub fn kill_owner(scene: &mut Scene<'_>) -> Result<()> {
+    let owner = scene.settled_owner()?;
+    process::signal(owner.pid, Signal::KILL)?;
+    wait_takeover(scene, &owner)?;
+    scene.cluster.restart(&owner.name)
+}
+
+/// Kills the leader of the coordinators, waits for another one, and starts the killed one again.
+///
+/// # Errors
+/// When no other coordinator leads in time.
+pub fn kill_leader(scene: &mut Scene<'_>) -> Result<()> {
+    let leader = scene.cluster.leader()?;
+    process::signal(leader.pid, Signal::KILL)?;
+    let end = Instant::now() + Duration::from_secs(30);
+    while !scene.cluster.leader().is_ok_and(|next| next.name != leader.name) {
+        ensure!(Instant::now() < end, "no new leader in 30 s");
+        thread::sleep(Duration::from_millis(200));
+    }
+    scene.cluster.restart(&leader.name)
+}
+
+/// Freezes the owner for `time` at any moment, at least until it was replaced.
+///
+/// # Errors
+/// When nobody takes over.
+pub fn freeze_owner(scene: &Scene<'_>, time: Duration) -> Result<()> {
+    let owner = scene.settled_owner()?;
+    freeze(scene, &owner, time, || Ok(()))
+}
+
+/// Freezes the process that comes to a named point of its code for `time`, at least until it was
+/// replaced. A point in the order of a start is reached by a pause.
+///
+/// # Errors
+/// When nobody comes to the point or nobody takes over.
+pub fn freeze_at(scene: &Scene<'_>, point: &str, time: Duration) -> Result<()> {
+    scene.settled_owner()?;
+    scene.points.arm(point)?;
+    if matches!(point, "before_init_producer" | "after_claim") {
+        scene.cluster.done(&["task", "pause", TASK])?;
+        scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
+        scene.cluster.done(&["task", "resume", TASK])?;
+    }
+    let pid = scene.points.wait_hit(point, POINT_LIMIT)?;
+    let held = scene.cluster.nodes().iter().find(|node| node.pid == pid).cloned();
+    let held = held.with_context(|| format!("process {pid} at {point} is no node"))?;
+    freeze(scene, &held, time, || scene.points.release(point))
+}
+
+fn freeze(
+    scene: &Scene<'_>,
+    frozen: &Member,
+    time: Duration,
+    before_waking: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    process::signal(frozen.pid, Signal::STOP)?;
+    let since = Instant::now();
+    wait_takeover(scene, frozen)?;
+    thread::sleep(time.saturating_sub(since.elapsed()));
+    ensure!(process::state_of(frozen.pid) == Some('T'), "{} was not frozen", frozen.name);
+    before_waking()?;
+    process::signal(frozen.pid, Signal::CONT)?;
+    // Time enough for it to try what it was about to do.
+    thread::sleep(Duration::from_secs(4));
+    Ok(())
+}
+
+/// Waits until another member than `old` owns the task and streams.
+///
+/// # Errors
+/// When that does not happen in time.
+pub fn wait_takeover(scene: &Scene<'_>, old: &Member) -> Result<()> {
+    let end = Instant::now() + TAKEOVER_LIMIT;
+    loop {
+        let owner = scene.cluster.owner(TASK);
+        if owner.is_ok_and(|owner| owner != *old) {
+            return scene.cluster.wait(TASK, "Synchronizing", TAKEOVER_LIMIT);
+        }
+        ensure!(Instant::now() < end, "no takeover from {}", old.name);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Makes `fault` with a request that ends a transaction in the way `ending`.
+///
+/// # Errors
+/// When no such request came by.
+pub fn disturb_end(
+    scene: &Scene<'_>,
+    proxy: &KafkaProxy,
+    fault: EndTxnFault,
+    ending: Ending,
+) -> Result<FaultEvent> {
+    let done = proxy.events().len();
+    proxy.arm(fault, ending);
+    if ending == Ending::Abort {
+        abort_something(scene, || proxy.events().len() > done)?;
+    }
+    let events = proxy.wait_events(done + 1, REQUEST_LIMIT)?;
+    events.last().cloned().context("the proxy forgot its fault")
+}
+
+/// A pause aborts what is open, but does not meet an open transaction each time: tries other
+/// moments until one does.
+fn abort_something(scene: &Scene<'_>, happened: impl Fn() -> bool) -> Result<()> {
+    for attempt in 0..40 {
+        scene.cluster.done(&["task", "pause", TASK])?;
+        scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
+        scene.cluster.done(&["task", "resume", TASK])?;
+        scene.cluster.wait(TASK, "Synchronizing", PHASE_LIMIT)?;
+        if happened() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(300 + 37 * attempt));
+    }
+    Ok(())
+}
+
+/// Stops a broker properly and starts it again.
+///
+/// # Errors
+/// When it does not come back.
+pub fn restart_broker(scene: &Scene<'_>, broker: usize) -> Result<()> {
+    let old = scene.kafka.broker_pid(broker);
+    scene.kafka.stop_broker(broker);
+    ensure!(old.is_some_and(|pid| !process::alive(pid)), "broker {broker} did not stop");
+    thread::sleep(Duration::from_secs(3));
+    scene.kafka.restart_broker(broker)?;
+    ensure!(scene.kafka.broker_pid(broker) != old, "broker {broker} did not start again");
+    Ok(())
+}
