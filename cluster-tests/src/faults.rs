@@ -12,8 +12,10 @@ use crate::{Scene, TASK};
 
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
 const PHASE_LIMIT: Duration = Duration::from_secs(60);
+const LEADER_LIMIT: Duration = Duration::from_secs(30);
 const POINT_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_LIMIT: Duration = Duration::from_secs(40);
+const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Kills the owner, waits for another one, and starts the killed node again.
 ///
@@ -31,14 +33,23 @@ pub fn kill_owner(scene: &mut Scene<'_>) -> Result<()> {
 /// # Errors
 /// When no other coordinator leads in time.
 pub fn kill_leader(scene: &mut Scene<'_>) -> Result<()> {
-    let leader = scene.cluster.leader()?;
+    let leader = wait_leader(scene, None)?;
     process::signal(leader.pid, Signal::KILL)?;
-    let end = Instant::now() + Duration::from_secs(30);
-    while !scene.cluster.leader().is_ok_and(|next| next.name != leader.name) {
-        ensure!(Instant::now() < end, "no new leader in 30 s");
+    wait_leader(scene, Some(&leader))?;
+    scene.cluster.restart(&leader.name)
+}
+
+/// Waits until a coordinator other than `old` leads.
+fn wait_leader(scene: &Scene<'_>, old: Option<&Member>) -> Result<Member> {
+    let end = Instant::now() + LEADER_LIMIT;
+    loop {
+        let leader = scene.cluster.leader();
+        match leader {
+            Ok(leader) if old != Some(&leader) => return Ok(leader),
+            _ => ensure!(Instant::now() < end, "no new leader in {LEADER_LIMIT:?}"),
+        }
         thread::sleep(Duration::from_millis(200));
     }
-    scene.cluster.restart(&leader.name)
 }
 
 /// Freezes the owner for `time` at any moment, at least until it was replaced.
@@ -118,8 +129,18 @@ pub fn disturb_end(
     if ending == Ending::Abort {
         abort_something(scene, || proxy.events().len() > done)?;
     }
-    let events = proxy.wait_events(done + 1, REQUEST_LIMIT)?;
-    events.last().cloned().context("the proxy forgot its fault")
+    proxy.wait_events(done + 1, REQUEST_LIMIT)?;
+    let end = Instant::now() + REPEAT_LIMIT;
+    loop {
+        let events = proxy.events();
+        let event = events.get(done).context("the proxy forgot its fault")?;
+        // A held request keeps its connection: nothing makes librdkafka repeat it.
+        if event.repeated > 0 || matches!(fault, EndTxnFault::Hold(_)) {
+            return Ok(event.clone());
+        }
+        ensure!(Instant::now() < end, "librdkafka did not send it again: {event:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A pause aborts what is open, but does not meet an open transaction each time: tries other

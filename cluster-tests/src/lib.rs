@@ -1,5 +1,6 @@
 //! What every cluster test starts from: shared servers, a cluster of its own, a task under proof.
 
+pub mod chaos;
 pub mod faults;
 
 use std::env;
@@ -89,14 +90,38 @@ impl<'k> Scene<'k> {
         tables: &[&str],
         create: impl FnOnce(&mut Client) -> Result<()>,
     ) -> Result<Self> {
+        Self::begin(
+            ClusterOptions { nodes, ..ClusterOptions::default() },
+            name,
+            kafka,
+            tables,
+            create,
+        )
+    }
+
+    /// As [`Scene::start`], with processes of `cluster`.
+    ///
+    /// # Errors
+    /// When anything does not start.
+    pub fn of_cluster(cluster: ClusterOptions, name: &str, kafka: &'k Kafka) -> Result<Self> {
+        Self::begin(cluster, name, kafka, &TABLES, workload::create_tables)
+    }
+
+    fn begin(
+        mut cluster: ClusterOptions,
+        name: &str,
+        kafka: &'k Kafka,
+        tables: &[&str],
+        create: impl FnOnce(&mut Client) -> Result<()>,
+    ) -> Result<Self> {
         let address = postgres().create_database(name)?;
         let mut client = address.connect()?;
         create(&mut client)?;
         let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
         kafka.create_topic(name, 4, &[])?;
         let points = FaultPoints::new()?;
-        let env = vec![points.variable()];
-        let cluster = Cluster::start(ClusterOptions { nodes, env, ..ClusterOptions::default() })?;
+        cluster.env.push(points.variable());
+        let cluster = Cluster::start(cluster)?;
         let objects: Vec<_> = tables.iter().map(|table| (*table, name)).collect();
         let document = TaskDocument {
             name: TASK,
@@ -157,10 +182,18 @@ impl<'k> Scene<'k> {
     /// # Errors
     /// When the task does not catch up or the proof does not hold.
     pub fn prove(&mut self) -> Result<Proof> {
-        let (changes, keys) = self.truth()?;
-        let proof = prove(&changes, &keys, Reader::until_end(self.kafka, &[&self.topic])?)?;
+        let proof = self.compare()?;
         ensure!(proof.holds(), "the proof does not hold (seed {})\n{proof}", seed());
         Ok(proof)
+    }
+
+    /// Waits until the task has caught up, then compares everything, whatever comes of it.
+    ///
+    /// # Errors
+    /// When the task does not catch up or a record cannot be read.
+    pub fn compare(&mut self) -> Result<Proof> {
+        let (changes, keys) = self.truth()?;
+        prove(&changes, &keys, Reader::until_end(self.kafka, &[&self.topic])?)
     }
 
     /// Waits until the task has caught up, then takes what was committed since the last time, and

@@ -55,6 +55,15 @@ pub struct FaultEvent {
     pub received_at_micros: u128,
     /// When it was forwarded to the broker; none as long as it is held.
     pub forwarded_at_micros: Option<u128>,
+    /// How often the client sent the same request again, by connections that nothing happens to.
+    pub repeated: u32,
+}
+
+impl FaultEvent {
+    fn is_of(&self, end: &EndTxn) -> bool {
+        (&*self.transactional_id, self.producer_id, self.producer_epoch, self.ending)
+            == (&*end.transactional_id, end.producer_id, end.producer_epoch, end.ending)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -273,6 +282,10 @@ impl Link {
 
 fn take_fault(shared: &Shared, end: &EndTxn) -> Option<(EndTxnFault, usize)> {
     let mut plan = shared.plan();
+    // No product under test may reuse the epoch after such an end: the same one is a repetition.
+    for event in plan.events.iter_mut().filter(|event| event.is_of(end)) {
+        event.repeated += 1;
+    }
     let (fault, ending) = plan.armed?;
     if ending != end.ending {
         return None;
@@ -286,6 +299,7 @@ fn take_fault(shared: &Shared, end: &EndTxn) -> Option<(EndTxnFault, usize)> {
         producer_epoch: end.producer_epoch,
         received_at_micros: now_micros(),
         forwarded_at_micros: None,
+        repeated: 0,
     });
     Some((fault, plan.events.len() - 1))
 }

@@ -1,6 +1,7 @@
 //! Runs cargo, as the one that runs us.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -38,27 +39,37 @@ pub(crate) fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) ->
 pub(crate) enum Profile {
     /// Quickly.
     Debug,
+    /// Quickly, with the feature `fault-points`, and kept apart from the binary without it.
+    FaultPoints,
     /// As it is released.
     Release,
 }
 
 /// Builds the binary quietly, unless `TIDEWIRE_BIN` names one, and returns its path.
 pub(crate) fn build_binary(profile: Profile) -> Result<PathBuf> {
-    if env::var_os("TIDEWIRE_BIN").is_none() {
-        let (option, folder) = match profile {
-            Profile::Debug => (None, "debug"),
-            Profile::Release => (Some("--release"), "release"),
-        };
-        let output = cargo(&["build", "--quiet", "--bin", "tidewire"])
-            .args(option)
-            .stdin(Stdio::null())
-            .output()
-            .context("start cargo")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the binary does not build\n{said}");
-        let target =
-            env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
-        return Ok(target.join(folder).join("tidewire"));
+    if env::var_os("TIDEWIRE_BIN").is_some() {
+        return cluster::binary();
     }
-    cluster::binary()
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
+    let (options, folder): (&[&str], _) = match profile {
+        Profile::Debug => (&[], "debug"),
+        Profile::FaultPoints => (&["--features", "fault-points"], "debug"),
+        Profile::Release => (&["--release"], "release"),
+    };
+    let build = ["build", "--quiet", "--package", "tidewire", "--bin", "tidewire"];
+    let output =
+        cargo(&build).args(options).stdin(Stdio::null()).output().context("start cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the binary does not build\n{said}");
+    let binary = target.join(folder).join("tidewire");
+    if profile != Profile::FaultPoints {
+        return Ok(binary);
+    }
+    // Moved away: whoever looks in the usual place must not find a binary with fault points.
+    let apart = target.join("fault-points");
+    fs::create_dir_all(&apart)?;
+    let kept = apart.join("tidewire");
+    fs::rename(&binary, &kept).context("keep the binary with fault points apart")?;
+    Ok(kept)
 }

@@ -1,58 +1,103 @@
-//! `cargo x chaos`: the fault tests, round after round, with a report at the end.
+//! `cargo x chaos`: all faults in random order, round after round, with a report at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use tidewire_cluster_tests::chaos::{Chaos, Fault, Made, Round};
 
-use crate::{cargo, checks, screen};
+use crate::{checks, screen};
 
 #[derive(Args)]
 pub(crate) struct ChaosArguments {
     /// How many rounds of all faults
     #[arg(long, default_value_t = 5)]
     rounds: u64,
-    /// Decides the load; each round adds one
+    /// Decides the load and the order of the faults; each round adds one
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// One kind of fault alone
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(FAULTS))]
+    #[arg(long, value_parser = kind)]
     only: Option<String>,
 }
 
-/// Modules of the cluster tests that make faults.
-const FAULTS: [&str; 4] = ["failover", "zombie", "leader", "end_txn"];
+fn kind(name: &str) -> Result<String, String> {
+    let kinds: BTreeSet<_> = Fault::of_a_round().iter().map(ToString::to_string).collect();
+    let known = kinds.contains(name).then(|| name.to_owned());
+    known.ok_or_else(|| format!("not one of {}", kinds.into_iter().collect::<Vec<_>>().join(", ")))
+}
+
+/// What all rounds showed of one kind of fault.
+#[derive(Default)]
+struct Seen {
+    made: u32,
+    longest: Duration,
+    /// Seeds of the rounds in which it failed.
+    failed: Vec<u64>,
+}
 
 pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     screen::step("servers for the rounds", checks::fetch_servers)?;
-    let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
-    let binary = binary.to_string_lossy();
-    let mut passed = BTreeMap::<&str, Vec<u64>>::new();
-    let mut failed = BTreeMap::<&str, Vec<u64>>::new();
+    let binary = checks::build_for_faults()?;
+    let chaos = screen::step("three brokers behind a proxy", || Chaos::start(binary))?;
     let start = Instant::now();
+    let mut seen = BTreeMap::<String, Seen>::new();
+    let mut bad = Vec::new();
     for seed in (0..arguments.rounds).map(|round| arguments.seed.wrapping_add(round)) {
-        let chosen = |fault: &&&str| arguments.only.as_ref().is_none_or(|only| only == **fault);
-        for fault in FAULTS.iter().filter(chosen) {
-            let module = format!("{fault}::");
-            let test =
-                ["test", "--package", checks::CLUSTER_TESTS, &module, "--", "--test-threads=1"];
-            let name = format!("{fault}, seed {seed}");
-            let variables = [("TIDEWIRE_SEED", &*seed.to_string()), ("TIDEWIRE_BIN", &binary)];
-            let done = cargo::run(&name, &test, &variables);
-            let outcome = if done.is_ok() { &mut passed } else { &mut failed };
-            outcome.entry(fault).or_default().push(seed);
+        screen::note(&format!("── round with seed {seed}"));
+        let mut faults = Fault::of_a_round();
+        faults
+            .retain(|fault| arguments.only.as_ref().is_none_or(|only| *only == fault.to_string()));
+        match chaos.round(seed, faults, tell) {
+            Ok(round) => {
+                count(&mut seen, seed, &round);
+                show(seed, &round)?;
+                bad.extend(iter::once(seed).filter(|_| !round.holds()));
+            }
+            Err(failed) => {
+                screen::result(format!("round {seed}: {failed:#}"))?;
+                bad.push(seed);
+            }
         }
     }
     screen::result(format!("{} rounds in {:.0?}", arguments.rounds, start.elapsed()))?;
-    for fault in FAULTS {
-        let good = passed.get(fault).map_or(0, Vec::len);
-        let bad = failed.get(fault).cloned().unwrap_or_default();
+    for (fault, Seen { made, longest, failed }) in seen {
+        let longest = longest.as_secs_f32();
         screen::result(format!(
-            "{fault:<10} passed {good:>4}  failed {:>4}  seeds {bad:?}",
-            bad.len()
+            "{fault:<28} made {made:>4}  longest {longest:>5.1} s  failed in rounds {failed:?}"
         ))?;
     }
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    screen::result(format!("rounds that do not hold: {bad:?}"))?;
+    Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(made: &Made) {
+    let outcome = made.failed.as_deref().unwrap_or("survived");
+    screen::note(&format!(
+        "{:<28} {:>5.1} s  {outcome}",
+        made.fault.to_string(),
+        made.took.as_secs_f32()
+    ));
+}
+
+fn count(seen: &mut BTreeMap<String, Seen>, seed: u64, round: &Round) {
+    for made in &round.made {
+        let seen = seen.entry(made.fault.to_string()).or_default();
+        seen.longest = seen.longest.max(made.took);
+        match made.failed {
+            None => seen.made += 1,
+            Some(_) => seen.failed.push(seed),
+        }
+    }
+}
+
+fn show(seed: u64, round: &Round) -> Result<()> {
+    screen::result(format!("round {seed}: {} faults in {:.0?}", round.made.len(), round.took))?;
+    match &round.proof {
+        Ok(proof) => screen::result(proof.to_string()),
+        Err(failed) => screen::result(format!("no proof: {failed:#}")),
+    }
 }

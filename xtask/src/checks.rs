@@ -1,5 +1,7 @@
 //! `cargo x verify`, `fix` and `test`.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use tidewire_testbed::servers::cache::Cache;
 use tidewire_testbed::servers::java::ClassPath;
@@ -35,19 +37,28 @@ pub(crate) fn fix() -> Result<()> {
 pub(crate) fn test(quick: bool) -> Result<()> {
     screen::step("servers for the tests", fetch_servers)?;
     verify()?;
-    let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
     cargo::run("documentation tests", &["test", "--quiet", "--workspace", "--doc"], &[])?;
     let rooms = ["test", "--workspace", "--exclude", CLUSTER_TESTS, "--lib", "--bins", "--tests"];
     cargo::run("the rooms", &rooms, &[])?;
     if quick {
         return Ok(());
     }
+    let binary = build_for_faults()?;
     // One after the other: each has a cluster and a load of its own, and measures times.
     let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1"];
     cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
 }
 
-pub(crate) const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
+const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
+
+/// The binary of the cluster tests. They hold a node at named points inside the order of a start or
+/// of a commit, which no signal from outside can hit by chance; demo and bench run the binary that
+/// users get, which has no such points.
+pub(crate) fn build_for_faults() -> Result<PathBuf> {
+    screen::step("build tidewire with fault points", || {
+        cargo::build_binary(cargo::Profile::FaultPoints)
+    })
+}
 
 /// Fills the cache, so that no test waits for a download.
 pub(crate) fn fetch_servers() -> Result<()> {
