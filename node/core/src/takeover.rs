@@ -188,6 +188,13 @@ impl Takeover {
         (Self { shard, epoch, remembered, state: State::Initialising }, Step::InitProducer)
     }
 
+    /// Another start under the same epoch, after the one before failed or its stream broke. Somebody
+    /// else may own the shard by now, so it confirms before it fences anybody.
+    #[must_use]
+    pub fn again(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step) {
+        (Self { shard, epoch, remembered, state: State::Reentering }, Step::ConfirmOwnership)
+    }
+
     /// Whether this owner has claimed the shard and may produce.
     #[must_use]
     pub fn is_streaming(&self) -> bool {

@@ -39,11 +39,13 @@ impl From<Fault> for NoStart {
     }
 }
 
-/// Walks the order of a start until the stream is open.
+/// Walks the order of a start until the stream is open; `again` after an earlier attempt under the
+/// same epoch.
 pub(super) async fn start(
     assignment: &Assignment,
     surroundings: &Surroundings,
     meter: &Meter,
+    again: bool,
 ) -> Result<Box<Parts>, NoStart> {
     let cluster = surroundings.cluster.borrow().clone().ok_or_else(no_cluster)?;
     let mut starter = Starter {
@@ -53,11 +55,12 @@ pub(super) async fn start(
         target: TargetSide::new(assignment, &cluster, &surroundings.node)?,
     };
     starter.source.connect_ahead();
-    let remembered = assignment
-        .hint
-        .map_or(Remembered::Nothing, |hint| Remembered::Position(target::core_hint(&hint)));
-    let (mut takeover, mut step) =
-        Takeover::begin(assignment.shard.clone(), assignment.epoch, remembered);
+    // What an earlier attempt has written itself is newer than what the coordinators knew.
+    let hint = meter.report().position.or(assignment.hint);
+    let remembered =
+        hint.map_or(Remembered::Nothing, |hint| Remembered::Position(target::core_hint(&hint)));
+    let begin = if again { Takeover::again } else { Takeover::begin };
+    let (mut takeover, mut step) = begin(assignment.shard.clone(), assignment.epoch, remembered);
     loop {
         tracing::debug!(shard = %assignment.shard, epoch = %assignment.epoch, step = name(&step));
         let fact = match step {

@@ -75,8 +75,9 @@ impl Supervisor {
         let shard = &self.assignment.shard;
         self.surroundings.board.put(shard.clone(), self.meter.clone());
         let mut backoff = Backoff::new(self.assignment.spec.retry);
+        let mut again = false;
         loop {
-            match self.attempt().await {
+            match self.attempt(std::mem::replace(&mut again, true)).await {
                 Ended::Stopped => return,
                 Ended::Superseded => {
                     tracing::info!(%shard, epoch = %self.assignment.epoch, "superseded");
@@ -118,10 +119,13 @@ impl Supervisor {
     }
 
     /// One walk through the order of a start, and the pipeline after it.
-    async fn attempt(&self) -> Ended {
+    async fn attempt(&self, again: bool) -> Ended {
+        let start = start::start(&self.assignment, &self.surroundings, &self.meter, again);
         let started = tokio::select! {
-            started = start::start(&self.assignment, &self.surroundings, &self.meter) => started,
+            // A shard that was revoked before it began must not fence its next owner.
+            biased;
             () = self.stop.cancelled() => return Ended::Stopped,
+            started = start => started,
         };
         let parts: Box<Parts> = match started {
             Ok(parts) => parts,
@@ -151,6 +155,17 @@ impl Supervisor {
             () = self.stop.cancelled() => pipeline.kill.stop(),
         }
         pipeline.ended().await
+    }
+}
+
+impl Drop for Supervisor {
+    /// A panic must not leave a report behind that looks alive.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let object = format!("shard {}", self.assignment.shard);
+            let fault = Fault::new(FaultKind::Internal, object, "its supervisor panicked");
+            self.meter.failed(fault.remedy("look for the panic in the node's log and report it"));
+        }
     }
 }
 

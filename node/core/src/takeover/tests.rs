@@ -57,6 +57,19 @@ fn a_later_start_claims_the_newest_position_under_the_next_serial() {
 }
 
 #[test]
+fn a_start_that_is_tried_again_fences_nobody_before_it_is_confirmed() {
+    let again = || Takeover::again(shard(), Epoch(5), Remembered::Nothing);
+    let (mut takeover, first) = again();
+    assert_eq!(first, Step::ConfirmOwnership);
+    let unreachable = Fact::Ownership(Ownership::Unreachable);
+    assert_eq!(takeover.step(unreachable), Step::ConfirmOwnership);
+    assert_eq!(takeover.step(Fact::Ownership(Ownership::Current)), Step::InitProducer);
+    let (mut zombie, _) = again();
+    let stop = zombie.step(Fact::Ownership(Ownership::Superseded(Epoch(6))));
+    assert_eq!(stop, Step::Stop(Stop::NotOwner(Epoch(6))));
+}
+
+#[test]
 fn a_higher_epoch_in_the_target_stops_the_zombie() {
     let (_, step) = read(Remembered::Nothing, Some(entry(8, 6)));
     assert_eq!(step, Step::Stop(Stop::HigherEpoch(Epoch(6))));

@@ -126,17 +126,15 @@ impl TargetSide {
             Ok((producer, end))
         })
         .await?;
-        let outcome = if end.outcome.is_ok() { CallOutcome::Success } else { CallOutcome::Failed };
+        self.producer = Some(producer);
+        // Told, and retried with pauses: trying again at once would hide the reason for ever.
+        end.outcome?;
         let seen = TransactionEnd {
             kind: EndKind::Commit,
-            outcome,
+            outcome: CallOutcome::Success,
             end_requests: end.end_requests,
             produced: true,
         };
-        if let Err(fault) = end.outcome {
-            tracing::info!(%fault, "the claim was not committed");
-        }
-        self.producer = Some(producer);
         Ok(Fact::ClaimEnded(seen.judge()))
     }
 
