@@ -118,11 +118,14 @@ impl Run {
                 () = kill.tripped() => break Ok(()),
                 batch = batches.recv() => batch,
                 () = tokio::time::sleep(wait) => {
-                    self.look_around();
+                    if let Err(fault) = self.idle() {
+                        break Err(fault);
+                    }
                     continue;
                 }
             };
-            let Some(batch) = batch else { break Ok(()) };
+            // The switch is looked at first: nobody asked for this end.
+            let Some(batch) = batch else { break Err(deserted()) };
             if let Err(fault) = self.take(&batch) {
                 break Err(fault);
             }
@@ -268,6 +271,17 @@ impl Run {
         Ok(())
     }
 
+    /// Persists the place that an idle source has reached, once that is due.
+    fn idle(&mut self) -> Result<(), Fault> {
+        let now = self.began.elapsed();
+        if self.open.is_none() && self.delivery.progress.keepalive(self.received, false, now) {
+            self.begun()?;
+            self.commit()?;
+        }
+        self.look_around();
+        Ok(())
+    }
+
     /// Tells the meter whether everything that the source had at the last look is durable.
     fn look_around(&self) {
         let source_end = *self.delivery.source_end.borrow();
@@ -289,6 +303,12 @@ impl Run {
             tracing::debug!(?end, "gave the producer up");
         }
     }
+}
+
+/// The stages before are gone and did not say why.
+fn deserted() -> Fault {
+    Fault::new(FaultKind::Internal, "pipeline", "its stages ended without a reason")
+        .remedy("look for a panic in the node's log and report it")
 }
 
 /// Whether the producer may be used again after this end.

@@ -41,6 +41,7 @@ impl SourceWatch {
     /// stream finds out by itself when the source is gone.
     pub(crate) async fn run(self) {
         let kill = self.kill.clone();
+        let _guard = kill.guard("watch-source");
         let look = async {
             let mut sql = None;
             for turn in 0_u32.. {
@@ -97,6 +98,7 @@ pub(crate) struct TargetWatch {
 impl TargetWatch {
     /// Looks until the pipeline has ended; blocks, so it has a thread of its own.
     pub(crate) fn run(self) {
+        let _guard = self.kill.guard("watch-target");
         while matches!(self.ended.recv_timeout(IDENTITY_PERIOD), Err(RecvTimeoutError::Timeout)) {
             match self.identity.check(&self.pins, LOOK) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
