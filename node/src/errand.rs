@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewire_kafka::{Positions, Settings, positions};
 use tidewire_node_core::precheck::{SourceLook, identifier, judge_source, judge_target};
 use tidewire_node_core::takeover::Owner;
-use tidewire_postgres::{Source, publication, slot};
+use tidewire_postgres::{Source, Sql, publication, slot};
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{Managed, TableName};
@@ -132,6 +132,22 @@ async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>
     Ok(left)
 }
 
+/// Drops the slot. The last owner may have died with its connection open, or be cut off and stream
+/// on: nobody owns a deleted task, so whatever session of its shard is left is ended first.
+async fn drop_slot(
+    sql: &Sql,
+    name: &str,
+    cluster: &ClusterId,
+    shard: &ShardId,
+) -> Result<(), Fault> {
+    if slot::look(sql, name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
+        let above_all =
+            Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(u64::MAX) };
+        slot::take(sql, name, &above_all).await?;
+    }
+    slot::drop(sql, name).await
+}
+
 async fn clean_source(
     cluster: &ClusterId,
     spec: &TaskSpec,
@@ -159,7 +175,7 @@ async fn clean_source(
             return;
         }
     };
-    if slot_is_ours && let Err(fault) = slot::drop(&sql, &names.slot).await {
+    if slot_is_ours && let Err(fault) = drop_slot(&sql, &names.slot, cluster, shard).await {
         note(format!("slot {}", names.slot), &fault, &slot_by_hand);
     }
     if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
