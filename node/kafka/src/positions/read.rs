@@ -17,6 +17,9 @@ use crate::ffi::{Client, Entry, Kind, PartitionReader};
 /// Longest time in which nothing is looked at but the partition.
 const SLICE: Duration = Duration::from_millis(200);
 
+/// Between two questions for the ends of a partition without a leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
+
 /// The newest position of a shard, and where it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionRead {
@@ -62,9 +65,7 @@ pub(super) fn read(
     // Both clients connect while the first is asked.
     let committed = client(settings, Isolation::Committed)?;
     let uncommitted = client(settings, Isolation::Uncommitted)?;
-    let (low, end) = uncommitted
-        .watermarks(TOPIC, native, timeout)
-        .map_err(|error| unreachable(&uncommitted, &error, partition))?;
+    let (low, end) = ends(&uncommitted, native, partition, deadline)?;
     drop(uncommitted);
     let start = match hint {
         Some(hint) => start_at(hint, topic, partition, end)?.max(low),
@@ -93,6 +94,36 @@ pub(super) fn read(
         end,
         saw_serial_at_least_hint: saw,
     })
+}
+
+/// Lowest offset and end of the partition. The topic is known to be there: brokers that do not know
+/// its leader yet, as right after it was made, are asked again.
+fn ends(
+    client: &Arc<Client>,
+    native: i32,
+    partition: u32,
+    deadline: Instant,
+) -> Result<(i64, i64), Fault> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match client.watermarks(TOPIC, native, left) {
+            Err(error) if awaits_leader(error.code) && Instant::now() < deadline => {
+                std::thread::sleep(LEADER_PAUSE);
+            }
+            answer => return answer.map_err(|error| unreachable(client, &error, partition)),
+        }
+    }
+}
+
+fn awaits_leader(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+    )
 }
 
 /// Where to begin, when the hint still speaks of this topic and this partition.
@@ -277,6 +308,14 @@ mod tests {
         newest.take(3, Some(&record(2)), 0).expect("decodes");
         let fault = newest.take(4, Some(&record(2)), 0).expect_err("same serial");
         assert_eq!(fault.kind, FaultKind::TargetHistory);
+    }
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again_and_a_refusal_is_not() {
+        assert!(awaits_leader(Code::NotLeaderForPartition));
+        assert!(awaits_leader(Code::UnknownTopicOrPartition));
+        assert!(!awaits_leader(Code::TopicAuthorizationFailed));
+        assert!(!awaits_leader(Code::OperationTimedOut));
     }
 
     #[test]
