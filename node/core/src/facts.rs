@@ -187,6 +187,21 @@ pub struct SourcePrecheck {
     pub publication: Option<PublicationFacts>,
     /// The tables of the task that exist.
     pub tables: Vec<TableFacts>,
+    /// Leaves of its partitioned tables whose replica identity is of another kind than their root's.
+    pub odd_partitions: Vec<OddPartition>,
+    /// `server_encoding` of the database.
+    pub encoding: String,
+}
+
+/// A partition whose replica identity is of another kind than that of its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddPartition {
+    /// The partition.
+    pub name: TableName,
+    /// The partitioned table that the task names.
+    pub root: TableName,
+    /// `pg_class.relreplident` of the root.
+    pub root_identity: char,
 }
 
 /// A topic of the target.

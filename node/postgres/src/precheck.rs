@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewire_node_core::facts::SourcePrecheck;
+use tidewire_node_core::facts::{OddPartition, SourcePrecheck};
 use tidewire_shared::Fault;
 use tidewire_shared::spec::TableName;
 use tokio::time::timeout;
@@ -53,6 +53,8 @@ async fn look(
         wal_senders: account.wal_senders,
         slot: slot::look(&sql, slot).await?,
         publication: publication::look(&sql, publication).await?,
+        odd_partitions: odd_partitions(&sql, tables).await?,
+        encoding: account.encoding,
         tables: catalog::tables(&mut sql, tables).await?,
     })
 }
@@ -63,6 +65,32 @@ struct Account {
     may_create: bool,
     slots: (u32, u32),
     wal_senders: (u32, u32),
+    encoding: String,
+}
+
+/// Leaves of the partitioned tables among `tables` whose replica identity is of another kind than
+/// their root's: under publish_via_partition_root their rows come with the identity of the leaf.
+async fn odd_partitions(sql: &Sql, tables: &[TableName]) -> Result<Vec<OddPartition>, Fault> {
+    let schemas: Vec<&str> = tables.iter().map(|name| name.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|name| name.table.as_str()).collect();
+    let rows = sql
+        .all(
+            "SELECT ln.nspname::text, l.relname::text, w.schema, w.name, r.relreplident::text \
+             FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
+             JOIN pg_namespace rn ON rn.nspname = w.schema \
+             JOIN pg_class r ON r.relnamespace = rn.oid AND r.relname = w.name AND r.relkind = 'p' \
+             CROSS JOIN LATERAL pg_partition_tree(r.oid) AS p \
+             JOIN pg_class l ON l.oid = p.relid JOIN pg_namespace ln ON ln.oid = l.relnamespace \
+             WHERE p.isleaf AND l.relreplident <> r.relreplident ORDER BY 1, 2",
+            &[&schemas, &names],
+        )
+        .await?;
+    let odd = rows.iter().map(|row| OddPartition {
+        name: TableName { schema: row.get(0), table: row.get(1) },
+        root: TableName { schema: row.get(2), table: row.get(3) },
+        root_identity: row.get::<_, String>(4).chars().next().unwrap_or('n'),
+    });
+    Ok(odd.collect())
 }
 
 async fn account(sql: &Sql) -> Result<Account, Fault> {
@@ -74,7 +102,7 @@ async fn account(sql: &Sql) -> Result<Account, Fault> {
              current_setting('max_replication_slots')::int8, \
              (SELECT count(*) FROM pg_replication_slots), \
              current_setting('max_wal_senders')::int8, \
-             (SELECT count(*) FROM pg_stat_replication)",
+             (SELECT count(*) FROM pg_stat_replication), current_setting('server_encoding')",
             &[],
         )
         .await?;
@@ -85,5 +113,6 @@ async fn account(sql: &Sql) -> Result<Account, Fault> {
         may_create: row.get(2),
         slots: (number(3), number(4)),
         wal_senders: (number(5), number(6)),
+        encoding: row.get(7),
     })
 }

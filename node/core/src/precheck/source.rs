@@ -40,6 +40,7 @@ pub fn judge_source(look: &SourceLook<'_>) -> Vec<CheckItem> {
         tables::exist(look.spec, seen).item("tables_exist"),
         tables::keyed(look.spec, seen).item("tables_keyed"),
         tables::logged(look.spec, seen).item("tables_logged"),
+        encoding(seen).item("column_types"),
     ]
 }
 
@@ -100,6 +101,19 @@ fn wal_level(seen: &SourcePrecheck) -> Finding {
         found,
         "the log lacks what logical decoding needs",
         "ALTER SYSTEM SET wal_level = logical; then restart the server",
+    )
+}
+
+/// Records hold UTF-8; the server converts from every encoding but the one that is none.
+fn encoding(seen: &SourcePrecheck) -> Finding {
+    let found = format!("server_encoding {}", seen.encoding);
+    if seen.encoding != "SQL_ASCII" {
+        return Finding::pass(found);
+    }
+    Finding::fail(
+        found,
+        "text in it may be anything, and a value that is not UTF-8 stops the task",
+        "dump the database and restore it into one made with ENCODING 'UTF8'",
     )
 }
 

@@ -1,7 +1,7 @@
 //! The tables of a task: there, publishable without harm to the application, and logged.
 
 use tidewire_shared::TaskSpec;
-use tidewire_shared::spec::TableName;
+use tidewire_shared::spec::{PartitionPolicy, RecordKey, TableName};
 
 use super::{Finding, qualified};
 use crate::facts::{SourcePrecheck, TableFacts};
@@ -65,7 +65,7 @@ pub(super) fn exist(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
 pub(super) fn keyed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
     let hurt: Vec<_> = present(spec, seen).filter(|table| !identifies(table)).collect();
     if hurt.is_empty() {
-        return Finding::pass("every table has a replica identity");
+        return placed(spec, seen);
     }
     let names: Vec<_> = hurt.iter().map(|table| qualified(&table.name)).collect();
     let statements: Vec<_> = hurt.iter().map(|table| repair(table)).collect();
@@ -74,6 +74,67 @@ pub(super) fn keyed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
         "publishing these tables would make the application's UPDATE and DELETE fail",
         statements.join(" "),
     )
+}
+
+/// What decides key and partition of a record must come with every UPDATE and DELETE.
+fn placed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+    let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
+    for table in present(spec, seen) {
+        let hidden = hidden_columns(spec, table);
+        if !hidden.is_empty() {
+            let name = qualified(&table.name);
+            wrong.push(format!("{name}: {} not in the replica identity", hidden.join(", ")));
+            remedies.push(format!("ALTER TABLE {name} REPLICA IDENTITY FULL;"));
+        }
+    }
+    for partition in &seen.odd_partitions {
+        let (name, root) = (qualified(&partition.name), qualified(&partition.root));
+        wrong.push(format!("partition {name} has another replica identity than {root}"));
+        let identity = match partition.root_identity {
+            'd' => "DEFAULT",
+            'f' => "FULL",
+            _ => "USING INDEX (the index that belongs to the one of the root)",
+        };
+        remedies.push(format!("ALTER TABLE {name} REPLICA IDENTITY {identity};"));
+    }
+    if wrong.is_empty() {
+        return Finding::pass("every table has a replica identity");
+    }
+    Finding::fail(
+        wrong.join("; "),
+        "key and partition of an UPDATE or DELETE could not be told",
+        remedies.join(" "),
+    )
+}
+
+/// The columns that decide key or partition and do not come with a DELETE.
+fn hidden_columns<'a>(spec: &'a TaskSpec, table: &'a TableFacts) -> Vec<&'a str> {
+    let primary = || table.unique_keys.iter().find(|key| key.primary);
+    let chosen = || table.unique_keys.iter().find(|key| key.replica_identity);
+    let identity = match table.identity {
+        'd' => primary(),
+        'i' => chosen(),
+        _ => return Vec::new(),
+    };
+    let first_unique =
+        || table.unique_keys.iter().filter(|key| key.not_null).min_by_key(|key| &key.name);
+    let key = primary().or_else(chosen).or_else(first_unique);
+    let key = key.map_or(&[][..], |key| &key.columns);
+    let rule = spec.objects.iter().find(|rule| rule.tables.contains(&table.name));
+    let partition_by = rule.map_or(&[][..], |rule| &rule.partition_by);
+    let mut deciding = Vec::new();
+    if spec.partition == PartitionPolicy::ByPrimaryKey {
+        deciding.extend(if partition_by.is_empty() { key } else { partition_by });
+    }
+    if spec.format.key == RecordKey::Json {
+        deciding.extend(key);
+    }
+    let in_identity = |name: &String| identity.is_some_and(|key| key.columns.contains(name));
+    let mut hidden: Vec<_> =
+        deciding.into_iter().filter(|name| !in_identity(name)).map(String::as_str).collect();
+    hidden.sort_unstable();
+    hidden.dedup();
+    hidden
 }
 
 /// Whether the server can name the row of an UPDATE or DELETE.

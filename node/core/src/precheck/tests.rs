@@ -8,7 +8,8 @@ use tidewire_shared::{ByteSize, Lsn, Period, TaskSpec};
 
 use super::*;
 use crate::facts::{
-    ServerFacts, SlotFacts, SourcePrecheck, TableFacts, TargetPrecheck, TopicFacts, UniqueKey,
+    OddPartition, ServerFacts, SlotFacts, SourcePrecheck, TableFacts, TargetPrecheck, TopicFacts,
+    UniqueKey,
 };
 
 fn orders() -> TableName {
@@ -85,6 +86,8 @@ fn source() -> SourcePrecheck {
             columns: Vec::new(),
             unique_keys: vec![key("orders_pkey", true, true)],
         }],
+        odd_partitions: Vec::new(),
+        encoding: "UTF8".into(),
     }
 }
 
@@ -139,6 +142,7 @@ fn a_source_as_it_should_be_passes_every_item() {
         "tables_exist",
         "tables_keyed",
         "tables_logged",
+        "column_types",
     ];
     assert_eq!(names, expected);
     assert!(items.iter().all(|item| item.result == CheckResult::Pass), "{items:?}");
@@ -147,7 +151,7 @@ fn a_source_as_it_should_be_passes_every_item() {
 #[test]
 fn each_trouble_of_the_source_fails_its_own_item() {
     type Change = fn(&mut SourcePrecheck);
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 15] = [
         ("source_connect", |seen| seen.server.in_recovery = true),
         ("source_version", |seen| seen.server.version_num = 110_022),
         ("source_account", |seen| seen.may_replicate = false),
@@ -159,7 +163,18 @@ fn each_trouble_of_the_source_fails_its_own_item() {
         ("tables_exist", |seen| seen.tables.clear()),
         ("tables_exist", |seen| seen.tables[0].selectable = false),
         ("tables_keyed", |seen| seen.tables[0].unique_keys.clear()),
+        ("tables_keyed", |seen| {
+            let other = UniqueKey { columns: vec!["code".into()], ..key("code", false, true) };
+            seen.tables[0].identity = 'i';
+            seen.tables[0].unique_keys.push(UniqueKey { replica_identity: true, ..other });
+        }),
+        ("tables_keyed", |seen| {
+            let root_identity = seen.tables[0].identity;
+            let name = TableName { schema: "public".into(), table: "orders_2026".into() };
+            seen.odd_partitions.push(OddPartition { name, root: orders(), root_identity });
+        }),
         ("tables_logged", |seen| seen.tables[0].persistence = 'u'),
+        ("column_types", |seen| seen.encoding = "SQL_ASCII".into()),
     ];
     for (name, change) in cases {
         let item = only(items(false, change));
@@ -167,6 +182,24 @@ fn each_trouble_of_the_source_fails_its_own_item() {
     }
     let newer = only(items(false, |seen| seen.server.version_num = 190_000));
     assert_eq!((newer.name.as_str(), newer.result), ("source_version", CheckResult::Warn));
+}
+
+#[test]
+fn columns_of_partition_by_must_come_with_a_delete() {
+    let mut spec = spec();
+    spec.objects[0].partition_by = vec!["tenant".into()];
+    let judge = |identity: char| {
+        let mut seen = source();
+        seen.tables[0].identity = identity;
+        let (slot, publication, started_before) = ("s", "p", false);
+        let seen = Ok(&seen);
+        let look = SourceLook { spec: &spec, slot, publication, started_before, seen };
+        judge_source(&look)
+    };
+    let item = only(judge('d'));
+    assert_eq!(item.name, "tables_keyed");
+    assert!(item.found.contains("tenant") && item.remedy.ends_with("FULL;"), "{item:?}");
+    assert!(judge('f').iter().all(|item| item.result == CheckResult::Pass));
 }
 
 #[test]
