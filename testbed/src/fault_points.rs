@@ -32,15 +32,6 @@ impl FaultPoints {
         ("TIDEWIRE_FAULT_DIR".to_owned(), self.folder.path().display().to_string())
     }
 
-    /// Holds the first process that comes to `point` from now on; returns its pid.
-    ///
-    /// # Errors
-    /// When none comes in `limit`.
-    pub fn hold(&self, point: &str, limit: Duration) -> Result<u32> {
-        self.arm(point)?;
-        self.wait_hit(point, limit)
-    }
-
     /// Lets the next process that comes to `point` wait there.
     ///
     /// # Errors
