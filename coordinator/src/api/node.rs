@@ -163,7 +163,7 @@ async fn listen(
                     return Ok(());
                 }
             }
-            Some(Message::Released(released)) => leader.released(&released)?,
+            Some(Message::Released(released)) => leader.released(key, &released)?,
             Some(Message::Leaving(_)) => leader.leaving(key).await,
             Some(Message::Register(_)) => {
                 return Err(ConvertError::new("register", "comes only once").into());

@@ -70,6 +70,7 @@ impl Leader {
         }
         let Some(term) = guard.as_mut() else { return Vec::new() };
         term.observed.ticked(&state, now.mono_ms);
+        term.reports.retain(|node, _| state.node(node).is_some());
         // Without a quorum another leader may be at work: what we know may be old.
         if !may_renew(acked_ms, &self.timing, now.mono_ms) {
             return Vec::new();

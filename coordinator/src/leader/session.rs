@@ -158,15 +158,24 @@ impl Leader {
         Ok(true)
     }
 
-    /// Takes in that a node stopped a shard.
+    /// Takes in that a node stopped a shard. Only its owner can release it, over its newest session.
     ///
     /// # Errors
     /// When the task's identity is none.
-    pub(crate) fn released(&self, released: &Released) -> Result<(), ConvertError> {
+    pub(crate) fn released(
+        &self,
+        key: &SessionKey,
+        released: &Released,
+    ) -> Result<(), ConvertError> {
         let task = tidewire_proto::convert::parsed("released.task_id", &released.task_id)?;
         let shard = ShardId { task, index: released.shard };
-        if let Some(term) = self.lock().as_mut() {
-            term.observed.shard_released(shard, Epoch(released.epoch));
+        let epoch = Epoch(released.epoch);
+        let owns = self.handle.state().owns(&key.node, key.instance, &shard, epoch);
+        if let Some(term) = self.lock().as_mut()
+            && owns
+            && term.sessions.get(&key.node).is_some_and(|outbox| outbox.serial == key.serial)
+        {
+            term.observed.shard_released(shard, epoch);
         }
         self.ring();
         Ok(())

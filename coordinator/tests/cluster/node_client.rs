@@ -104,6 +104,13 @@ impl NodeClient {
         self.to_leader.send(leaving).await.expect("session");
     }
 
+    /// Says that it has stopped a shard, whether or not it ran here.
+    pub(crate) async fn release(&self, task: &str, epoch: u64) {
+        let released = Released { task_id: task.to_owned(), shard: 0, epoch };
+        let released = FromNode { message: Some(Message::Released(released)) };
+        self.to_leader.send(released).await.expect("session");
+    }
+
     /// The epoch under which a shard runs here.
     pub(crate) fn runs(&self, task: &str) -> Option<u64> {
         self.shards.lock().expect("lock").get(&(task.to_owned(), 0)).copied()

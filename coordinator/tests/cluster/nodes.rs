@@ -88,6 +88,26 @@ async fn ownership_is_confirmed_to_the_owner_only_and_raised_above_what_was_seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_its_owner_can_release_a_shard() {
+    let group = Group::start(1);
+    group.settled(1).await;
+    let nodes = [
+        NodeClient::connect(&group.endpoints(), "node-1", 11).await,
+        NodeClient::connect(&group.endpoints(), "node-2", 22).await,
+    ];
+    group.apply("c1", "r1", "orders").await.expect("applied");
+    group.start_task("c1", "orders").await.expect("started");
+    let task = running(&group, "c1", "orders").await;
+    let before = &task.shards[0];
+    let stranger = nodes.iter().find(|node| node.name != before.node).expect("stranger");
+    stranger.release(&task.id, before.epoch).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let after = running(&group, "c1", "orders").await;
+    let after = &after.shards[0];
+    assert_eq!((&after.node, after.epoch), (&before.node, before.epoch));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_under_a_living_name_is_refused() {
     let group = Group::start(1);
     group.settled(1).await;
