@@ -44,8 +44,9 @@ pub(crate) fn test(quick: bool) -> Result<()> {
         return Ok(());
     }
     let binary = build_for_faults()?;
-    // One after the other: each has a cluster and a load of its own, and measures times.
-    let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1"];
+    // One after the other: each has a cluster and a load of its own, and measures times, which are
+    // shown and judged by nobody.
+    let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1", "--show-output"];
     cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
 }
 
