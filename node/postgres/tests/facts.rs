@@ -3,7 +3,7 @@
 mod support;
 
 use support::{VERSIONS, server, source, sql, table};
-use tidewire_node_core::facts::{ColumnFacts, TableFacts};
+use tidewire_node_core::facts::{ColumnFacts, OddPartition, TableFacts};
 use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
 use tidewire_shared::FaultKind;
 use tidewire_testbed::servers::postgres::StopMode;
@@ -154,13 +154,23 @@ async fn filters_and_column_lists_are_seen() {
 async fn a_precheck_sees_everything_in_one_go() {
     for version in VERSIONS {
         let server = server(version, &[]);
-        sql(&server, "CREATE TABLE t (id int PRIMARY KEY)").await;
+        sql(
+            &server,
+            "CREATE TABLE t (id int PRIMARY KEY);
+             CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+             CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+             CREATE TABLE odd PARTITION OF root FOR VALUES FROM (10) TO (20);
+             ALTER TABLE odd REPLICA IDENTITY NOTHING",
+        )
+        .await;
         let source = source(&server, 1);
-        let tables = [table("t"), table("absent")];
+        let tables = [table("t"), table("absent"), table("root")];
         let seen = precheck::precheck(&source, "s", "p", &tables).await.expect("precheck");
+        let odd = OddPartition { name: table("odd"), root: table("root"), root_identity: 'd' };
+        assert_eq!((seen.odd_partitions, seen.encoding.as_str()), (vec![odd], "UTF8"), "{version}");
         assert!(seen.may_replicate && seen.may_create);
         assert_eq!((seen.slots, seen.wal_senders.0), ((20, 0), 20));
-        assert_eq!((seen.slot, seen.publication, seen.tables.len()), (None, None, 1));
+        assert_eq!((seen.slot, seen.publication, seen.tables.len()), (None, None, 2));
         assert_eq!(seen.server.wal_level, "logical");
         let mut client = source.replicate().await.expect("replication");
         let told = client.server().await.expect("facts");
