@@ -49,6 +49,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do.
     pub(crate) remedy: String,
+    /// Whole lines that people read before the error; scripts get them from elsewhere.
+    pub(crate) details: Box<[String]>,
 }
 
 impl Failure {
@@ -64,6 +66,7 @@ impl Failure {
             object: object.into(),
             message: why.to_string(),
             remedy: String::new(),
+            details: Box::default(),
         }
     }
 
@@ -80,7 +83,10 @@ impl Failure {
         };
         let object = if detail.object.is_empty() { object.to_owned() } else { detail.object };
         let (exit, _, _) = by_word(&detail.code).unwrap_or_else(|| by_code(status.code()));
-        Self { exit, code: detail.code, object, message: detail.message, remedy: detail.remedy }
+        Self {
+            code: detail.code,
+            ..Self::new(exit, "", object, detail.message).remedy(detail.remedy)
+        }
     }
 
     /// Writes it to stderr.
@@ -104,8 +110,9 @@ impl Failure {
 
     fn lines(&self) -> String {
         let remedy = if self.remedy.is_empty() { "try again later" } else { &self.remedy };
+        let details: String = self.details.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "error: {} ({})\n  why: {}\n  do:  {remedy}",
+            "{details}error: {} ({})\n  why: {}\n  do:  {remedy}",
             self.object,
             self.code.replace('_', " "),
             self.message
@@ -162,13 +169,7 @@ impl From<Fault> for Failure {
             Kind::Configuration => (Exit::Usage, "invalid"),
             _ => (Exit::Failed, "failed"),
         };
-        Self {
-            exit,
-            code: code.to_owned(),
-            object: fault.object,
-            message: fault.message,
-            remedy: fault.remedy,
-        }
+        Self::new(exit, code, fault.object, fault.message).remedy(fault.remedy)
     }
 }
 

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Subcommand, builder::PossibleValuesParser};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidewire_testbed::process;
 use tidewire_testbed::servers::cache::Cache;
+use tidewire_testbed::servers::java::ClassPath;
+use tidewire_testbed::servers::kafka_admin::KafkaAdmin;
 use tidewire_testbed::servers::postgres::PostgresAddress;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 
@@ -28,6 +30,14 @@ pub(crate) enum ServersCommand {
     },
     /// Stop what `up` or `demo --keep` left running
     Down,
+    /// Create a topic in the Kafka that runs
+    Topic {
+        /// Its name
+        name: String,
+        /// Number of partitions
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        partitions: u32,
+    },
     /// Say what runs and where
     Status {
         /// Print one JSON object
@@ -50,11 +60,23 @@ pub(crate) fn run(command: ServersCommand) -> Result<()> {
     match command {
         ServersCommand::Up { brokers, json } => up(brokers.parse()?, json),
         ServersCommand::Down => down(),
-        ServersCommand::Status { json } => match Left::load()? {
-            Some(left) => left.print(json),
-            None => bail!("no servers run; `cargo x servers up` starts them"),
-        },
+        ServersCommand::Topic { name, partitions } => topic(&name, partitions),
+        ServersCommand::Status { json } => running()?.print(json),
     }
+}
+
+fn running() -> Result<Left> {
+    Left::load()?.context("no servers run; `cargo x servers up` starts them")
+}
+
+fn topic(name: &str, partitions: u32) -> Result<()> {
+    let left = running()?;
+    let cache = Cache::open()?;
+    let log = cache.root().join("admin.log");
+    let mut admin = KafkaAdmin::start(&ClassPath::kafka(&cache)?, &left.bootstrap, &log)?;
+    admin.create(name, partitions, &[])?;
+    screen::note(&format!("topic {name} created, {partitions} partitions"));
+    Ok(())
 }
 
 fn up(brokers: usize, json: bool) -> Result<()> {

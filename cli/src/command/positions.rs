@@ -35,7 +35,7 @@ pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
 async fn target(args: &ShowArgs) -> Result<(Vec<String>, Option<String>), Failure> {
     let name = args.name.as_ref().map(ToString::to_string);
     if let Some(file) = &args.file {
-        let spec = read_document(file)?;
+        let spec = read_document(file, args.common.output)?;
         return Ok((spec.target.brokers, name.or_else(|| Some(spec.name.to_string()))));
     }
     match &args.name {

@@ -17,7 +17,7 @@ use crate::document::{Document, Explained};
 use crate::failure::{Exit, Failure, of_document};
 use crate::output::precheck::{PrecheckView, precheck_table};
 use crate::output::task::{TaskView, task_list, task_table};
-use crate::output::{note, print, write};
+use crate::output::{note, print, warn, write};
 
 /// A precheck asks servers that may be slow or away.
 const PRECHECK: Duration = Duration::from_secs(120);
@@ -52,7 +52,9 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
         TaskCommand::Terminate(change) => {
             let (calls, waits) = (client(CALL)?, client(WAIT)?);
             let task = terminate(&calls, &change.name).await?;
-            note("the slot stays; `tidewire task delete` drops it");
+            if format != Format::Json {
+                note("the slot stays; `tidewire task delete` drops it");
+            }
             finish(&waits, task, change, Phase::Terminated, format).await
         }
         TaskCommand::Delete { name } => delete(&client(PRECHECK)?, &name, format).await,
@@ -73,7 +75,7 @@ async fn apply(
     args: ApplyArgs,
     format: Format,
 ) -> Result<(), Failure> {
-    let spec = read_document(&args.file)?;
+    let spec = read_document(&args.file, format)?;
     let name = spec.name.clone();
     let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()) };
     let answer = calls
@@ -81,7 +83,9 @@ async fn apply(
             service.apply_task(request).await
         })
         .await?;
-    note(&format!("task {name} {}", if answer.created { "created" } else { "exists already" }));
+    if format != Format::Json {
+        note(&format!("task {name} {}", if answer.created { "created" } else { "exists already" }));
+    }
     let mut task = answer.task.unwrap_or_default();
     if args.start {
         task = start(calls, &name).await?;
@@ -96,7 +100,7 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
     let (object, subject) = match (args.name, &args.file) {
         (Some(name), _) => (about(&name), Subject::Name(name.to_string())),
         (None, Some(file)) => {
-            let spec = read_document(file)?;
+            let spec = read_document(file, format)?;
             (about(&spec.name), Subject::Spec(spec.into()))
         }
         (None, None) => {
@@ -113,7 +117,11 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
     let report: PrecheckReport = required("report", answer.report)?;
     let view = PrecheckView::from(report.clone());
     print(format, &view, |_| precheck_table(&view))?;
-    if report.passed() { Ok(()) } else { Err(wait::precheck_failed(&object, &report)) }
+    if report.passed() {
+        return Ok(());
+    }
+    // What is printed tells every item already.
+    Err(Failure { details: Box::default(), ..wait::precheck_failed(&object, &report) })
 }
 
 /// A call that changes what is wanted of a task.
@@ -174,7 +182,7 @@ async fn list(client: &Client, format: Format) -> Result<(), Failure> {
 }
 
 fn explain(file: &Path, format: Format) -> Result<(), Failure> {
-    let spec = read_document(file)?;
+    let spec = read_document(file, format)?;
     let explained = Explained::new(&spec);
     match format {
         Format::Json => print(format, &explained, |_| String::new()),
@@ -194,7 +202,7 @@ fn about(name: &TaskName) -> String {
 }
 
 /// Reads the document in `file` (`-`: stdin) and says its warnings.
-pub(super) fn read_document(file: &Path) -> Result<TaskSpec, Failure> {
+pub(super) fn read_document(file: &Path, format: Format) -> Result<TaskSpec, Failure> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)
@@ -207,7 +215,7 @@ pub(super) fn read_document(file: &Path) -> Result<TaskSpec, Failure> {
     })?;
     let document = Document::parse(&text).map_err(|error| of_document(file, error))?;
     for warning in &document.warnings {
-        note(&format!("warning: {warning}"));
+        warn(format, warning);
     }
     Ok(document.spec)
 }

@@ -13,11 +13,14 @@ use tidewire_shared::{Fault, Phase, TaskName};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::note;
 use crate::output::task::caught_up;
 
 /// Pause between two looks at a task.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// What a report says about the source is at most this old when it is shown: a look a second, a
+/// heartbeat, and a busy machine. Whoever wrote just before the wait means those rows too.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +93,12 @@ pub(super) async fn until(
     goal: Goal,
 ) -> Result<pb::Task, Failure> {
     let deadline = client.deadline();
+    let fresh = Instant::now() + FRESH;
     let progress = Progress::start();
     loop {
         let task = get(client, name).await?;
         progress.show(name, &task);
-        if goal.reached(&task) {
+        if goal.reached(&task) && (goal != Goal::CaughtUp || Instant::now() >= fresh) {
             return Ok(task);
         }
         if let Some(failure) = dead_end(&task)? {
@@ -145,23 +149,23 @@ fn failed(object: &str, fault: Option<Fault>) -> Failure {
     }
 }
 
-/// Says every failed item, and what is left to say as the failure of the command.
+/// Every failed item, as the failure of the command.
 pub(super) fn precheck_failed(object: &str, report: &PrecheckReport) -> Failure {
     let failed: Vec<_> =
         report.items.iter().filter(|item| item.result == CheckResult::Fail).collect();
-    for item in &failed {
-        note(&format!(
-            "{} failed: {} (found {})\n  do:  {}",
-            item.name, item.message, item.found, item.remedy
-        ));
-    }
+    let details = failed.iter().map(|item| {
+        let (name, message, found) = (&item.name, &item.message, &item.found);
+        format!("{name} failed: {message} (found {found})\n  do:  {}", item.remedy)
+    });
+    let details = details.collect();
     let names: Vec<_> = failed.iter().map(|item| item.name.as_str()).collect();
     let why = format!("precheck failed at {}", names.join(", "));
     let remedy = failed.first().map_or_else(
         || format!("see `tidewire task get {}`", object.trim_start_matches("task ")),
         |item| item.remedy.clone(),
     );
-    Failure::new(Exit::PrecheckFailed, "precheck_failed", object, why).remedy(remedy)
+    let failure = Failure::new(Exit::PrecheckFailed, "precheck_failed", object, why);
+    Failure { details, ..failure.remedy(remedy) }
 }
 
 /// A line that moves, on a terminal only.

@@ -68,12 +68,14 @@ impl From<pb::ClusterStatusResponse> for ClusterView {
             healthy: member.healthy,
             lag: member.lag,
         };
+        let mut members: Vec<_> = status.members.into_iter().map(member).collect();
+        members.sort_by(|one, other| one.id.cmp(&other.id));
         Self {
             cluster_id: status.cluster_id,
             leader: (!status.leader.is_empty()).then_some(status.leader),
             term: status.term,
             committed_index: status.committed_index,
-            members: status.members.into_iter().map(member).collect(),
+            members,
             nodes: status.nodes.into_iter().map(Into::into).collect(),
             tasks: status.tasks.into_iter().collect(),
         }

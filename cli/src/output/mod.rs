@@ -51,6 +51,14 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
+/// Says a warning on stderr: for scripts an object on a line of its own, as errors are.
+pub(crate) fn warn(format: Format, text: &str) {
+    match format {
+        Format::Json => note(&serde_json::json!({"warning": text}).to_string()),
+        _ => note(&format!("warning: {text}")),
+    }
+}
+
 /// A table as all commands draw it: no lines, columns apart.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();

@@ -7,5 +7,6 @@ mod end_txn;
 mod failover;
 mod leader;
 mod smoke;
+mod surroundings;
 mod types;
 mod zombie;

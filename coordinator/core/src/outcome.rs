@@ -85,10 +85,10 @@ impl Rejection {
             RejectionCode::AlreadyExists => {
                 "choose another name, or delete the old one first".to_owned()
             }
-            RejectionCode::Refused
-            | RejectionCode::NotFound
-            | RejectionCode::Invalid
-            | RejectionCode::Stale => String::new(),
+            RejectionCode::NotFound => {
+                "see what `tidewire task list` and `tidewire nodes list` show".to_owned()
+            }
+            RejectionCode::Refused | RejectionCode::Invalid | RejectionCode::Stale => String::new(),
         }
     }
 }

@@ -61,7 +61,7 @@ fn judge(code: &str) -> (FaultKind, &'static str) {
         }
         "53400" => (FaultKind::SourceBusy, "raise max_replication_slots or drop unused slots"),
         "42704" | "42P01" | "42710" | "58P01" | "55000" => {
-            (FaultKind::SourceState, "repair what the message names, or create the task again")
+            (FaultKind::SourceState, "repair what the message names, or delete the task and create it again")
         }
         "55006" | "55P03" | "57014" | "58030" => (FaultKind::SourceBusy, ""),
         _ => match code.get(..2) {

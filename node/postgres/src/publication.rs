@@ -141,7 +141,7 @@ pub fn compare(expected: &PublicationFacts, seen: Option<&PublicationFacts>) -> 
             "was dropped and created again (oid {} instead of {})",
             seen.oid, expected.oid
         ))
-        .remedy("changes in between may be lost; create the task again"));
+        .remedy("changes in between may be lost; delete the task and create it again"));
     }
     if seen.via_root != expected.via_root {
         let remedy = format!("publish_via_partition_root = {}", expected.via_root);
@@ -171,7 +171,7 @@ fn compare_table(expected: &PublishedTable, seen: &PublicationFacts) -> Result<(
     };
     if table.oid != expected.oid {
         let message = format!("holds another table {name}: it was dropped and created again");
-        return Err(state(message).remedy("create the task again"));
+        return Err(state(message).remedy("delete the task and create it again"));
     }
     if table.row_filter.is_some() && table.row_filter != expected.row_filter {
         return Err(state(format!("shows other rows of {name} than before"))
@@ -196,7 +196,7 @@ fn alter(publication: &PublicationFacts, change: &str) -> String {
 
 fn gone(name: &str) -> Fault {
     Fault::new(FaultKind::SourceState, object(name), "was dropped")
-        .remedy("changes since then may be lost; create the task again")
+        .remedy("changes since then may be lost; delete the task and create it again")
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fau
     loop {
         let Some(slot) = look(sql, name).await? else {
             return Err(Fault::new(FaultKind::SourceState, object(name), "does not exist").remedy(
-                "someone dropped it: changes since then may be lost; create the task again",
+                "someone dropped it: changes since then may be lost; delete the task and create it again",
             ));
         };
         let Some(pid) = slot.active_pid else { return Ok(slot) };

@@ -8,9 +8,10 @@ mod leader;
 mod lifeline;
 mod work;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::{ClusterId, Fault, FaultKind};
@@ -67,6 +68,7 @@ impl Agent {
             ended.clone(),
         ));
         let mut next = 0;
+        let mut problems = Problems::default();
         while !ended.is_cancelled() {
             let endpoint = self.endpoint(&mut next);
             let session = tokio::select! {
@@ -78,7 +80,9 @@ impl Agent {
                 Ok(lifeline::End::Elsewhere(leader)) => self.leader.point_to(leader),
                 Err(problem) => {
                     self.leader.lost(&endpoint);
-                    tracing::info!(endpoint, problem, "no session with this coordinator");
+                    if problems.worth_telling(&endpoint, &problem) {
+                        tracing::warn!(endpoint, problem, "no session with this coordinator");
+                    }
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
@@ -98,3 +102,36 @@ impl Agent {
 
 /// Between two attempts to find the leader: a fraction of the time after which shards would move.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A problem that stays is told this often.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
+/// What was last told of each coordinator: attempts are many, and a log that repeats them hides the
+/// rest.
+#[derive(Debug, Default)]
+struct Problems(BTreeMap<String, (String, Instant)>);
+
+impl Problems {
+    /// Whether a problem is new, or was told long ago; if so it counts as told now.
+    fn worth_telling(&mut self, endpoint: &str, problem: &str) -> bool {
+        let told = self.0.get(endpoint);
+        if told.is_some_and(|(last, at)| last == problem && at.elapsed() < TELL_AGAIN) {
+            return false;
+        }
+        self.0.insert(endpoint.to_owned(), (problem.to_owned(), Instant::now()));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_stays_is_told_once() {
+        let mut problems = Problems::default();
+        assert!(problems.worth_telling("c1", "name in use"));
+        assert!(!problems.worth_telling("c1", "name in use"));
+        assert!(problems.worth_telling("c2", "name in use"));
+        assert!(problems.worth_telling("c1", "cannot connect"));
+    }
+}

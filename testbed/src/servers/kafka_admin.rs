@@ -26,7 +26,11 @@ pub struct EndOffsets {
 }
 
 impl KafkaAdmin {
-    pub(crate) fn start(classes: &ClassPath, bootstrap: &str, log: &Path) -> Result<Self> {
+    /// Starts the client of the cluster at `bootstrap`; what it logs goes to `log`.
+    ///
+    /// # Errors
+    /// When Java does not start.
+    pub fn start(classes: &ClassPath, bootstrap: &str, log: &Path) -> Result<Self> {
         JsonLines::spawn(classes.program("Admin").arg(bootstrap), Some(log)).map(Self)
     }
 
@@ -35,7 +39,11 @@ impl KafkaAdmin {
         self.ask(json!({"do": "await", "brokers": brokers})).map(drop)
     }
 
-    pub(crate) fn create(
+    /// Creates a topic with the cluster's replication factor; returns when it can be written.
+    ///
+    /// # Errors
+    /// When Kafka refuses; the error holds its answer.
+    pub fn create(
         &mut self,
         topic: &str,
         partitions: u32,

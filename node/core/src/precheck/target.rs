@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tidewire_shared::TaskSpec;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::RecordKey;
+use tidewire_shared::{FaultKind, TaskSpec};
 
 use super::Finding;
 use crate::facts::{TargetPrecheck, TopicFacts};
@@ -60,6 +60,8 @@ fn rights(seen: &TargetPrecheck) -> Finding {
         .writable
         .iter()
         .filter_map(|(topic, right)| right.as_ref().err().map(|fault| (topic, fault)))
+        // One trouble, one item: `topics_exist` tells a topic that is missing.
+        .filter(|(_, fault)| fault.kind != FaultKind::TargetState)
         .collect();
     let Some((topic, first)) = refused.first() else {
         return Finding::pass("every topic may be written");

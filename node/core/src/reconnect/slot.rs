@@ -69,7 +69,7 @@ fn state(name: &str, text: &str) -> Fault {
 /// Somebody made a slot of our name for something else.
 fn foreign(name: &str, text: &str) -> Fault {
     state(name, text).remedy(format!(
-        "if nobody needs it, SELECT pg_drop_replication_slot('{name}'); and create the task again"
+        "if nobody needs it, SELECT pg_drop_replication_slot('{name}'); and delete the task and create it again"
     ))
 }
 
