@@ -93,6 +93,8 @@ impl Fault {
 pub struct Made {
     /// The fault.
     pub fault: Fault,
+    /// Records that readers could see just before: shows which faults met the large transaction.
+    pub carried: u64,
     /// How long it took, recovery included.
     pub took: Duration,
     /// Why it could not be made or survived.
@@ -168,9 +170,10 @@ impl Chaos {
         let mut made = Vec::new();
         for fault in faults {
             thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
+            let carried = scene.stable_records()?;
             let began = Instant::now();
             let failed = self.make(&mut scene, fault).err().map(|failed| format!("{failed:#}"));
-            made.push(Made { fault, took: began.elapsed(), failed });
+            made.push(Made { fault, carried, took: began.elapsed(), failed });
             made.last().into_iter().for_each(&mut told);
         }
         large.join().map_err(|_| anyhow!("the large transaction's thread panicked"))??;

@@ -74,13 +74,10 @@ pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(made: &Made) {
-    let outcome = made.failed.as_deref().unwrap_or("survived");
-    screen::note(&format!(
-        "{:<28} {:>5.1} s  {outcome}",
-        made.fault.to_string(),
-        made.took.as_secs_f32()
-    ));
+fn tell(Made { fault, carried, took, failed }: &Made) {
+    let outcome = failed.as_deref().unwrap_or("survived");
+    let (fault, took) = (fault.to_string(), took.as_secs_f32());
+    screen::note(&format!("at record {carried:>8}  {fault:<28} {took:>5.1} s  {outcome}"));
 }
 
 fn count(seen: &mut BTreeMap<String, Seen>, seed: u64, round: &Round) {
