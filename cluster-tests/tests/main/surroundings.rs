@@ -257,7 +257,7 @@ fn a_record_over_the_limits_stops_the_task_until_they_are_raised() {
 
 #[test]
 fn a_broker_and_a_database_that_come_back_are_all_that_is_needed() {
-    let mut broker = Kafka::start(KafkaOptions::default()).unwrap();
+    let broker = Kafka::start(KafkaOptions::default()).unwrap();
     let mut source = Postgres::start(PostgresOptions::default()).unwrap();
     let mut client = source.connect().unwrap();
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").unwrap();

@@ -60,9 +60,10 @@ fn judge(code: &str) -> (FaultKind, &'static str) {
             (FaultKind::SourceBusy, "raise max_connections or max_wal_senders, or close sessions")
         }
         "53400" => (FaultKind::SourceBusy, "raise max_replication_slots or drop unused slots"),
-        "42704" | "42P01" | "42710" | "58P01" | "55000" => {
-            (FaultKind::SourceState, "repair what the message names, or delete the task and create it again")
-        }
+        "42704" | "42P01" | "42710" | "58P01" | "55000" => (
+            FaultKind::SourceState,
+            "repair what the message names, or delete the task and create it again",
+        ),
         "55006" | "55P03" | "57014" | "58030" => (FaultKind::SourceBusy, ""),
         _ => match code.get(..2) {
             Some("28") => (

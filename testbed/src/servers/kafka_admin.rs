@@ -43,12 +43,7 @@ impl KafkaAdmin {
     ///
     /// # Errors
     /// When Kafka refuses; the error holds its answer.
-    pub fn create(
-        &mut self,
-        topic: &str,
-        partitions: u32,
-        configs: &[(&str, &str)],
-    ) -> Result<()> {
+    pub fn create(&mut self, topic: &str, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
         let configs: BTreeMap<_, _> = configs.iter().copied().collect();
         let command =
             json!({"do": "create", "topic": topic, "partitions": partitions, "configs": configs});
