@@ -160,9 +160,11 @@ impl Run {
         let value = batch.buf.get(record.value.clone()).ok_or_else(misnumbered)?;
         let key = record.key.clone().and_then(|range| batch.buf.get(range));
         let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
-        let texts = record.identity.headers();
-        let all = texts.each_ref().map(|(name, text)| (*name, text.as_bytes()));
-        let headers = if batch.identity_headers { &all[..] } else { &[] };
+        let texts = batch.identity_headers.then(|| record.identity.headers());
+        let headers = texts.as_ref().map(|texts| {
+            texts.each_ref().map(|(name, text)| (*name, text.as_bytes()))
+        });
+        let headers = headers.as_ref().map_or(&[][..], |headers| &headers[..]);
         let mut stalled = Duration::ZERO;
         let open = self.begun()?;
         open.bytes += u64::try_from(value.len() + key.map_or(0, <[u8]>::len)).unwrap_or(0);

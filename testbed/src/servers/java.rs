@@ -53,6 +53,8 @@ impl ClassPath {
     #[must_use]
     pub fn java(&self) -> Command {
         let mut command = Command::new("java");
+        // The consumer SDK writes a log where it is started; a checkout is no place for that.
+        command.current_dir(std::env::temp_dir());
         command.args(["-XX:+UseSerialGC", "-Xss512k", "-cp", &self.0]);
         command
     }
