@@ -161,9 +161,9 @@ impl Run {
         let key = record.key.clone().and_then(|range| batch.buf.get(range));
         let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
         let texts = batch.identity_headers.then(|| record.identity.headers());
-        let headers = texts.as_ref().map(|texts| {
-            texts.each_ref().map(|(name, text)| (*name, text.as_bytes()))
-        });
+        let headers = texts
+            .as_ref()
+            .map(|texts| texts.each_ref().map(|(name, text)| (*name, text.as_bytes())));
         let headers = headers.as_ref().map_or(&[][..], |headers| &headers[..]);
         let mut stalled = Duration::ZERO;
         let open = self.begun()?;
