@@ -197,7 +197,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "  brokers: [k1:9092]",
         "  brokers: [k1:9092]\n  properties: {plugin.library.paths: /tmp/x.so}",
-        "11:38: target.properties.plugin.library.paths: may not be set; these may: batch.size, client.id, linger.ms",
+        "11:38: target.properties.plugin.library.paths: may not be set; these may: batch.num.messages, batch.size, broker.address.family, broker.address.ttl, client.dns.lookup, client.id, client.rack, compression.level, connections.max.idle.ms, linger.ms, metadata.max.age.ms, reconnect.backoff.max.ms, reconnect.backoff.ms, retry.backoff.max.ms, retry.backoff.ms, socket.connection.setup.timeout.ms, socket.keepalive.enable, socket.nagle.disable, socket.receive.buffer.bytes, socket.send.buffer.bytes, topic.metadata.refresh.interval.ms",
     ),
     (
         "[public.orders, ",
