@@ -184,7 +184,7 @@ async fn a_new_owner_takes_the_slot_from_an_older_one_only() {
     let (mut old, _feedback) = stream(&server, 3, start).await;
     let connection = source(&server, 4).connect().await.expect("connection");
     let held = slot::look(&connection, SLOT).await.expect("look").expect("slot");
-    assert_eq!(held.active_application.as_deref(), Some("tidewire/c1/k3v9/0/e3"));
+    assert_eq!(held.active_application.as_deref(), Some(owner(3).application_name().as_str()));
 
     let fault = slot::take(&connection, SLOT, &owner(2)).await.expect_err("fenced");
     assert_eq!(fault.kind, FaultKind::Fenced, "{fault}");
