@@ -46,7 +46,17 @@ pub(crate) fn test(quick: bool) -> Result<()> {
     let binary = build_for_faults()?;
     // One after the other: each has a cluster and a load of its own, and measures times, which are
     // shown and judged by nobody.
-    let clusters = ["test", "--package", CLUSTER_TESTS, "--", "--test-threads=1", "--show-output"];
+    // Its own summary line is the last thing that the whole run prints.
+    let clusters = [
+        "test",
+        "--package",
+        CLUSTER_TESTS,
+        "--test",
+        "main",
+        "--",
+        "--test-threads=1",
+        "--show-output",
+    ];
     cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
 }
 
