@@ -45,14 +45,11 @@ struct Names {
 
 impl Names {
     fn new(spec: &TaskSpec, shard: &ShardId) -> Self {
-        let named = |managed: &Managed| match managed {
-            Managed::Managed => shard.slot_name(),
-            Managed::Existing(name) => name.clone(),
-        };
+        let ours = shard.slot_name();
         let tables = spec.objects.iter().flat_map(|rule| rule.tables.iter().cloned()).collect();
         Self {
-            slot: named(&spec.source.slot),
-            publication: named(&spec.source.publication),
+            slot: spec.source.slot.name(&ours),
+            publication: spec.source.publication.name(&ours),
             tables,
         }
     }

@@ -101,3 +101,18 @@ pub struct Counters {
     /// Changes that the task leaves out.
     pub filtered: u64,
 }
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, more: Self) {
+        let Self { records, bytes, insert, update, delete, truncate, transactions, filtered } =
+            more;
+        self.records += records;
+        self.bytes += bytes;
+        self.insert += insert;
+        self.update += update;
+        self.delete += delete;
+        self.truncate += truncate;
+        self.transactions += transactions;
+        self.filtered += filtered;
+    }
+}

@@ -71,6 +71,17 @@ pub enum Managed {
     Existing(String),
 }
 
+impl Managed {
+    /// The name of the object, where a managed one is called `ours`.
+    #[must_use]
+    pub fn name(&self, ours: &str) -> String {
+        match self {
+            Self::Managed => ours.to_owned(),
+            Self::Existing(name) => name.clone(),
+        }
+    }
+}
+
 /// Heartbeat of the source connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

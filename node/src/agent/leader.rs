@@ -43,7 +43,7 @@ impl Leader {
         self.0.send_replace(Known { named: Some(endpoint.to_owned()), channel: Some(channel) });
     }
 
-    pub(crate) fn lost(&self, _endpoint: &str) {
+    pub(crate) fn lost(&self) {
         self.0.send_replace(Known::default());
     }
 

@@ -79,7 +79,7 @@ impl Agent {
                 Ok(lifeline::End::Dismissed) => ended.cancel(),
                 Ok(lifeline::End::Elsewhere(leader)) => self.leader.point_to(leader),
                 Err(problem) => {
-                    self.leader.lost(&endpoint);
+                    self.leader.lost();
                     if problems.worth_telling(&endpoint, &problem) {
                         tracing::warn!(endpoint, problem, "no session with this coordinator");
                     }

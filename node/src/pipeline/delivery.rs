@@ -227,9 +227,7 @@ impl Run {
             progress.accept(Reached::Inside(inside), records)?;
         }
         let open = self.begun()?;
-        add(&mut open.counters, &batch.counters);
-        open.counters.transactions += end.transactions;
-        open.counters.filtered += end.filtered;
+        open.counters += batch.counters;
         open.last_commit_time_us = open.last_commit_time_us.max(end.last_commit_time_us);
         Ok(())
     }
@@ -326,13 +324,4 @@ fn judge(kind: EndKind, end: &End) -> Result<(), Fault> {
             format!("its transaction was ended by {} requests instead of one", end.end_requests),
         )),
     }
-}
-
-fn add(sum: &mut Counters, more: &Counters) {
-    sum.records += more.records;
-    sum.bytes += more.bytes;
-    sum.insert += more.insert;
-    sum.update += more.update;
-    sum.delete += more.delete;
-    sum.truncate += more.truncate;
 }

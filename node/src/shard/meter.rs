@@ -94,7 +94,7 @@ impl Meter {
         let mut state = self.state();
         state.report.durable_lsn = durable.lsn;
         state.report.position = durable.position.or(state.report.position);
-        add(&mut state.report.counters, &durable.counters);
+        state.report.counters += durable.counters;
         state.last_commit_ms = durable.last_commit_ms.or(state.last_commit_ms);
         state.advance_rate();
     }
@@ -111,15 +111,4 @@ impl State {
             self.rate = Rate { since: Instant::now(), records };
         }
     }
-}
-
-fn add(sum: &mut Counters, more: &Counters) {
-    sum.records += more.records;
-    sum.bytes += more.bytes;
-    sum.insert += more.insert;
-    sum.update += more.update;
-    sum.delete += more.delete;
-    sum.truncate += more.truncate;
-    sum.transactions += more.transactions;
-    sum.filtered += more.filtered;
 }

@@ -59,16 +59,12 @@ impl SourceSide {
             epoch: assignment.epoch,
         };
         let ours = assignment.shard.slot_name();
-        let named = |managed: &Managed| match managed {
-            Managed::Managed => ours.clone(),
-            Managed::Existing(name) => name.clone(),
-        };
         let source = Source::new(&spec, &owner.application_name())?;
         let rules = assignment.spec.objects.iter();
         Ok(Self {
             tables: rules.flat_map(|rule| rule.tables.iter().cloned()).collect(),
-            slot: named(&spec.slot),
-            publication: named(&spec.publication),
+            slot: spec.slot.name(&ours),
+            publication: spec.publication.name(&ours),
             spec,
             owner,
             source,
