@@ -4,13 +4,31 @@
 //! room); from there on no field is optional that must be present. The JSON form of these types is
 //! kept in the coordinators' log, so fields are added with a default and never renamed.
 
-use std::collections::BTreeMap;
+mod format;
+mod objects;
+mod source;
+mod target;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskName;
-use crate::secret::SecretRef;
+use crate::lsn::Lsn;
 use crate::unit::{ByteSize, Period};
+
+pub use format::{
+    BinaryMode, DebeziumOptions, DecimalMode, Format, FormatKind, HstoreMode, IntervalMode,
+    RecordKey, TimeMode, TimestampUnit,
+};
+pub use objects::{
+    ColumnChoice, NamePattern, ObjectRule, Operations, Rename, TableName, TablePattern,
+};
+pub use source::{
+    AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, Tls, TlsMode,
+    WalBudget,
+};
+pub use target::{
+    Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+};
 
 /// One task: a PostgreSQL database into Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,208 +51,19 @@ pub struct TaskSpec {
     pub partition: PartitionPolicy,
     /// What an update of the partitioning columns becomes.
     pub key_change: KeyChange,
+    /// What is promised to readers.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Where the task begins.
+    #[serde(default)]
+    pub start: StartAt,
+    /// What becomes of a record that cannot be written.
+    #[serde(default)]
+    pub on_bad_record: BadRecord,
     /// How long trouble is retried.
     pub retry: Retry,
     /// Bounds on single records.
     pub limits: Limits,
-}
-
-/// The PostgreSQL side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PostgresSource {
-    /// `host:port`, tried in order; the first that accepts writes is used.
-    pub hosts: Vec<String>,
-    /// The one database.
-    pub database: String,
-    /// Role with LOGIN and REPLICATION.
-    pub user: String,
-    /// Its password, if it has one.
-    pub password: Option<SecretRef>,
-    /// Encryption of the connection.
-    pub tls: Tls,
-    /// Slot that we manage, or one that exists.
-    pub slot: Managed,
-    /// Publication that we manage, or one that exists.
-    pub publication: Managed,
-    /// How an idle database is kept from holding WAL.
-    pub heartbeat: Heartbeat,
-}
-
-/// An object of the source that is ours to make, or exists already under a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Managed {
-    /// Made, watched and dropped by us.
-    Managed,
-    /// Made by someone else; only used.
-    Existing(String),
-}
-
-impl Managed {
-    /// The name of the object, where a managed one is called `ours`.
-    #[must_use]
-    pub fn name(&self, ours: &str) -> String {
-        match self {
-            Self::Managed => ours.to_owned(),
-            Self::Existing(name) => name.clone(),
-        }
-    }
-}
-
-/// Heartbeat of the source connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Heartbeat {
-    /// Whether `pg_logical_emit_message` is called.
-    pub enabled: bool,
-    /// How often.
-    pub interval: Period,
-}
-
-/// Encryption of a connection, with PostgreSQL's `sslmode` words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Tls {
-    /// How much is demanded of the server.
-    pub mode: TlsMode,
-    /// Certificates to trust, PEM; the system's roots when absent.
-    pub ca: Option<SecretRef>,
-    /// Client certificate, PEM.
-    pub cert: Option<SecretRef>,
-    /// Key of the client certificate, PEM.
-    pub key: Option<SecretRef>,
-}
-
-/// `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsMode {
-    /// Never.
-    Disable,
-    /// When the server offers it, without checking who it is.
-    Prefer,
-    /// Always, without checking who it is.
-    Require,
-    /// Always, with a certificate from a trusted authority.
-    VerifyCa,
-    /// As `VerifyCa`, for the name that was asked for.
-    VerifyFull,
-}
-
-/// The Kafka side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KafkaTarget {
-    /// `host:port` of some brokers.
-    pub brokers: Vec<String>,
-    /// Compression of what we write.
-    pub compression: Compression,
-    /// librdkafka properties that users may set; checked against an allow-list.
-    pub properties: BTreeMap<String, String>,
-}
-
-/// Compression of record batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// None.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4, the default.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
-
-impl Compression {
-    /// librdkafka's and Kafka's word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// Tables that go to one topic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ObjectRule {
-    /// Exact tables; not empty.
-    pub tables: Vec<TableName>,
-    /// The topic they go to.
-    pub topic: String,
-    /// Columns that decide the partition under [`PartitionPolicy::ByPrimaryKey`]; empty: the key.
-    pub partition_by: Vec<String>,
-}
-
-/// A table by its schema and name, as PostgreSQL stores them (no quotes).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TableName {
-    /// Schema.
-    pub schema: String,
-    /// Table.
-    pub table: String,
-}
-
-impl std::fmt::Display for TableName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.schema, self.table)
-    }
-}
-
-/// How records are written (docs/formats.md).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Format {
-    /// The family.
-    pub kind: FormatKind,
-    /// Whether records carry a key.
-    pub key: RecordKey,
-    /// Whether headers with the identity of the change are added.
-    pub identity_headers: bool,
-    /// Unit of `sourceTimestamp` in `dts_avro`.
-    pub source_timestamp_unit: TimestampUnit,
-}
-
-/// The families of formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FormatKind {
-    /// DTS Avro.
-    DtsAvro,
-    /// SharePlex JSON as DTS writes it.
-    ShareplexJson,
-}
-
-/// Whether records carry a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordKey {
-    /// JSON object of the key columns.
-    Json,
-    /// No key.
-    None,
-}
-
-/// Unit of `sourceTimestamp` in `dts_avro`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TimestampUnit {
-    /// Milliseconds, the default.
-    #[serde(rename = "ms")]
-    Milliseconds,
-    /// Seconds.
-    #[serde(rename = "s")]
-    Seconds,
 }
 
 /// Which partition a record goes to (CONTRACT §6, docs/formats.md).
@@ -261,6 +90,39 @@ pub enum KeyChange {
     Keep,
 }
 
+/// What is promised to readers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Every change once, to readers of committed records.
+    #[default]
+    ExactlyOnce,
+    /// Every change, some of them twice.
+    AtLeastOnce,
+}
+
+/// Where a task begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// Where a managed slot is made, or an existing one stands.
+    #[default]
+    Now,
+    /// At a position that an existing slot still has.
+    Lsn(Lsn),
+}
+
+/// What becomes of a record that cannot be written: too large, or beyond what its format can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadRecord {
+    /// The task stops and names it.
+    #[default]
+    Stop,
+    /// It goes to this topic, in the same transaction, and is counted.
+    DeadLetter(String),
+}
+
 /// How long trouble is retried before the task fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -271,10 +133,28 @@ pub struct Retry {
     pub other: Period,
 }
 
-/// Bounds on single records.
+impl Default for Retry {
+    fn default() -> Self {
+        Self { connection: Period::from_mins(720), other: Period::from_mins(10) }
+    }
+}
+
+/// Bounds on what a task may do to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
     /// Largest record (key and value) that is written.
     pub record_bytes: ByteSize,
+    /// Largest rate of record bytes (key and value) per second; 0: no limit.
+    #[serde(default)]
+    pub bytes_per_second: ByteSize,
+    /// Largest rate of records per second; 0: no limit.
+    #[serde(default)]
+    pub rows_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { record_bytes: ByteSize(1 << 20), bytes_per_second: ByteSize(0), rows_per_second: 0 }
+    }
 }

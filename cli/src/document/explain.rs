@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use tidewire_shared::SecretRef;
 use tidewire_shared::spec::{
-    Format, FormatKind, KafkaTarget, KeyChange, Managed, ObjectRule, PartitionPolicy,
-    PostgresSource, RecordKey, TableName, TaskSpec, TimestampUnit, Tls,
+    BadRecord, ColumnChoice, CreateTopics, DebeziumOptions, Format, FormatKind, KafkaSecurity,
+    KafkaTarget, KeyChange, Managed, ObjectRule, Operations, PostgresSource, RecordKey, Rename,
+    StartAt, TableName, TaskSpec, TimestampUnit, Tls,
 };
 
-use super::postgres_task::POLICIES;
-use super::table_name::quoted;
-use super::{secret, target};
+use super::postgres_task::{DELIVERIES, POLICIES};
+use super::table_name::{pattern, quoted};
+use super::{format, secret, source, target};
 
 /// A document that says everything and reads back as the same task.
 ///
@@ -26,12 +27,12 @@ pub struct Explained<'a> {
     source: Source<'a>,
     target: Target<'a>,
     objects: Vec<Object<'a>>,
-    format: FormatOptions,
+    format: FormatOptions<'a>,
     partition: &'static str,
     key_change: &'static str,
     delivery: &'static str,
-    start: &'static str,
-    on_bad_record: &'static str,
+    start: Start,
+    on_bad_record: OnBadRecord<'a>,
     retry: Retry,
     limits: Limits,
 }
@@ -49,19 +50,31 @@ impl<'a> Explained<'a> {
             target: Target::new(&spec.target),
             objects: spec.objects.iter().map(Object::new).collect(),
             format: FormatOptions::new(&spec.format),
-            partition: policy(spec.partition),
+            partition: word(&POLICIES, spec.partition),
             key_change: match spec.key_change {
                 KeyChange::Split => "split",
                 KeyChange::Keep => "keep",
             },
-            delivery: "exactly_once",
-            start: "now",
-            on_bad_record: "stop",
+            delivery: word(&DELIVERIES, spec.delivery),
+            start: match spec.start {
+                StartAt::Now => Start::Now("now"),
+                StartAt::Lsn(lsn) => Start::At { lsn: lsn.to_string() },
+            },
+            on_bad_record: match &spec.on_bad_record {
+                BadRecord::Stop => OnBadRecord::Stop("stop"),
+                BadRecord::DeadLetter(topic) => {
+                    OnBadRecord::DeadLetter { dead_letter_topic: topic }
+                }
+            },
             retry: Retry {
                 connection: spec.retry.connection.to_string(),
                 other: spec.retry.other.to_string(),
             },
-            limits: Limits { record_bytes: spec.limits.record_bytes.to_string() },
+            limits: Limits {
+                bytes_per_second: spec.limits.bytes_per_second.to_string(),
+                rows_per_second: spec.limits.rows_per_second,
+                record_bytes: spec.limits.record_bytes.to_string(),
+            },
         }
     }
 
@@ -74,11 +87,30 @@ impl<'a> Explained<'a> {
     }
 }
 
-fn policy(policy: PartitionPolicy) -> &'static str {
-    POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(word, _)| word)
+/// The word of a table of words that stands for `value`.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
 #[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Start {
+    Now(&'static str),
+    At { lsn: String },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum OnBadRecord<'a> {
+    Stop(&'static str),
+    #[serde(rename_all = "camelCase")]
+    DeadLetter {
+        dead_letter_topic: &'a str,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Source<'a> {
     hosts: &'a [String],
     database: &'a str,
@@ -86,9 +118,11 @@ struct Source<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<Place<'a>>,
     tls: TlsOptions<'a>,
-    slot: Ownership<'a>,
+    flavor: &'static str,
+    slot: Slot<'a>,
     publication: Ownership<'a>,
     heartbeat: Heartbeat,
+    wal_budget: WalBudget,
 }
 
 impl<'a> Source<'a> {
@@ -99,11 +133,21 @@ impl<'a> Source<'a> {
             user: &source.user,
             password: source.password.as_ref().map(Place),
             tls: TlsOptions::new(&source.tls),
-            slot: Ownership::new(&source.slot),
+            flavor: word(&source::FLAVORS, source.flavor),
+            slot: Slot {
+                ownership: Ownership::new(&source.slot),
+                failover: word(&source::FAILOVERS, source.slot_failover),
+            },
             publication: Ownership::new(&source.publication),
             heartbeat: Heartbeat {
-                mode: if source.heartbeat.enabled { "auto" } else { "off" },
+                mode: word(&source::HEARTBEATS, source.heartbeat.mode),
                 interval: source.heartbeat.interval.to_string(),
+                table: source.heartbeat.table.as_ref().map(table),
+            },
+            wal_budget: WalBudget {
+                warn: source.wal_budget.warn.to_string(),
+                limit: source.wal_budget.limit.to_string(),
+                at_limit: word(&source::AT_LIMITS, source.wal_budget.at_limit),
             },
         }
     }
@@ -164,87 +208,241 @@ impl<'a> Ownership<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Heartbeat {
-    mode: &'static str,
-    interval: String,
+struct Slot<'a> {
+    #[serde(flatten)]
+    ownership: Ownership<'a>,
+    failover: &'static str,
 }
 
 #[derive(Debug, Serialize)]
+struct Heartbeat {
+    mode: &'static str,
+    interval: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WalBudget {
+    warn: String,
+    limit: String,
+    at_limit: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Target<'a> {
     brokers: &'a [String],
-    security: Security,
+    security: Security<'a>,
     compression: &'static str,
     properties: &'a BTreeMap<String, String>,
+    create_topics: Creation,
 }
 
 impl<'a> Target<'a> {
     fn new(target: &'a KafkaTarget) -> Self {
         Self {
             brokers: &target.brokers,
-            security: Security { protocol: "plaintext" },
-            compression: target::COMPRESSIONS
-                .iter()
-                .find(|(_, known)| *known == target.compression)
-                .map_or("", |(word, _)| word),
+            security: Security::new(&target.security),
+            compression: word(&target::COMPRESSIONS, target.compression),
             properties: &target.properties,
+            create_topics: Creation::new(target.create_topics),
         }
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Security {
+struct Security<'a> {
     protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mechanism: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Place<'a>>,
+}
+
+impl<'a> Security<'a> {
+    fn new(security: &'a KafkaSecurity) -> Self {
+        let sasl = security.sasl.as_ref();
+        Self {
+            protocol: word(&target::PROTOCOLS, security.protocol),
+            mechanism: sasl.map(|sasl| word(&target::MECHANISMS, sasl.mechanism)),
+            user: sasl.map(|sasl| sasl.user.as_str()),
+            password: sasl.map(|sasl| Place(&sasl.password)),
+            ca: security.ca.as_ref().map(Place),
+            cert: security.cert.as_ref().map(Place),
+            key: security.key.as_ref().map(Place),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Creation {
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replication_factor: Option<u16>,
+}
+
+impl Creation {
+    fn new(topics: Option<CreateTopics>) -> Self {
+        Self {
+            enabled: topics.is_some(),
+            partitions: topics.map(|topics| topics.partitions),
+            replication_factor: topics.map(|topics| topics.replication_factor),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Object<'a> {
     tables: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exclude: Vec<String>,
     topic: &'a str,
-    operations: [&'static str; 3],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rename: Option<Names<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<&'a ColumnChoice>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    r#where: &'a str,
+    operations: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partition_by: Vec<String>,
 }
 
 impl<'a> Object<'a> {
     fn new(rule: &'a ObjectRule) -> Self {
-        let table = |name: &TableName| format!("{}.{}", quoted(&name.schema), quoted(&name.table));
+        let by_pattern = |of: &tidewire_shared::spec::TablePattern| {
+            format!("{}.{}", pattern(&of.schema), pattern(&of.table))
+        };
         Self {
-            tables: rule.tables.iter().map(table).collect(),
+            tables: rule
+                .tables
+                .iter()
+                .map(table)
+                .chain(rule.patterns.iter().map(by_pattern))
+                .collect(),
+            exclude: rule.exclude.iter().map(by_pattern).collect(),
             topic: &rule.topic,
-            operations: ["insert", "update", "delete"],
+            rename: (rule.rename != Rename::default()).then(|| Names::new(&rule.rename)),
+            columns: (rule.columns != ColumnChoice::default()).then_some(&rule.columns),
+            r#where: &rule.filter,
+            operations: operations(rule.operations),
             partition_by: rule.partition_by.iter().map(|column| quoted(column)).collect(),
+        }
+    }
+}
+
+fn table(name: &TableName) -> String {
+    format!("{}.{}", quoted(&name.schema), quoted(&name.table))
+}
+
+fn operations(operations: Operations) -> Vec<&'static str> {
+    let all = [
+        (operations.insert, "insert"),
+        (operations.update, "update"),
+        (operations.delete, "delete"),
+        (operations.truncate, "truncate"),
+    ];
+    all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, word)| word).collect()
+}
+
+#[derive(Debug, Serialize)]
+struct Names<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    columns: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Names<'a> {
+    fn new(rename: &'a Rename) -> Self {
+        Self {
+            database: rename.database.as_deref(),
+            schema: rename.schema.as_deref(),
+            table: rename.table.as_deref(),
+            columns: &rename.columns,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct FormatOptions<'a> {
+    r#type: &'static str,
+    key: &'static str,
+    headers: &'static str,
+    /// An option of `dts_avro` alone.
+    #[serde(rename = "sourceTimestampUnit", skip_serializing_if = "Option::is_none")]
+    source_timestamp_unit: Option<&'static str>,
+    /// Options of `debezium_json` alone.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    debezium: Option<Debezium<'a>>,
+}
+
+impl<'a> FormatOptions<'a> {
+    fn new(format: &'a Format) -> Self {
+        let unit = match format.source_timestamp_unit {
+            TimestampUnit::Milliseconds => "ms",
+            TimestampUnit::Seconds => "s",
+        };
+        Self {
+            r#type: word(&format::KINDS, format.kind),
+            key: match format.key {
+                RecordKey::Json => "json",
+                RecordKey::None => "none",
+            },
+            headers: if format.identity_headers { "identity" } else { "none" },
+            source_timestamp_unit: (format.kind == FormatKind::DtsAvro).then_some(unit),
+            debezium: (format.kind == FormatKind::DebeziumJson)
+                .then(|| Debezium::new(&format.debezium)),
         }
     }
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct FormatOptions {
-    r#type: &'static str,
-    key: &'static str,
-    headers: &'static str,
-    /// An option of `dts_avro` alone.
+struct Debezium<'a> {
+    decimal: &'static str,
+    time: &'static str,
+    interval: &'static str,
+    binary: &'static str,
+    hstore: &'static str,
+    unknown_types: bool,
+    tombstones: bool,
+    schemas: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source_timestamp_unit: Option<&'static str>,
+    topic_prefix: Option<&'a str>,
 }
 
-impl FormatOptions {
-    fn new(format: &Format) -> Self {
-        let unit = match format.source_timestamp_unit {
-            TimestampUnit::Milliseconds => "ms",
-            TimestampUnit::Seconds => "s",
-        };
-        let (r#type, source_timestamp_unit) = match format.kind {
-            FormatKind::DtsAvro => ("dts_avro", Some(unit)),
-            FormatKind::ShareplexJson => ("shareplex_json", None),
-        };
-        let key = match format.key {
-            RecordKey::Json => "json",
-            RecordKey::None => "none",
-        };
-        let headers = if format.identity_headers { "identity" } else { "none" };
-        Self { r#type, key, headers, source_timestamp_unit }
+impl<'a> Debezium<'a> {
+    fn new(options: &'a DebeziumOptions) -> Self {
+        Self {
+            decimal: options.decimal.as_str(),
+            time: options.time.as_str(),
+            interval: options.interval.as_str(),
+            binary: options.binary.as_str(),
+            hstore: options.hstore.as_str(),
+            unknown_types: options.unknown_types,
+            tombstones: options.tombstones,
+            schemas: options.schemas,
+            topic_prefix: options.topic_prefix.as_deref(),
+        }
     }
 }
 
@@ -257,5 +455,7 @@ struct Retry {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Limits {
+    bytes_per_second: String,
+    rows_per_second: u64,
     record_bytes: String,
 }

@@ -1,6 +1,9 @@
 //! `format:` of a `postgres_to_kafka` document.
 
-use tidewire_shared::spec::{Format, FormatKind, RecordKey, TimestampUnit};
+use tidewire_shared::spec::{
+    BinaryMode, DebeziumOptions, DecimalMode, Format, FormatKind, HstoreMode, IntervalMode,
+    RecordKey, TimeMode, TimestampUnit,
+};
 
 use super::place::{Keys, Place, Walk};
 
@@ -33,46 +36,55 @@ const DEBEZIUM: [&str; 9] = [
     "topicPrefix",
 ];
 
-/// Without the key: `dts_avro`, as the reference service does.
-const DEFAULT: Format = Format {
-    kind: FormatKind::DtsAvro,
-    key: RecordKey::Json,
-    identity_headers: false,
-    source_timestamp_unit: TimestampUnit::Milliseconds,
-};
+pub(super) const KINDS: [(&str, FormatKind); 4] = [
+    ("dts_avro", FormatKind::DtsAvro),
+    ("shareplex_json", FormatKind::ShareplexJson),
+    ("canal_json", FormatKind::CanalJson),
+    ("debezium_json", FormatKind::DebeziumJson),
+];
 
 pub(super) fn format(place: Option<&Place<'_>>) -> Walk<Format> {
-    let Some(place) = place else { return Ok(DEFAULT) };
+    let default = Format::default();
+    let Some(place) = place else { return Ok(default) };
     let keys = place.keys(KEYS)?;
-    let kind = kind(&keys.need("type")?)?;
-    if let Some(at) = DEBEZIUM.iter().find_map(|key| keys.get(key)) {
+    let kind = keys.need("type")?.word(&KINDS)?;
+    if matches!(kind, FormatKind::CanalJson | FormatKind::DebeziumJson) {
+        let at = keys.need("type")?;
+        return at.later(format_args!("format {}", at.text()?), "use dts_avro or shareplex_json");
+    }
+    if kind != FormatKind::DebeziumJson
+        && let Some(at) = DEBEZIUM.iter().find_map(|key| keys.get(key))
+    {
         return at.wrong("is an option of debezium_json", "leave it out");
     }
-    let unit = unit(&keys, kind)?;
     Ok(Format {
         kind,
-        key: keys.get_or("key", RecordKey::Json, |at| {
+        key: keys.get_or("key", default.key, |at| {
             at.word(&[("json", RecordKey::Json), ("none", RecordKey::None)])
         })?,
         identity_headers: keys
             .get_or("headers", false, |at| at.word(&[("identity", true), ("none", false)]))?,
-        source_timestamp_unit: unit,
+        source_timestamp_unit: unit(&keys, kind)?,
+        debezium: debezium(&keys)?,
     })
 }
 
-fn kind(place: &Place<'_>) -> Walk<FormatKind> {
-    let kind = place.word(&[
-        ("dts_avro", Some(FormatKind::DtsAvro)),
-        ("shareplex_json", Some(FormatKind::ShareplexJson)),
-        ("canal_json", None),
-        ("debezium_json", None),
-    ])?;
-    match kind {
-        Some(kind) => Ok(kind),
-        None => {
-            place.later(format_args!("format {}", place.text()?), "use dts_avro or shareplex_json")
-        }
-    }
+fn debezium(keys: &Keys<'_>) -> Walk<DebeziumOptions> {
+    let default = DebeziumOptions::default();
+    Ok(DebeziumOptions {
+        decimal: keys.get_or("decimal", default.decimal, |at| at.word(DecimalMode::WORDS))?,
+        time: keys.get_or("time", default.time, |at| at.word(TimeMode::WORDS))?,
+        interval: keys.get_or("interval", default.interval, |at| at.word(IntervalMode::WORDS))?,
+        binary: keys.get_or("binary", default.binary, |at| at.word(BinaryMode::WORDS))?,
+        hstore: keys.get_or("hstore", default.hstore, |at| at.word(HstoreMode::WORDS))?,
+        unknown_types: keys.get_or("unknownTypes", default.unknown_types, Place::truth)?,
+        tombstones: keys.get_or("tombstones", default.tombstones, Place::truth)?,
+        schemas: keys.get_or("schemas", default.schemas, Place::truth)?,
+        topic_prefix: keys
+            .get("topicPrefix")
+            .map(|at| Ok(at.filled_text()?.to_owned()))
+            .transpose()?,
+    })
 }
 
 fn unit(keys: &Keys<'_>, kind: FormatKind) -> Walk<TimestampUnit> {

@@ -58,7 +58,7 @@ fn cluster(place: &Place<'_>, compression: bool) -> Walk<()> {
     let keys = place.keys(known)?;
     source::connection_is_inline(&keys)?;
     target::brokers(&keys)?;
-    target::security(&keys)?;
+    target::security(&keys, &mut Vec::new())?;
     keys.get("properties").map(|at| target::properties(&at)).transpose()?;
     keys.get_or("compression", (), |at| {
         let words =

@@ -229,18 +229,14 @@ impl<'a> Keys<'a> {
         self.get(key).map_or(Ok(default), |place| read(&place))
     }
 
-    /// Checks a key that this version reads but does not act on: anything but its default is refused.
-    pub(super) fn only<T: PartialEq>(
-        &self,
-        key: &str,
-        default: &T,
-        read: impl FnOnce(&Place<'a>) -> Walk<T>,
-    ) -> Walk<()> {
-        let Some(place) = self.get(key) else { return Ok(()) };
-        if read(&place)? == *default {
-            return Ok(());
+    /// Refuses a key that this version reads but does not act on, unless it says what holds anyway.
+    pub(super) fn later_unless(&self, key: &str, default: bool, remedy: &str) -> Walk<()> {
+        match self.get(key) {
+            Some(place) if !default => {
+                place.later(format_args!("`{key}` other than its default"), remedy)
+            }
+            _ => Ok(()),
         }
-        place.later(format_args!("`{key}` other than its default"), "leave it out")
     }
 
     /// The mapping itself.

@@ -1,6 +1,8 @@
 //! A `postgres_to_kafka` document as a whole.
 
-use tidewire_shared::spec::{KeyChange, Limits, PartitionPolicy, Retry, TaskSpec};
+use tidewire_shared::spec::{
+    BadRecord, Delivery, KeyChange, Limits, PartitionPolicy, Retry, StartAt, TaskSpec,
+};
 use tidewire_shared::{ByteSize, Lsn, Period};
 
 use super::place::{Keys, Place, Walk};
@@ -46,25 +48,25 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSp
         name,
         display_name,
         source: source(&keys.need("source")?, warnings)?,
-        target: target::target(&keys.need("target")?)?,
+        target: target::target(&keys.need("target")?, warnings)?,
         objects: objects::objects(&keys.need("objects")?, partition)?,
         format: format::format(keys.get("format").as_ref())?,
         partition,
         key_change: keys.get_or("keyChange", KeyChange::Split, |at| {
             at.word(&[("split", KeyChange::Split), ("keep", KeyChange::Keep)])
         })?,
+        delivery: delivery(&keys)?,
+        start: start(&keys)?,
+        on_bad_record: bad_records(&keys)?,
         retry: retry(&keys)?,
         limits: limits(&keys)?,
     };
-    delivery(&keys)?;
-    start(&keys)?;
-    bad_records(&keys)?;
     alerts(&keys)?;
     Ok(spec)
 }
 
 pub(super) fn retry(keys: &Keys<'_>) -> Walk<Retry> {
-    let (connection, other) = (Period::from_mins(720), Period::from_mins(10));
+    let Retry { connection, other } = Retry::default();
     let Some(place) = keys.get("retry") else { return Ok(Retry { connection, other }) };
     let keys = place.keys(&["connection", "other"])?;
     let most = Period::from_mins(1440);
@@ -76,12 +78,16 @@ pub(super) fn retry(keys: &Keys<'_>) -> Walk<Retry> {
 }
 
 pub(super) fn limits(keys: &Keys<'_>) -> Walk<Limits> {
-    let record_bytes = ByteSize(1 << 20);
-    let Some(place) = keys.get("limits") else { return Ok(Limits { record_bytes }) };
+    let default = Limits::default();
+    let Some(place) = keys.get("limits") else { return Ok(default) };
     let keys = place.keys(&["bytesPerSecond", "rowsPerSecond", "recordBytes"])?;
-    keys.only("bytesPerSecond", &ByteSize(0), Place::parsed)?;
-    keys.only("rowsPerSecond", &0, |at| at.whole(0, i64::MAX))?;
-    let record_bytes = keys.get_or("recordBytes", record_bytes, |at| {
+    let bytes_per_second =
+        keys.get_or("bytesPerSecond", default.bytes_per_second, Place::parsed)?;
+    keys.later_unless("bytesPerSecond", bytes_per_second.0 == 0, "leave it out")?;
+    let rows_per_second = keys
+        .get_or("rowsPerSecond", 0, |at| Ok(u64::try_from(at.whole(0, i64::MAX)?).unwrap_or(0)))?;
+    keys.later_unless("rowsPerSecond", rows_per_second == 0, "leave it out")?;
+    let record_bytes = keys.get_or("recordBytes", default.record_bytes, |at| {
         let size: ByteSize = at.parsed()?;
         if size.0 == 0 || size > LARGEST_RECORD {
             return at.wrong(
@@ -91,40 +97,43 @@ pub(super) fn limits(keys: &Keys<'_>) -> Walk<Limits> {
         }
         Ok(size)
     })?;
-    Ok(Limits { record_bytes })
+    Ok(Limits { record_bytes, bytes_per_second, rows_per_second })
 }
 
-pub(super) fn delivery(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("delivery") else { return Ok(()) };
-    match place.word(&[("exactly_once", true), ("at_least_once", false)])? {
-        true => Ok(()),
-        false => place.later("delivery at_least_once", "write exactly_once"),
-    }
+pub(super) const DELIVERIES: [(&str, Delivery); 2] =
+    [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
+
+pub(super) fn delivery(keys: &Keys<'_>) -> Walk<Delivery> {
+    let delivery = keys.get_or("delivery", Delivery::default(), |at| at.word(&DELIVERIES))?;
+    keys.later_unless("delivery", delivery == Delivery::default(), "write exactly_once")?;
+    Ok(delivery)
 }
 
-fn start(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("start") else { return Ok(()) };
+fn start(keys: &Keys<'_>) -> Walk<StartAt> {
+    let Some(place) = keys.get("start") else { return Ok(StartAt::Now) };
     if place.as_text().is_some() {
-        return place.word(&[("now", ())]);
+        return place.word(&[("now", StartAt::Now)]);
     }
     let lsn = place.keys(&["lsn"])?.need("lsn")?;
-    lsn.parsed::<Lsn>()?;
+    let start: Lsn = lsn.parsed()?;
     let slot = keys.need("source")?.heading()?.get("slot");
     let named = slot.map(|slot| slot.heading()).transpose()?.and_then(|slot| slot.get("name"));
     if named.is_none() {
         return lsn.wrong("needs a slot that exists", "add slot: {mode: existing, name: …}");
     }
-    lsn.later("a start at a log position", "write start: now")
+    keys.later_unless("start", false, "write start: now")?;
+    Ok(StartAt::Lsn(start))
 }
 
-fn bad_records(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("onBadRecord") else { return Ok(()) };
+fn bad_records(keys: &Keys<'_>) -> Walk<BadRecord> {
+    let Some(place) = keys.get("onBadRecord") else { return Ok(BadRecord::Stop) };
     if place.as_text().is_some() {
-        return place.word(&[("stop", ())]);
+        return place.word(&[("stop", ())]).map(|()| BadRecord::Stop);
     }
     let topic = place.keys(&["deadLetterTopic"])?.need("deadLetterTopic")?;
-    topic.filled_text()?;
-    topic.later("a dead letter topic", "write onBadRecord: stop")
+    let name = objects::topic_name(&topic)?;
+    topic.later("a dead letter topic", "write onBadRecord: stop")?;
+    Ok(BadRecord::DeadLetter(name))
 }
 
 pub(super) fn alerts(keys: &Keys<'_>) -> Walk<()> {

@@ -18,7 +18,7 @@ pub(super) fn secret(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Secr
 }
 
 /// A certificate or key, which may as well be a path or stand in the document.
-fn pem(place: &Place<'_>) -> Walk<SecretRef> {
+pub(super) fn pem(place: &Place<'_>) -> Walk<SecretRef> {
     match place.as_text() {
         Some(_) => Ok(SecretRef::File(place.filled_text()?.to_owned())),
         None => reference(place),

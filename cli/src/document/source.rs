@@ -1,10 +1,13 @@
 //! `source:` of a `postgres_to_kafka` document.
 
 use tidewire_shared::Period;
-use tidewire_shared::spec::{Heartbeat, Managed, PostgresSource};
+use tidewire_shared::spec::{
+    AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, WalBudget,
+};
 
 use super::place::{Keys, Place, Walk};
 use super::secret;
+use super::table_name::table;
 
 const KEYS: &[&str] = &[
     "connection",
@@ -20,27 +23,42 @@ const KEYS: &[&str] = &[
     "walBudget",
 ];
 
+pub(super) const FLAVORS: [(&str, Flavor); 3] =
+    [("auto", Flavor::Auto), ("postgresql", Flavor::Postgresql), ("polardb", Flavor::Polardb)];
+pub(super) const FAILOVERS: [(&str, SlotFailover); 3] =
+    [("auto", SlotFailover::Auto), ("on", SlotFailover::On), ("off", SlotFailover::Off)];
+pub(super) const HEARTBEATS: [(&str, HeartbeatMode); 4] = [
+    ("auto", HeartbeatMode::Auto),
+    ("message", HeartbeatMode::Message),
+    ("table", HeartbeatMode::Table),
+    ("off", HeartbeatMode::Off),
+];
+pub(super) const AT_LIMITS: [(&str, AtLimit); 2] =
+    [("alert", AtLimit::Alert), ("drop_slot", AtLimit::DropSlot)];
+
 /// PostgreSQL's port, used where a host names none.
 const PORT: u16 = 5432;
 
 pub(super) fn source(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<PostgresSource> {
     let keys = place.keys(KEYS)?;
     connection_is_inline(&keys)?;
-    keys.only("flavor", &"auto", |at| {
-        at.word(&[("auto", "auto"), ("postgresql", "postgresql"), ("polardb", "polardb")])
-    })?;
-    wal_budget(&keys)?;
+    let flavor = keys.get_or("flavor", Flavor::Auto, |at| at.word(&FLAVORS))?;
+    keys.later_unless("flavor", flavor == Flavor::Auto, "leave it out")?;
+    let (slot, slot_failover) = slot(&keys)?;
     Ok(PostgresSource {
         hosts: addresses(&keys.need("hosts")?, PORT)?,
         database: database(&keys.need("database")?)?,
         user: keys.need("user")?.filled_text()?.to_owned(),
         password: keys.get("password").map(|at| secret::secret(&at, warnings)).transpose()?,
         tls: secret::tls(&keys, warnings)?,
-        slot: slot(&keys)?,
+        flavor,
+        slot,
+        slot_failover,
         publication: keys.get_or("publication", Managed::Managed, |at| {
             managed(&at.keys(&["mode", "name"])?, |name| Ok(name.filled_text()?.to_owned()))
         })?,
         heartbeat: heartbeat(&keys)?,
+        wal_budget: wal_budget(&keys)?,
     })
 }
 
@@ -97,13 +115,12 @@ fn database(place: &Place<'_>) -> Walk<String> {
     Ok(place.filled_text()?.to_owned())
 }
 
-fn slot(keys: &Keys<'_>) -> Walk<Managed> {
-    let Some(place) = keys.get("slot") else { return Ok(Managed::Managed) };
+fn slot(keys: &Keys<'_>) -> Walk<(Managed, SlotFailover)> {
+    let Some(place) = keys.get("slot") else { return Ok((Managed::Managed, SlotFailover::Auto)) };
     let keys = place.keys(&["mode", "name", "failover"])?;
-    keys.only("failover", &"auto", |at| {
-        at.word(&[("auto", "auto"), ("on", "on"), ("off", "off")])
-    })?;
-    managed(&keys, |name| {
+    let failover = keys.get_or("failover", SlotFailover::Auto, |at| at.word(&FAILOVERS))?;
+    keys.later_unless("failover", failover == SlotFailover::Auto, "leave it out")?;
+    let slot = managed(&keys, |name| {
         let text = name.filled_text()?;
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if text.len() > 63 || !text.bytes().all(fits) {
@@ -113,7 +130,8 @@ fn slot(keys: &Keys<'_>) -> Walk<Managed> {
             );
         }
         Ok(text.to_owned())
-    })
+    })?;
+    Ok((slot, failover))
 }
 
 fn managed(keys: &Keys<'_>, name: impl FnOnce(&Place<'_>) -> Walk<String>) -> Walk<Managed> {
@@ -131,27 +149,21 @@ fn managed(keys: &Keys<'_>, name: impl FnOnce(&Place<'_>) -> Walk<String>) -> Wa
 }
 
 fn heartbeat(keys: &Keys<'_>) -> Walk<Heartbeat> {
-    let interval = Period::from_secs(10);
-    let Some(place) = keys.get("heartbeat") else {
-        return Ok(Heartbeat { enabled: true, interval });
-    };
+    let default = Heartbeat::default();
+    let Some(place) = keys.get("heartbeat") else { return Ok(default) };
     let keys = place.keys(&["mode", "interval", "table"])?;
-    let mode = keys.get_or("mode", "auto", |at| {
-        at.word(&[("auto", "auto"), ("message", "message"), ("table", "table"), ("off", "off")])
-    })?;
-    if let Some(at) = keys.get("mode")
-        && mode == "table"
+    let mode = keys.get_or("mode", default.mode, |at| at.word(&HEARTBEATS))?;
+    keys.later_unless("mode", mode != HeartbeatMode::Table, "write mode: auto")?;
+    let named = keys.get("table").map(|at| table(&at)).transpose()?;
+    if let Some(at) = keys.get("table")
+        && mode != HeartbeatMode::Table
     {
-        return at.later("the heartbeat table", "write mode: auto");
+        return at.wrong("has no use with this mode", "write mode: table, or leave it out");
     }
-    if let Some(at) = keys.get("table") {
-        at.filled_text()?;
-        return at.later("the heartbeat table", "leave `table` out");
-    }
-    let interval = keys.get_or("interval", interval, |at| {
+    let interval = keys.get_or("interval", default.interval, |at| {
         period(at, Period::from_secs(1), Period::from_mins(60))
     })?;
-    Ok(Heartbeat { enabled: mode != "off", interval })
+    Ok(Heartbeat { mode, interval, table: named })
 }
 
 /// A duration within bounds.
@@ -170,11 +182,27 @@ pub(super) fn period(place: &Place<'_>, least: Period, most: Period) -> Walk<Per
     )
 }
 
-fn wal_budget(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("walBudget") else { return Ok(()) };
+fn wal_budget(keys: &Keys<'_>) -> Walk<WalBudget> {
+    let default = WalBudget::default();
+    let Some(place) = keys.get("walBudget") else { return Ok(default) };
     let keys = place.keys(&["warn", "limit", "atLimit"])?;
-    let gib = |count: u64| tidewire_shared::ByteSize(count << 30);
-    keys.only("warn", &gib(10), Place::parsed)?;
-    keys.only("limit", &gib(50), Place::parsed)?;
-    keys.only("atLimit", &"alert", |at| at.word(&[("alert", "alert"), ("drop_slot", "drop_slot")]))
+    let budget = WalBudget {
+        warn: keys.get_or("warn", default.warn, Place::parsed)?,
+        limit: keys.get_or("limit", default.limit, Place::parsed)?,
+        at_limit: keys.get_or("atLimit", default.at_limit, |at| at.word(&AT_LIMITS))?,
+    };
+    if budget.warn > budget.limit {
+        return place.wrong(
+            format_args!("warns at {}, above its limit of {}", budget.warn, budget.limit),
+            "write a limit that is not below the warning",
+        );
+    }
+    for (key, same) in [
+        ("warn", budget.warn == default.warn),
+        ("limit", budget.limit == default.limit),
+        ("atLimit", budget.at_limit == default.at_limit),
+    ] {
+        keys.later_unless(key, same, "leave it out")?;
+    }
+    Ok(budget)
 }

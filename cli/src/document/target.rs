@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use tidewire_kafka::config::ALLOWED_PROPERTIES;
-use tidewire_shared::spec::{Compression, KafkaTarget};
+use tidewire_shared::spec::{
+    Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+};
 
 use super::place::{Keys, Place, Walk};
+use super::secret::{pem, secret};
 use super::source::addresses;
 
 /// Kafka's port, used where a broker names none.
@@ -19,7 +22,20 @@ pub(super) const COMPRESSIONS: [(&str, Compression); 5] = [
     ("zstd", Compression::Zstd),
 ];
 
-pub(super) fn target(place: &Place<'_>) -> Walk<KafkaTarget> {
+pub(super) const PROTOCOLS: [(&str, SecurityProtocol); 4] = [
+    ("plaintext", SecurityProtocol::Plaintext),
+    ("ssl", SecurityProtocol::Ssl),
+    ("sasl_plaintext", SecurityProtocol::SaslPlaintext),
+    ("sasl_ssl", SecurityProtocol::SaslSsl),
+];
+
+pub(super) const MECHANISMS: [(&str, SaslMechanism); 3] = [
+    ("PLAIN", SaslMechanism::Plain),
+    ("SCRAM-SHA-256", SaslMechanism::ScramSha256),
+    ("SCRAM-SHA-512", SaslMechanism::ScramSha512),
+];
+
+pub(super) fn target(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaTarget> {
     let keys = place.keys(&[
         "connection",
         "brokers",
@@ -29,10 +45,10 @@ pub(super) fn target(place: &Place<'_>) -> Walk<KafkaTarget> {
         "createTopics",
     ])?;
     super::source::connection_is_inline(&keys)?;
-    security(&keys)?;
-    create_topics(&keys)?;
     Ok(KafkaTarget {
         brokers: brokers(&keys)?,
+        security: security(&keys, warnings)?,
+        create_topics: create_topics(&keys)?,
         compression: keys.get_or("compression", Compression::Lz4, |at| at.word(&COMPRESSIONS))?,
         properties: keys.get_or("properties", BTreeMap::new(), properties)?,
     })
@@ -42,33 +58,55 @@ pub(super) fn brokers(keys: &Keys<'_>) -> Walk<Vec<String>> {
     addresses(&keys.need("brokers")?, PORT)
 }
 
-pub(super) fn security(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("security") else { return Ok(()) };
+pub(super) fn security(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<KafkaSecurity> {
+    let Some(place) = keys.get("security") else { return Ok(KafkaSecurity::default()) };
     let keys = place.keys(&["protocol", "mechanism", "user", "password", "ca", "cert", "key"])?;
-    let protocol = keys.get_or("protocol", "plaintext", |at| {
-        at.word(&[
-            ("plaintext", "plaintext"),
-            ("ssl", "ssl"),
-            ("sasl_plaintext", "sasl_plaintext"),
-            ("sasl_ssl", "sasl_ssl"),
-        ])
-    })?;
-    if protocol != "plaintext" {
-        return place.later(format_args!("security {protocol}"), "use a plaintext listener");
+    let protocol =
+        keys.get_or("protocol", SecurityProtocol::Plaintext, |at| at.word(&PROTOCOLS))?;
+    let logs_in = matches!(protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);
+    let encrypts = matches!(protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
+    let word = PROTOCOLS.iter().find(|(_, known)| *known == protocol).map_or("", |(word, _)| word);
+    for (needed, options) in
+        [(logs_in, ["mechanism", "user", "password"]), (encrypts, ["ca", "cert", "key"])]
+    {
+        if !needed && let Some(at) = options.into_iter().find_map(|key| keys.get(key)) {
+            return at.wrong(format_args!("has no use with {word}"), "leave it out");
+        }
     }
-    let useless = ["mechanism", "user", "password", "ca", "cert", "key"];
-    match useless.into_iter().find_map(|key| keys.get(key)) {
-        Some(at) => at.wrong("has no use with plaintext", "leave it out"),
-        None => Ok(()),
+    let sasl = if logs_in {
+        Some(Sasl {
+            mechanism: keys.need("mechanism")?.word(&MECHANISMS)?,
+            user: keys.need("user")?.filled_text()?.to_owned(),
+            password: secret(&keys.need("password")?, warnings)?,
+        })
+    } else {
+        None
+    };
+    let file = |key| keys.get(key).map(|at| pem(&at)).transpose();
+    let security =
+        KafkaSecurity { protocol, sasl, ca: file("ca")?, cert: file("cert")?, key: file("key")? };
+    match (keys.get("cert"), keys.get("key")) {
+        (Some(at), None) => return at.wrong("has no key", "add `key`"),
+        (None, Some(at)) => return at.wrong("has no certificate", "add `cert`"),
+        _ => {}
     }
+    if protocol != SecurityProtocol::Plaintext {
+        return place.later(format_args!("security {word}"), "use a plaintext listener");
+    }
+    Ok(security)
 }
 
-fn create_topics(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("createTopics") else { return Ok(()) };
+fn create_topics(keys: &Keys<'_>) -> Walk<Option<CreateTopics>> {
+    let Some(place) = keys.get("createTopics") else { return Ok(None) };
     let keys = place.keys(&["enabled", "partitions", "replicationFactor"])?;
-    keys.only("enabled", &false, Place::truth)?;
-    keys.only("partitions", &4, |at| at.whole(1, 10_000))?;
-    keys.only("replicationFactor", &3, |at| at.whole(1, 100))
+    let enabled = keys.get_or("enabled", false, Place::truth)?;
+    let partitions = keys.get_or("partitions", 4, |at| at.whole(1, 10_000))?;
+    let replicas = keys.get_or("replicationFactor", 3, |at| at.whole(1, 100))?;
+    keys.later_unless("enabled", !enabled, "leave it out")?;
+    Ok(enabled.then(|| CreateTopics {
+        partitions: u32::try_from(partitions).unwrap_or(1),
+        replication_factor: u16::try_from(replicas).unwrap_or(1),
+    }))
 }
 
 pub(super) fn properties(place: &Place<'_>) -> Walk<BTreeMap<String, String>> {

@@ -1,7 +1,9 @@
 //! Documents that mean something, and the exact words for those that do not.
 
 use proptest::prelude::*;
-use tidewire_shared::spec::{Managed, PartitionPolicy, TableName, TaskSpec, TimestampUnit};
+use tidewire_shared::spec::{
+    HeartbeatMode, Managed, PartitionPolicy, TableName, TaskSpec, TimestampUnit,
+};
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
 use super::{Document, Explained};
@@ -39,7 +41,7 @@ fn a_short_document_gets_the_defaults() {
     assert_eq!(spec.source.hosts, ["db1:5432", "db2:5432"]);
     assert_eq!(spec.source.password, Some(SecretRef::Env("PGPASSWORD".into())));
     assert_eq!(spec.source.slot, Managed::Managed);
-    assert!(spec.source.heartbeat.enabled);
+    assert_eq!(spec.source.heartbeat.mode, HeartbeatMode::Auto);
     assert_eq!(spec.partition, PartitionPolicy::ByPrimaryKey);
     assert_eq!(spec.retry.connection, Period::from_mins(720));
     assert_eq!(spec.retry.other, Period::from_mins(10));
@@ -59,7 +61,7 @@ fn json_is_a_document_too() {
         "objects":[{"tables":["Public.Orders"],"topic":"orders"}],
         "format":{"type":"dts_avro","sourceTimestampUnit":"s"}}"#;
     let spec = spec(text);
-    assert!(!spec.source.heartbeat.enabled);
+    assert_eq!(spec.source.heartbeat.mode, HeartbeatMode::Off);
     assert_eq!(spec.source.slot, Managed::Existing("mine".into()));
     assert_eq!(spec.target.properties["linger.ms"], "5");
     assert_eq!(spec.objects[0].tables[0].to_string(), "public.orders");

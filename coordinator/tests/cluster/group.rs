@@ -277,11 +277,26 @@ pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
             }),
             existing_slot: String::new(),
             existing_publication: String::new(),
-            heartbeat: Some(task_pb::Heartbeat { enabled: true, interval_ms: 10_000 }),
+            heartbeat: Some(task_pb::Heartbeat {
+                mode: task_pb::HeartbeatMode::Auto.into(),
+                interval_ms: 10_000,
+                table: None,
+            }),
+            flavor: task_pb::Flavor::Auto.into(),
+            slot_failover: task_pb::SlotFailover::Auto.into(),
+            wal_budget: Some(task_pb::WalBudget {
+                warn_bytes: 1,
+                limit_bytes: 2,
+                at_limit: task_pb::AtLimit::Alert.into(),
+            }),
         }),
         target: Some(task_pb::KafkaTarget {
             brokers: vec!["k1:9092".to_owned()],
             compression: task_pb::Compression::Lz4.into(),
+            security: Some(task_pb::KafkaSecurity {
+                protocol: task_pb::SecurityProtocol::Plaintext.into(),
+                ..task_pb::KafkaSecurity::default()
+            }),
             ..task_pb::KafkaTarget::default()
         }),
         objects: vec![task_pb::ObjectRule {
@@ -290,17 +305,25 @@ pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
                 table: name.to_owned(),
             }],
             topic: name.to_owned(),
-            partition_by: Vec::new(),
+            rename: Some(task_pb::Rename::default()),
+            operations: Some(task_pb::Operations {
+                insert: true,
+                ..task_pb::Operations::default()
+            }),
+            ..task_pb::ObjectRule::default()
         }],
         format: Some(task_pb::Format {
             kind: task_pb::FormatKind::DtsAvro.into(),
             key: task_pb::RecordKey::Json.into(),
             identity_headers: false,
             source_timestamp_unit: task_pb::TimestampUnit::Milliseconds.into(),
+            debezium: Some(tidewire_shared::spec::DebeziumOptions::default().into()),
         }),
         partition: task_pb::PartitionPolicy::ByPrimaryKey.into(),
         key_change: task_pb::KeyChange::Split.into(),
         retry: Some(task_pb::Retry { connection_ms: 43_200_000, other_ms: 600_000 }),
-        limits: Some(task_pb::Limits { record_bytes: 1 << 20 }),
+        limits: Some(task_pb::Limits { record_bytes: 1 << 20, ..task_pb::Limits::default() }),
+        delivery: task_pb::Delivery::ExactlyOnce.into(),
+        ..task_pb::TaskSpec::default()
     }
 }

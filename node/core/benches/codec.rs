@@ -64,6 +64,7 @@ fn encoder(kind: FormatKind) -> Encoder {
             key: RecordKey::Json,
             identity_headers: false,
             source_timestamp_unit: TimestampUnit::Milliseconds,
+            ..Format::default()
         },
         database: "bench".to_owned(),
         server_version: "15.18".to_owned(),

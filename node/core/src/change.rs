@@ -1,6 +1,7 @@
 //! One change of one row, as the source sent it, without the bytes: those lie in the batch's arena.
 
 use tidewire_shared::Lsn;
+use tidewire_shared::spec::Operations;
 
 /// What happened to a row (or, for a truncate, to a table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,20 @@ pub enum Operation {
     Delete,
     /// All rows of the table went away.
     Truncate,
+}
+
+impl Operation {
+    /// Whether it is one of `operations`.
+    #[must_use]
+    #[inline]
+    pub fn is_among(self, operations: Operations) -> bool {
+        match self {
+            Self::Insert => operations.insert,
+            Self::Update => operations.update,
+            Self::Delete => operations.delete,
+            Self::Truncate => operations.truncate,
+        }
+    }
 }
 
 /// How much of the old row came with an update or delete.

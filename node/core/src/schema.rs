@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::spec::{ObjectRule, TableName};
+use tidewire_shared::spec::{ObjectRule, Operations, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::change::Operation;
 use crate::decode::pgoutput::{RelationMessage, RelationMessageColumn};
 use crate::facts::{TableFacts, UniqueKey};
 
@@ -44,39 +43,6 @@ pub struct RelationColumn {
     pub in_identity: bool,
 }
 
-/// Which operations of a table go out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operations {
-    /// Inserts.
-    pub insert: bool,
-    /// Updates.
-    pub update: bool,
-    /// Deletes.
-    pub delete: bool,
-    /// Truncates.
-    pub truncate: bool,
-}
-
-impl Default for Operations {
-    fn default() -> Self {
-        Self { insert: true, update: true, delete: true, truncate: false }
-    }
-}
-
-impl Operations {
-    /// Whether `operation` goes out.
-    #[must_use]
-    #[inline]
-    pub fn wants(self, operation: Operation) -> bool {
-        match operation {
-            Operation::Insert => self.insert,
-            Operation::Update => self.update,
-            Operation::Delete => self.delete,
-            Operation::Truncate => self.truncate,
-        }
-    }
-}
-
 /// What the task wants of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableRule {
@@ -108,7 +74,7 @@ impl TaskTables {
                 let table = TableRule {
                     topic,
                     partition_by: rule.partition_by.clone(),
-                    operations: Operations::default(),
+                    operations: rule.operations,
                 };
                 if result.tables.insert(name.clone(), table).is_some() {
                     return Err(Fault::new(

@@ -45,6 +45,7 @@ fn config(kind: FormatKind) -> EncodeConfig {
             key: RecordKey::Json,
             identity_headers: false,
             source_timestamp_unit: TimestampUnit::Milliseconds,
+            ..Format::default()
         },
         database: "shop".to_owned(),
         server_version: "14.9".to_owned(),

@@ -54,6 +54,7 @@ fn encoded(kind: FormatKind) -> EncodedBatch {
         key: RecordKey::Json,
         identity_headers: false,
         source_timestamp_unit: TimestampUnit::Milliseconds,
+        ..Format::default()
     };
     let config = EncodeConfig {
         format,

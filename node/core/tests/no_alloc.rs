@@ -109,6 +109,7 @@ fn encoder(kind: FormatKind) -> Encoder {
         key: RecordKey::Json,
         identity_headers: true,
         source_timestamp_unit: TimestampUnit::Milliseconds,
+        ..Format::default()
     };
     Encoder::new(EncodeConfig {
         format,

@@ -233,6 +233,7 @@ fn encoder(kind: FormatKind) -> Encoder {
             key: RecordKey::Json,
             identity_headers: true,
             source_timestamp_unit: TimestampUnit::Milliseconds,
+            ..Format::default()
         },
         database: "shop".to_owned(),
         server_version: "15.18".to_owned(),

@@ -243,6 +243,7 @@ mod tests {
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..KafkaTarget::default()
         }
     }
 

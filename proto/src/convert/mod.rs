@@ -5,6 +5,8 @@
 //! service starts such a path with [`required`]: `required("spec", request.spec)?`.
 
 mod fault;
+mod format;
+mod objects;
 mod position;
 mod precheck;
 mod report;

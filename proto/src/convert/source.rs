@@ -1,12 +1,19 @@
 //! The PostgreSQL side of a task.
 
-use tidewire_shared::spec::{Heartbeat, Managed, PostgresSource, Tls, TlsMode};
-use tidewire_shared::{Period, SecretRef};
+use tidewire_shared::spec::{
+    AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, Tls, TlsMode,
+    WalBudget,
+};
+use tidewire_shared::{ByteSize, Period, SecretRef};
 
 use super::{ConvertError, enumerated, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
 same_variants!(TlsMode, pb::TlsMode, [Disable, Prefer, Require, VerifyCa, VerifyFull]);
+same_variants!(Flavor, pb::Flavor, [Auto, Postgresql, Polardb]);
+same_variants!(SlotFailover, pb::SlotFailover, [Auto, On, Off]);
+same_variants!(HeartbeatMode, pb::HeartbeatMode, [Auto, Message, Table, Off]);
+same_variants!(AtLimit, pb::AtLimit, [Alert, DropSlot]);
 
 impl From<PostgresSource> for pb::PostgresSource {
     fn from(source: PostgresSource) -> Self {
@@ -19,6 +26,9 @@ impl From<PostgresSource> for pb::PostgresSource {
             existing_slot: name_of(source.slot),
             existing_publication: name_of(source.publication),
             heartbeat: Some(source.heartbeat.into()),
+            flavor: pb::Flavor::from(source.flavor).into(),
+            slot_failover: pb::SlotFailover::from(source.slot_failover).into(),
+            wal_budget: Some(source.wal_budget.into()),
         }
     }
 }
@@ -36,6 +46,12 @@ impl TryFrom<pb::PostgresSource> for PostgresSource {
             slot: managed_unless_named(source.existing_slot),
             publication: managed_unless_named(source.existing_publication),
             heartbeat: required("heartbeat", source.heartbeat)?,
+            flavor: enumerated::<pb::Flavor, _>("flavor", source.flavor)?,
+            slot_failover: enumerated::<pb::SlotFailover, _>(
+                "slot_failover",
+                source.slot_failover,
+            )?,
+            wal_budget: required("wal_budget", source.wal_budget)?,
         })
     }
 }
@@ -101,7 +117,11 @@ impl TryFrom<pb::SecretRef> for SecretRef {
 
 impl From<Heartbeat> for pb::Heartbeat {
     fn from(heartbeat: Heartbeat) -> Self {
-        Self { enabled: heartbeat.enabled, interval_ms: heartbeat.interval.0 }
+        Self {
+            mode: pb::HeartbeatMode::from(heartbeat.mode).into(),
+            interval_ms: heartbeat.interval.0,
+            table: heartbeat.table.map(Into::into),
+        }
     }
 }
 
@@ -109,9 +129,36 @@ impl TryFrom<pb::Heartbeat> for Heartbeat {
     type Error = ConvertError;
 
     fn try_from(heartbeat: pb::Heartbeat) -> Result<Self, Self::Error> {
-        if heartbeat.enabled && heartbeat.interval_ms == 0 {
-            return Err(ConvertError::new("interval_ms", "is 0 though the heartbeat is enabled"));
+        let mode = enumerated::<pb::HeartbeatMode, _>("mode", heartbeat.mode)?;
+        if mode != HeartbeatMode::Off && heartbeat.interval_ms == 0 {
+            return Err(ConvertError::new("interval_ms", "is 0 though there is a heartbeat"));
         }
-        Ok(Self { enabled: heartbeat.enabled, interval: Period(heartbeat.interval_ms) })
+        Ok(Self {
+            mode,
+            interval: Period(heartbeat.interval_ms),
+            table: optional("table", heartbeat.table)?,
+        })
+    }
+}
+
+impl From<WalBudget> for pb::WalBudget {
+    fn from(budget: WalBudget) -> Self {
+        Self {
+            warn_bytes: budget.warn.0,
+            limit_bytes: budget.limit.0,
+            at_limit: pb::AtLimit::from(budget.at_limit).into(),
+        }
+    }
+}
+
+impl TryFrom<pb::WalBudget> for WalBudget {
+    type Error = ConvertError;
+
+    fn try_from(budget: pb::WalBudget) -> Result<Self, Self::Error> {
+        Ok(Self {
+            warn: ByteSize(budget.warn_bytes),
+            limit: ByteSize(budget.limit_bytes),
+            at_limit: enumerated::<pb::AtLimit, _>("at_limit", budget.at_limit)?,
+        })
     }
 }

@@ -1,16 +1,15 @@
-//! The Kafka side of a task: brokers, and what is written how.
+//! The Kafka side of a task.
 
 use tidewire_shared::spec::{
-    Compression, Format, FormatKind, KafkaTarget, ObjectRule, RecordKey, TableName, TimestampUnit,
+    Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
 
-use super::{ConvertError, each, enumerated, listed, same_variants, text, texts};
+use super::{ConvertError, enumerated, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
 same_variants!(Compression, pb::Compression, [None, Gzip, Snappy, Lz4, Zstd]);
-same_variants!(FormatKind, pb::FormatKind, [DtsAvro, ShareplexJson]);
-same_variants!(RecordKey, pb::RecordKey, [Json, None]);
-same_variants!(TimestampUnit, pb::TimestampUnit, [Milliseconds, Seconds]);
+same_variants!(SecurityProtocol, pb::SecurityProtocol, [Plaintext, Ssl, SaslPlaintext, SaslSsl]);
+same_variants!(SaslMechanism, pb::SaslMechanism, [Plain, ScramSha256, ScramSha512]);
 
 impl From<KafkaTarget> for pb::KafkaTarget {
     fn from(target: KafkaTarget) -> Self {
@@ -18,6 +17,8 @@ impl From<KafkaTarget> for pb::KafkaTarget {
             brokers: target.brokers,
             compression: pb::Compression::from(target.compression).into(),
             properties: target.properties.into_iter().collect(),
+            security: Some(target.security.into()),
+            create_topics: target.create_topics.map(Into::into),
         }
     }
 }
@@ -30,69 +31,81 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
             brokers: texts("brokers", target.brokers)?,
             compression: enumerated::<pb::Compression, _>("compression", target.compression)?,
             properties: target.properties.into_iter().collect(),
+            security: required("security", target.security)?,
+            create_topics: optional("create_topics", target.create_topics)?,
         })
     }
 }
 
-impl From<ObjectRule> for pb::ObjectRule {
-    fn from(rule: ObjectRule) -> Self {
+impl From<KafkaSecurity> for pb::KafkaSecurity {
+    fn from(security: KafkaSecurity) -> Self {
         Self {
-            tables: rule.tables.into_iter().map(Into::into).collect(),
-            topic: rule.topic,
-            partition_by: rule.partition_by,
+            protocol: pb::SecurityProtocol::from(security.protocol).into(),
+            sasl: security.sasl.map(Into::into),
+            ca: security.ca.map(Into::into),
+            cert: security.cert.map(Into::into),
+            key: security.key.map(Into::into),
         }
     }
 }
 
-impl TryFrom<pb::ObjectRule> for ObjectRule {
+impl TryFrom<pb::KafkaSecurity> for KafkaSecurity {
     type Error = ConvertError;
 
-    fn try_from(rule: pb::ObjectRule) -> Result<Self, Self::Error> {
+    fn try_from(security: pb::KafkaSecurity) -> Result<Self, Self::Error> {
         Ok(Self {
-            tables: listed("tables", each("tables", rule.tables)?)?,
-            topic: text("topic", rule.topic)?,
-            partition_by: rule.partition_by,
+            protocol: enumerated::<pb::SecurityProtocol, _>("protocol", security.protocol)?,
+            sasl: optional("sasl", security.sasl)?,
+            ca: optional("ca", security.ca)?,
+            cert: optional("cert", security.cert)?,
+            key: optional("key", security.key)?,
         })
     }
 }
 
-impl From<TableName> for pb::TableName {
-    fn from(name: TableName) -> Self {
-        Self { schema: name.schema, table: name.table }
-    }
-}
-
-impl TryFrom<pb::TableName> for TableName {
-    type Error = ConvertError;
-
-    fn try_from(name: pb::TableName) -> Result<Self, Self::Error> {
-        Ok(Self { schema: text("schema", name.schema)?, table: text("table", name.table)? })
-    }
-}
-
-impl From<Format> for pb::Format {
-    fn from(format: Format) -> Self {
+impl From<Sasl> for pb::Sasl {
+    fn from(sasl: Sasl) -> Self {
         Self {
-            kind: pb::FormatKind::from(format.kind).into(),
-            key: pb::RecordKey::from(format.key).into(),
-            identity_headers: format.identity_headers,
-            source_timestamp_unit: pb::TimestampUnit::from(format.source_timestamp_unit).into(),
+            mechanism: pb::SaslMechanism::from(sasl.mechanism).into(),
+            user: sasl.user,
+            password: Some(sasl.password.into()),
         }
     }
 }
 
-impl TryFrom<pb::Format> for Format {
+impl TryFrom<pb::Sasl> for Sasl {
     type Error = ConvertError;
 
-    fn try_from(format: pb::Format) -> Result<Self, Self::Error> {
+    fn try_from(sasl: pb::Sasl) -> Result<Self, Self::Error> {
         Ok(Self {
-            kind: enumerated::<pb::FormatKind, _>("kind", format.kind)?,
-            key: enumerated::<pb::RecordKey, _>("key", format.key)?,
-            identity_headers: format.identity_headers,
-            source_timestamp_unit: enumerated::<pb::TimestampUnit, _>(
-                "source_timestamp_unit",
-                format.source_timestamp_unit,
-            )?,
+            mechanism: enumerated::<pb::SaslMechanism, _>("mechanism", sasl.mechanism)?,
+            user: text("user", sasl.user)?,
+            password: required("password", sasl.password)?,
         })
+    }
+}
+
+impl From<CreateTopics> for pb::CreateTopics {
+    fn from(topics: CreateTopics) -> Self {
+        Self {
+            partitions: topics.partitions,
+            replication_factor: u32::from(topics.replication_factor),
+        }
+    }
+}
+
+impl TryFrom<pb::CreateTopics> for CreateTopics {
+    type Error = ConvertError;
+
+    fn try_from(topics: pb::CreateTopics) -> Result<Self, Self::Error> {
+        if topics.partitions == 0 {
+            return Err(ConvertError::new("partitions", "is 0"));
+        }
+        match u16::try_from(topics.replication_factor) {
+            Ok(replication_factor @ 1..) => {
+                Ok(Self { partitions: topics.partitions, replication_factor })
+            }
+            _ => Err(ConvertError::new("replication_factor", "is not from 1 to 65535")),
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! A whole task.
 
-use tidewire_shared::spec::{KeyChange, Limits, PartitionPolicy, Retry, TaskSpec};
-use tidewire_shared::{ByteSize, Period};
+use tidewire_shared::spec::{
+    BadRecord, Delivery, KeyChange, Limits, PartitionPolicy, Retry, StartAt, TaskSpec,
+};
+use tidewire_shared::{ByteSize, Lsn, Period};
 
 use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants};
 use crate::task::v1 as pb;
@@ -12,6 +14,7 @@ same_variants!(
     [AllToPartition0, ByTable, ByPrimaryKey, ByRecordKey]
 );
 same_variants!(KeyChange, pb::KeyChange, [Split, Keep]);
+same_variants!(Delivery, pb::Delivery, [ExactlyOnce, AtLeastOnce]);
 
 impl From<TaskSpec> for pb::TaskSpec {
     fn from(spec: TaskSpec) -> Self {
@@ -24,6 +27,15 @@ impl From<TaskSpec> for pb::TaskSpec {
             format: Some(spec.format.into()),
             partition: pb::PartitionPolicy::from(spec.partition).into(),
             key_change: pb::KeyChange::from(spec.key_change).into(),
+            delivery: pb::Delivery::from(spec.delivery).into(),
+            start_lsn: match spec.start {
+                StartAt::Now => 0,
+                StartAt::Lsn(lsn) => lsn.0,
+            },
+            dead_letter_topic: match spec.on_bad_record {
+                BadRecord::Stop => String::new(),
+                BadRecord::DeadLetter(topic) => topic,
+            },
             retry: Some(spec.retry.into()),
             limits: Some(spec.limits.into()),
         }
@@ -43,6 +55,15 @@ impl TryFrom<pb::TaskSpec> for TaskSpec {
             format: required("format", spec.format)?,
             partition: enumerated::<pb::PartitionPolicy, _>("partition", spec.partition)?,
             key_change: enumerated::<pb::KeyChange, _>("key_change", spec.key_change)?,
+            delivery: enumerated::<pb::Delivery, _>("delivery", spec.delivery)?,
+            start: match spec.start_lsn {
+                0 => StartAt::Now,
+                lsn => StartAt::Lsn(Lsn(lsn)),
+            },
+            on_bad_record: match spec.dead_letter_topic {
+                none if none.is_empty() => BadRecord::Stop,
+                topic => BadRecord::DeadLetter(topic),
+            },
             retry: required("retry", spec.retry)?,
             limits: required("limits", spec.limits)?,
         })
@@ -65,7 +86,11 @@ impl TryFrom<pb::Retry> for Retry {
 
 impl From<Limits> for pb::Limits {
     fn from(limits: Limits) -> Self {
-        Self { record_bytes: limits.record_bytes.0 }
+        Self {
+            record_bytes: limits.record_bytes.0,
+            bytes_per_second: limits.bytes_per_second.0,
+            rows_per_second: limits.rows_per_second,
+        }
     }
 }
 
@@ -75,7 +100,11 @@ impl TryFrom<pb::Limits> for Limits {
     fn try_from(limits: pb::Limits) -> Result<Self, Self::Error> {
         match limits.record_bytes {
             0 => Err(ConvertError::new("record_bytes", "is 0: no record would fit")),
-            bytes => Ok(Self { record_bytes: ByteSize(bytes) }),
+            bytes => Ok(Self {
+                record_bytes: ByteSize(bytes),
+                bytes_per_second: ByteSize(limits.bytes_per_second),
+                rows_per_second: limits.rows_per_second,
+            }),
         }
     }
 }

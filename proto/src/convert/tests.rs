@@ -119,10 +119,7 @@ fn what_does_not_fit_is_named_by_its_path() {
             }),
             "spec.source.hosts[1]",
         ),
-        (
-            refused_path(|m| m.limits = Some(task::Limits { record_bytes: 0 })),
-            "spec.limits.record_bytes",
-        ),
+        (refused_path(|m| m.limits = Some(task::Limits::default())), "spec.limits.record_bytes"),
     ];
     for (path, expected) in cases {
         assert_eq!(path, expected);

@@ -4,9 +4,9 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    Compression, Format, FormatKind, Heartbeat, KafkaTarget, KeyChange, Limits, Managed,
-    ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, TableName, TaskSpec,
-    TimestampUnit, Tls, TlsMode,
+    BadRecord, Compression, Delivery, Format, FormatKind, Heartbeat, HeartbeatMode, KafkaTarget,
+    KeyChange, Limits, Managed, ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry,
+    StartAt, TableName, TaskSpec, TimestampUnit, Tls, TlsMode,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
@@ -93,7 +93,12 @@ prop_compose! {
             hosts, database, user, password, tls,
             slot: managed(slot),
             publication: managed(publication),
-            heartbeat: Heartbeat { enabled, interval: Period::from_secs(interval) },
+            heartbeat: Heartbeat {
+                mode: if enabled { HeartbeatMode::Auto } else { HeartbeatMode::Off },
+                interval: Period::from_secs(interval),
+                table: None,
+            },
+            ..PostgresSource::default()
         }
     }
 }
@@ -109,7 +114,7 @@ fn target() -> impl Strategy<Value = KafkaTarget> {
     let name = prop::sample::select(vec!["linger.ms", "client.id", "batch.size"]);
     let properties = btree_map(name.prop_map(str::to_owned), text(), 0..3);
     (addresses(), compression, properties).prop_map(|(brokers, compression, properties)| {
-        KafkaTarget { brokers, compression, properties }
+        KafkaTarget { brokers, compression, properties, ..KafkaTarget::default() }
     })
 }
 
@@ -127,8 +132,12 @@ fn objects(policy: PartitionPolicy) -> impl Strategy<Value = Vec<ObjectRule>> {
             let mut tables = tables.into_iter();
             let first = tables.next().into_iter().collect();
             let columns: Vec<_> = columns.into_iter().collect();
-            let rule =
-                |tables| ObjectRule { tables, topic: topic.clone(), partition_by: columns.clone() };
+            let rule = |tables| ObjectRule {
+                tables,
+                topic: topic.clone(),
+                partition_by: columns.clone(),
+                ..ObjectRule::default()
+            };
             vec![rule(first), rule(tables.collect())]
         },
     )
@@ -146,6 +155,7 @@ fn format() -> impl Strategy<Value = Format> {
         key,
         identity_headers,
         source_timestamp_unit: unit,
+        ..Format::default()
     })
 }
 
@@ -177,7 +187,10 @@ prop_compose! {
                 connection: Period::from_mins(connection),
                 other: Period::from_mins(other),
             },
-            limits: Limits { record_bytes: ByteSize(record_bytes) },
+            limits: Limits { record_bytes: ByteSize(record_bytes), ..Limits::default() },
+            delivery: Delivery::default(),
+            start: StartAt::default(),
+            on_bad_record: BadRecord::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ fn encoder(kind: FormatKind) -> Encoder {
             key: RecordKey::Json,
             identity_headers: false,
             source_timestamp_unit: TimestampUnit::Milliseconds,
+            ..Format::default()
         },
         database: "d".to_owned(),
         server_version: "18".to_owned(),
@@ -34,7 +35,7 @@ fn encoder(kind: FormatKind) -> Encoder {
 
 fuzz_target!(|bytes: &[u8]| {
     let table = TableName { schema: "s".to_owned(), table: "t".to_owned() };
-    let rule = ObjectRule { tables: vec![table], topic: "t".to_owned(), partition_by: Vec::new() };
+    let rule = ObjectRule { tables: vec![table], topic: "t".to_owned(), ..ObjectRule::default() };
     let tables = TaskTables::new(&[rule]).expect("rules are valid");
     let mut decoder = Decoder::new(Options::new(tables, Lsn::ZERO));
     let mut batch = ChangeBatch::new();

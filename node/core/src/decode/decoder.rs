@@ -386,7 +386,7 @@ impl Decoder {
             batch.end.filtered += 1;
             return Ok(());
         };
-        if !wanted.operations.wants(operation) {
+        if !operation.is_among(wanted.operations) {
             batch.end.filtered += 1;
             return Ok(());
         }

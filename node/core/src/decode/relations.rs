@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidewire_shared::spec::TableName;
+use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{FaultKind, Lsn};
 
 use super::DecodeError;
 use super::pgoutput::RelationMessage;
 use crate::batch::ChangeBatch;
 use crate::facts::TableFacts;
-use crate::schema::{Operations, Relation, TaskTables};
+use crate::schema::{Relation, TaskTables};
 
 /// A table of this connection.
 #[derive(Debug)]

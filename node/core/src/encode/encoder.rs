@@ -109,6 +109,14 @@ impl Encoder {
                 &config.server_version,
             )),
             FormatKind::ShareplexJson => Writer::ShareplexJson(shareplex_json::Writer::default()),
+            FormatKind::CanalJson | FormatKind::DebeziumJson => {
+                return Err(Fault::new(
+                    FaultKind::Configuration,
+                    "format",
+                    "is not in this version",
+                )
+                .remedy("use dts_avro or shareplex_json"));
+            }
         };
         Ok(Self {
             placement: Placement { policy: config.partition, record_key: config.format.key },

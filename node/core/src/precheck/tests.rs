@@ -1,10 +1,9 @@
 use tidewire_shared::FaultKind;
 use tidewire_shared::spec::{
-    Compression, Format, FormatKind, Heartbeat, KafkaTarget, KeyChange, Limits, Managed,
-    ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, TableName, TimestampUnit, Tls,
-    TlsMode,
+    BadRecord, Compression, Delivery, Format, KafkaTarget, KeyChange, Limits, Managed, ObjectRule,
+    PartitionPolicy, PostgresSource, RecordKey, Retry, StartAt, TableName, Tls, TlsMode,
 };
-use tidewire_shared::{ByteSize, Lsn, Period, TaskSpec};
+use tidewire_shared::{Lsn, TaskSpec};
 
 use super::*;
 use crate::facts::{
@@ -28,28 +27,26 @@ fn spec() -> TaskSpec {
             tls: Tls { mode: TlsMode::Disable, ca: None, cert: None, key: None },
             slot: Managed::Managed,
             publication: Managed::Managed,
-            heartbeat: Heartbeat { enabled: true, interval: Period::from_secs(10) },
+            ..PostgresSource::default()
         },
         target: KafkaTarget {
             brokers: vec!["k:9092".into()],
             compression: Compression::Lz4,
-            properties: std::collections::BTreeMap::new(),
+            ..KafkaTarget::default()
         },
         objects: vec![ObjectRule {
             tables: vec![orders()],
             topic: "orders".into(),
-            partition_by: Vec::new(),
+            ..ObjectRule::default()
         }],
-        format: Format {
-            kind: FormatKind::DtsAvro,
-            key: RecordKey::Json,
-            identity_headers: false,
-            source_timestamp_unit: TimestampUnit::Milliseconds,
-        },
+        format: Format::default(),
         partition: PartitionPolicy::ByPrimaryKey,
         key_change: KeyChange::Split,
-        retry: Retry { connection: Period::from_mins(720), other: Period::from_mins(10) },
-        limits: Limits { record_bytes: ByteSize(1 << 20) },
+        delivery: Delivery::default(),
+        start: StartAt::default(),
+        on_bad_record: BadRecord::default(),
+        retry: Retry::default(),
+        limits: Limits::default(),
     }
 }
 

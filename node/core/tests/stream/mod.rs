@@ -199,7 +199,7 @@ pub fn rules(tables: &[(&str, &str, &str)]) -> Vec<ObjectRule> {
         .map(|(schema, table, topic)| ObjectRule {
             tables: vec![name(schema, table)],
             topic: (*topic).to_owned(),
-            partition_by: Vec::new(),
+            ..ObjectRule::default()
         })
         .collect()
 }

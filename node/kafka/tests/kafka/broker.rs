@@ -28,7 +28,7 @@ pub(crate) fn settings_at(bootstrap: &str, record_bytes: u64) -> Settings {
     let target = KafkaTarget {
         brokers: bootstrap.split(',').map(str::to_owned).collect(),
         compression: Compression::Lz4,
-        properties: [].into(),
+        ..KafkaTarget::default()
     };
     Settings::new(&target, ByteSize(record_bytes)).expect("settings")
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::{RawBatch, Source, StreamReader};
-use tidewire_shared::spec::{Heartbeat, Managed, PostgresSource, TableName, Tls, TlsMode};
-use tidewire_shared::{Epoch, Lsn, Period, SecretRef, ShardId};
+use tidewire_shared::spec::{Managed, PostgresSource, TableName, Tls, TlsMode};
+use tidewire_shared::{Epoch, Lsn, SecretRef, ShardId};
 use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 
 /// The oldest and the newest major, and one between.
@@ -45,7 +45,7 @@ pub(crate) fn spec(server: &Postgres) -> PostgresSource {
         tls: Tls { mode: TlsMode::Disable, ca: None, cert: None, key: None },
         slot: Managed::Managed,
         publication: Managed::Managed,
-        heartbeat: Heartbeat { enabled: true, interval: Period::from_secs(10) },
+        ..PostgresSource::default()
     }
 }
 

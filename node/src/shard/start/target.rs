@@ -13,7 +13,7 @@ use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, PositionEntry, PositionHint, Start, TopicPin};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::FormatKind;
+use tidewire_shared::spec::{FormatKind, HeartbeatMode};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -168,11 +168,11 @@ impl TargetSide {
         let (source_end, source_ends) = watch::channel(Lsn::ZERO);
         let (seen, stream_seen) = watch::channel(start.from);
         let (target_watched, ended) = std::sync::mpsc::sync_channel(1);
-        let heartbeat = assignment.spec.source.heartbeat;
+        let heartbeat = &assignment.spec.source.heartbeat;
         let OpenStream { source, reader, feedback, confirmed, published, slot, server_version } =
             stream;
         let progress = Progress::resume(&start.claim, start.timeline, confirmed, Duration::ZERO)?;
-        let beat = heartbeat.enabled.then(|| {
+        let beat = (heartbeat.mode != HeartbeatMode::Off).then(|| {
             let run = tidewire_postgres::heartbeat::run;
             let beats = run(source.clone(), heartbeat.interval.duration(), stream_seen);
             AbortOnDropHandle::new(actix_rt::spawn(beats))

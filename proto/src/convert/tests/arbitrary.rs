@@ -5,9 +5,12 @@ use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::spec::{
-    Compression, Format, FormatKind, Heartbeat, KafkaTarget, KeyChange, Limits, Managed,
-    ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, TableName, TaskSpec,
-    TimestampUnit, Tls, TlsMode,
+    AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
+    DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
+    IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
+    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
+    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
+    TimestampUnit, Tls, TlsMode, WalBudget,
 };
 use tidewire_shared::{
     ByteSize, Counters, Epoch, Fault, FaultKind, InTransaction, Lsn, Period, PgPosition,
@@ -46,51 +49,146 @@ fn tls() -> impl Strategy<Value = Tls> {
         .prop_map(|(mode, ca, cert, key)| Tls { mode, ca, cert, key })
 }
 
+/// One of a few values.
+fn one<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl Strategy<Value = T> {
+    prop::sample::select(values)
+}
+
+/// One of the words of an option.
+fn option_word<T: Copy + std::fmt::Debug + 'static>(
+    words: &'static [(&'static str, T)],
+) -> impl Strategy<Value = T> {
+    prop::sample::select(words).prop_map(|(_, value)| value)
+}
+
+fn table() -> impl Strategy<Value = TableName> {
+    (word(), word()).prop_map(|(schema, table)| TableName { schema, table })
+}
+
+fn pattern() -> impl Strategy<Value = TablePattern> {
+    let name =
+        || prop_oneof![word().prop_map(NamePattern::Exact), word().prop_map(NamePattern::Glob)];
+    (name(), name()).prop_map(|(schema, table)| TablePattern { schema, table })
+}
+
 prop_compose! {
     fn source()(
         hosts in words(),
-        database in word(),
-        user in word(),
+        (database, user) in (word(), word()),
         password in option::of(secret()),
         tls in tls(),
+        flavor in one(&[Flavor::Auto, Flavor::Postgresql, Flavor::Polardb]),
         slot in managed(),
+        slot_failover in one(&[SlotFailover::Auto, SlotFailover::On, SlotFailover::Off]),
         publication in managed(),
-        enabled in any::<bool>(),
+        mode in one(&[
+            HeartbeatMode::Auto,
+            HeartbeatMode::Message,
+            HeartbeatMode::Table,
+            HeartbeatMode::Off,
+        ]),
         interval in 1..u64::MAX,
+        table in option::of(table()),
+        (warn, limit, at_limit) in
+            (any::<u64>(), any::<u64>(), one(&[AtLimit::Alert, AtLimit::DropSlot])),
     ) -> PostgresSource {
-        let heartbeat = Heartbeat { enabled, interval: Period(interval) };
-        PostgresSource { hosts, database, user, password, tls, slot, publication, heartbeat }
+        PostgresSource {
+            hosts, database, user, password, tls, flavor, slot, slot_failover, publication,
+            heartbeat: Heartbeat { mode, interval: Period(interval), table },
+            wal_budget: WalBudget { warn: ByteSize(warn), limit: ByteSize(limit), at_limit },
+        }
     }
 }
 
-fn target() -> impl Strategy<Value = KafkaTarget> {
-    let compression = prop_oneof![
-        Just(Compression::None),
-        Just(Compression::Gzip),
-        Just(Compression::Snappy),
-        Just(Compression::Lz4),
-        Just(Compression::Zstd),
-    ];
-    (words(), compression, btree_map(word(), word(), 0..3)).prop_map(
-        |(brokers, compression, properties)| KafkaTarget { brokers, compression, properties },
-    )
+prop_compose! {
+    fn security()(
+        protocol in one(&[
+            SecurityProtocol::Plaintext,
+            SecurityProtocol::Ssl,
+            SecurityProtocol::SaslPlaintext,
+            SecurityProtocol::SaslSsl,
+        ]),
+        mechanism in
+            one(&[SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512]),
+        login in option::of((word(), secret())),
+        (ca, cert, key) in (option::of(secret()), option::of(secret()), option::of(secret())),
+    ) -> KafkaSecurity {
+        let sasl = login.map(|(user, password)| Sasl { mechanism, user, password });
+        KafkaSecurity { protocol, sasl, ca, cert, key }
+    }
 }
 
-fn rule() -> impl Strategy<Value = ObjectRule> {
-    let table = (word(), word()).prop_map(|(schema, table)| TableName { schema, table });
-    (vec(table, 1..3), word(), vec(word(), 0..3))
-        .prop_map(|(tables, topic, partition_by)| ObjectRule { tables, topic, partition_by })
+prop_compose! {
+    fn target()(
+        brokers in words(),
+        security in security(),
+        compression in one(&[
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ]),
+        properties in btree_map(word(), word(), 0..3),
+        create_topics in option::of((1..u32::MAX, 1..u16::MAX).prop_map(
+            |(partitions, replication_factor)| CreateTopics { partitions, replication_factor }
+        )),
+    ) -> KafkaTarget {
+        KafkaTarget { brokers, security, compression, properties, create_topics }
+    }
+}
+
+prop_compose! {
+    fn rule()(
+        tables in vec(table(), 1..3),
+        (patterns, exclude) in (vec(pattern(), 0..3), vec(pattern(), 0..3)),
+        (topic, filter) in (word(), ".{0,9}"),
+        (database, schema, table) in (option::of(word()), option::of(word()), option::of(word())),
+        renamed in btree_map(word(), word(), 0..3),
+        (include, exclude_columns) in (vec(word(), 0..3), vec(word(), 0..3)),
+        (update, delete, truncate) in any::<(bool, bool, bool)>(),
+        partition_by in vec(word(), 0..3),
+    ) -> ObjectRule {
+        ObjectRule {
+            tables, patterns, exclude, topic, filter, partition_by,
+            rename: Rename { database, schema, table, columns: renamed },
+            columns: ColumnChoice { include, exclude: exclude_columns },
+            operations: Operations { insert: true, update, delete, truncate },
+        }
+    }
+}
+
+prop_compose! {
+    fn debezium()(
+        decimal in option_word(DecimalMode::WORDS),
+        time in option_word(TimeMode::WORDS),
+        interval in option_word(IntervalMode::WORDS),
+        binary in option_word(BinaryMode::WORDS),
+        hstore in option_word(HstoreMode::WORDS),
+        (unknown_types, tombstones, schemas) in any::<(bool, bool, bool)>(),
+        topic_prefix in option::of(word()),
+    ) -> DebeziumOptions {
+        DebeziumOptions {
+            decimal, time, interval, binary, hstore, unknown_types, tombstones, schemas,
+            topic_prefix,
+        }
+    }
 }
 
 prop_compose! {
     fn format()(
-        kind in prop_oneof![Just(FormatKind::DtsAvro), Just(FormatKind::ShareplexJson)],
-        key in prop_oneof![Just(RecordKey::Json), Just(RecordKey::None)],
+        kind in one(&[
+            FormatKind::DtsAvro,
+            FormatKind::ShareplexJson,
+            FormatKind::CanalJson,
+            FormatKind::DebeziumJson,
+        ]),
+        key in one(&[RecordKey::Json, RecordKey::None]),
         identity_headers in any::<bool>(),
-        source_timestamp_unit in
-            prop_oneof![Just(TimestampUnit::Milliseconds), Just(TimestampUnit::Seconds)],
+        source_timestamp_unit in one(&[TimestampUnit::Milliseconds, TimestampUnit::Seconds]),
+        debezium in debezium(),
     ) -> Format {
-        Format { kind, key, identity_headers, source_timestamp_unit }
+        Format { kind, key, identity_headers, source_timestamp_unit, debezium }
     }
 }
 
@@ -109,14 +207,23 @@ prop_compose! {
             Just(PartitionPolicy::ByRecordKey),
         ],
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
+        delivery in one(&[Delivery::ExactlyOnce, Delivery::AtLeastOnce]),
+        start in prop_oneof![Just(StartAt::Now), (1..u64::MAX).prop_map(|at| StartAt::Lsn(Lsn(at)))],
+        on_bad_record in
+            prop_oneof![Just(BadRecord::Stop), word().prop_map(BadRecord::DeadLetter)],
         (connection, other) in any::<(u64, u64)>(),
-        record_bytes in 1..u64::MAX,
+        (record_bytes, bytes, rows) in (1..u64::MAX, any::<u64>(), any::<u64>()),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
-            display_name, source, target, objects, format, partition, key_change,
+            display_name, source, target, objects, format, partition, key_change, delivery, start,
+            on_bad_record,
             retry: Retry { connection: Period(connection), other: Period(other) },
-            limits: Limits { record_bytes: ByteSize(record_bytes) },
+            limits: Limits {
+                record_bytes: ByteSize(record_bytes),
+                bytes_per_second: ByteSize(bytes),
+                rows_per_second: rows,
+            },
         }
     }
 }
@@ -133,28 +240,26 @@ pub(super) fn plain_spec() -> TaskSpec {
             tls: Tls { mode: TlsMode::Prefer, ca: None, cert: None, key: None },
             slot: Managed::Managed,
             publication: Managed::Managed,
-            heartbeat: Heartbeat { enabled: true, interval: Period::from_secs(10) },
+            ..PostgresSource::default()
         },
         target: KafkaTarget {
             brokers: vec!["k1:9092".into()],
             compression: Compression::Lz4,
-            properties: std::collections::BTreeMap::default(),
+            ..KafkaTarget::default()
         },
         objects: vec![ObjectRule {
             tables: vec![TableName { schema: "public".into(), table: "orders".into() }],
             topic: "orders".into(),
-            partition_by: vec![],
+            ..ObjectRule::default()
         }],
-        format: Format {
-            kind: FormatKind::DtsAvro,
-            key: RecordKey::Json,
-            identity_headers: false,
-            source_timestamp_unit: TimestampUnit::Milliseconds,
-        },
+        format: Format::default(),
         partition: PartitionPolicy::ByPrimaryKey,
         key_change: KeyChange::Split,
-        retry: Retry { connection: Period::from_mins(720), other: Period::from_mins(10) },
-        limits: Limits { record_bytes: ByteSize(1 << 20) },
+        delivery: Delivery::default(),
+        start: StartAt::default(),
+        on_bad_record: BadRecord::default(),
+        retry: Retry::default(),
+        limits: Limits::default(),
     }
 }
 

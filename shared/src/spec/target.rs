@@ -1,0 +1,123 @@
+//! The Kafka side of a task.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::SecretRef;
+
+/// The Kafka side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaTarget {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<String>,
+    /// Encryption and login.
+    #[serde(default)]
+    pub security: KafkaSecurity,
+    /// Compression of what we write.
+    pub compression: Compression,
+    /// librdkafka properties that users may set; checked against an allow-list.
+    pub properties: BTreeMap<String, String>,
+    /// How missing topics are made; absent: they must exist.
+    #[serde(default)]
+    pub create_topics: Option<CreateTopics>,
+}
+
+/// Encryption of the connections to the brokers, and who we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaSecurity {
+    /// What the listener speaks.
+    pub protocol: SecurityProtocol,
+    /// How we log in; present exactly with the SASL protocols.
+    pub sasl: Option<Sasl>,
+    /// Certificates to trust, PEM; the system's roots when absent.
+    pub ca: Option<SecretRef>,
+    /// Client certificate, PEM.
+    pub cert: Option<SecretRef>,
+    /// Key of the client certificate, PEM.
+    pub key: Option<SecretRef>,
+}
+
+/// `security.protocol`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecurityProtocol {
+    /// No encryption, no login.
+    #[default]
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// SASL without encryption.
+    SaslPlaintext,
+    /// SASL inside TLS.
+    SaslSsl,
+}
+
+/// A login by SASL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sasl {
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// Who we are.
+    pub user: String,
+    /// Its password.
+    pub password: SecretRef,
+}
+
+/// `sasl.mechanism`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    /// The password itself.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// SCRAM with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// Compression of record batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// None.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    #[default]
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// librdkafka's and Kafka's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// How missing topics are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateTopics {
+    /// Partitions of a new topic; at least 1.
+    pub partitions: u32,
+    /// Replicas of each partition; at least 1.
+    pub replication_factor: u16,
+}
