@@ -38,7 +38,7 @@ struct Arguments {
     /// Rows of the backlog
     #[arg(long, default_value_t = 2_000_000)]
     rows: u64,
-    /// Repetitions of each interruption and of the catch-up
+    /// Repetitions of each measurement
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Run the rivals beside us
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
         report::print(&catch_up::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
     }
     if wanted(Measurement::Latency) {
-        report::print(&latency::measure(&servers()?)?);
+        report::print(&latency::measure(arguments.rounds)?);
     }
     if wanted(Measurement::Interruption) {
         report::print(&interruption::measure(&servers()?, arguments.rounds)?);
