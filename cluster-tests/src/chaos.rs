@@ -23,6 +23,8 @@ use crate::{Scene, faults};
 
 /// Longer than every lease and timeout that a frozen owner could still believe in.
 const FROZEN: Duration = Duration::from_secs(20);
+/// How long a whole plane is missing.
+const AWAY: Duration = Duration::from_secs(60);
 const LARGE: i64 = 1_000_000;
 const LARGE_FIRST: i64 = 9_000_000_000;
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(600);
@@ -38,6 +40,10 @@ pub enum Fault {
     Freeze(&'static str),
     /// The broker of this number, from 0, is stopped and started.
     RestartBroker(usize),
+    /// All coordinators are killed and stay away for a minute.
+    CoordinatorsAway,
+    /// All brokers are killed and stay away for a minute.
+    BrokersAway,
     /// The request that ends a transaction in this way suffers.
     End(EndTxnFault, Ending),
 }
@@ -49,6 +55,8 @@ impl fmt::Display for Fault {
             Self::KillLeader => out.write_str("kill_leader"),
             Self::Freeze(point) => write!(out, "freeze_{point}"),
             Self::RestartBroker(_) => out.write_str("restart_broker"),
+            Self::CoordinatorsAway => out.write_str("coordinators_away"),
+            Self::BrokersAway => out.write_str("brokers_away"),
             Self::End(fault, ending) => {
                 let ending = if *ending == Ending::Commit { "commit" } else { "abort" };
                 let suffering = match fault {
@@ -81,6 +89,7 @@ impl Fault {
         let mut all = [[Self::KillOwner; 5].as_slice(), &[Self::KillLeader; 3]].concat();
         all.extend(points.map(Self::Freeze));
         all.extend([0, 1, 2].map(Self::RestartBroker));
+        all.extend([Self::CoordinatorsAway, Self::BrokersAway]);
         for ending in [Ending::Commit, Ending::Abort] {
             all.extend(ends.map(|fault| Self::End(fault, ending)));
         }
@@ -189,6 +198,8 @@ impl Chaos {
             Fault::KillLeader => faults::kill_leader(scene),
             Fault::Freeze(point) => faults::freeze_at(scene, point, FROZEN),
             Fault::RestartBroker(broker) => faults::restart_broker(scene, broker),
+            Fault::CoordinatorsAway => faults::coordinators_away(scene, AWAY),
+            Fault::BrokersAway => faults::brokers_away(scene, AWAY),
             Fault::End(fault, ending) => {
                 faults::disturb_end(scene, &self.proxy, fault, ending).map(drop)
             }

@@ -52,6 +52,55 @@ fn wait_leader(scene: &Scene<'_>, old: Option<&Member>) -> Result<Member> {
     }
 }
 
+/// Kills all coordinators and starts them again after `time`, in which the task must flow on.
+///
+/// # Errors
+/// When records stop or a coordinator does not come back.
+pub fn coordinators_away(scene: &mut Scene<'_>, time: Duration) -> Result<()> {
+    scene.settled_owner()?;
+    let coordinators = scene.cluster.coordinators().to_vec();
+    for coordinator in &coordinators {
+        process::signal(coordinator.pid, Signal::KILL)?;
+    }
+    let since = Instant::now();
+    thread::sleep(Duration::from_secs(1));
+    let begin = scene.stable_records()?;
+    thread::sleep((time / 2).saturating_sub(since.elapsed()));
+    let middle = scene.stable_records()?;
+    thread::sleep(time.saturating_sub(since.elapsed()));
+    let end = scene.stable_records()?;
+    for coordinator in &coordinators {
+        ensure!(!process::alive(coordinator.pid), "{} was not away", coordinator.name);
+        scene.cluster.restart(&coordinator.name)?;
+    }
+    wait_leader(scene, None)?;
+    ensure!(begin < middle && middle < end, "records stood still: {begin}, {middle}, {end}");
+    Ok(())
+}
+
+/// Kills all brokers and starts them again after `time`; the task must come back by itself.
+///
+/// # Errors
+/// When a broker or the task does not come back.
+pub fn brokers_away(scene: &Scene<'_>, time: Duration) -> Result<()> {
+    scene.settled_owner()?;
+    let before = scene.stable_records()?;
+    let brokers = 0..scene.kafka.broker_ports().len();
+    for broker in brokers.clone() {
+        scene.kafka.kill_broker(broker);
+    }
+    thread::sleep(time);
+    for broker in brokers {
+        scene.kafka.restart_broker(broker)?;
+    }
+    let end = Instant::now() + TAKEOVER_LIMIT;
+    while scene.stable_records().unwrap_or_default() <= before {
+        ensure!(Instant::now() < end, "no record {TAKEOVER_LIMIT:?} after the brokers came back");
+        thread::sleep(Duration::from_millis(500));
+    }
+    scene.cluster.wait(TASK, "Synchronizing", TAKEOVER_LIMIT)
+}
+
 /// Freezes the owner for `time` at any moment, at least until it was replaced.
 ///
 /// # Errors
