@@ -17,7 +17,7 @@ impl KeyPlan {
     pub(crate) fn new(relation: &Relation) -> Self {
         let columns = relation.key.iter().enumerate().map(|(place, index)| {
             let mut prefix = vec![if place == 0 { b'{' } else { b',' }];
-            json::string(&mut prefix, relation.columns[*index].name.as_bytes());
+            json::string(&mut prefix, relation.columns[*index].out_name.as_bytes());
             prefix.push(b':');
             (*index, prefix)
         });

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::spec::{ObjectRule, Operations, TableName};
+use tidewire_shared::spec::{ObjectRule, Operations, Rename, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::decode::pgoutput::{RelationMessage, RelationMessageColumn};
@@ -14,8 +14,12 @@ use crate::facts::{TableFacts, UniqueKey};
 pub struct Relation {
     /// Object id.
     pub oid: u32,
-    /// Schema and name in the source.
+    /// Schema and name in the source: what placement and errors go by.
     pub name: TableName,
+    /// Schema and name inside records.
+    pub out_name: TableName,
+    /// Name of the database inside records; `None`: that of the source.
+    pub out_database: Option<String>,
     /// Index of its topic in [`TaskTables::topics`].
     pub topic: u16,
     /// `pg_class.relreplident`.
@@ -26,15 +30,18 @@ pub struct Relation {
     pub key: Vec<usize>,
     /// Indexes of the columns that decide the partition under `by_primary_key`; empty without any.
     pub partition_columns: Vec<usize>,
-    /// Unique keys whose columns are all among `columns`, the primary one first, then by name.
+    /// Unique keys whose columns are all among `columns`, the primary one first, then by name. Their
+    /// columns are named as inside records.
     pub unique_keys: Vec<UniqueKey>,
 }
 
 /// One column of a [`Relation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelationColumn {
-    /// Name.
+    /// Name in the source: what errors go by.
     pub name: String,
+    /// Name inside records.
+    pub out_name: String,
     /// Object id of the type after domains were followed to their base.
     pub type_oid: u32,
     /// `pg_type.typtype` of that type; `b` when the catalog does not know it any more.
@@ -52,6 +59,15 @@ pub struct TableRule {
     pub partition_by: Vec<String>,
     /// Operations that go out.
     pub operations: Operations,
+    /// Names inside records.
+    pub rename: Rename,
+}
+
+impl TableRule {
+    /// The name inside records of the column that the source calls `name`.
+    fn out_column(&self, name: &str) -> String {
+        self.rename.columns.get(name).map_or(name, String::as_str).to_owned()
+    }
 }
 
 /// The tables of a task and the topics they go to.
@@ -75,6 +91,7 @@ impl TaskTables {
                     topic,
                     partition_by: rule.partition_by.clone(),
                     operations: rule.operations,
+                    rename: rule.rename.clone(),
                 };
                 if result.tables.insert(name.clone(), table).is_some() {
                     return Err(Fault::new(
@@ -122,6 +139,12 @@ impl TaskTables {
 }
 
 impl Relation {
+    /// The name of the database inside records, where the source calls it `database`.
+    #[must_use]
+    pub fn database<'a>(&'a self, database: &'a str) -> &'a str {
+        self.out_database.as_deref().unwrap_or(database)
+    }
+
     /// Prepares a table from its Relation message and what the catalog says now. Where the two
     /// disagree the message wins: it describes the table as it was when its rows changed.
     ///
@@ -154,13 +177,22 @@ impl Relation {
                 format!("a column of partitionBy is not published: {}", names.join(", "))
             })?,
         };
+        for column in unique_keys.iter_mut().flat_map(|key| &mut key.columns) {
+            *column = rule.out_column(column);
+        }
         let columns = message.columns.iter().map(|column| RelationColumn {
             name: column.name.to_owned(),
+            out_name: rule.out_column(column.name),
             in_identity: column.in_identity,
             ..base_type(column, facts)
         });
         Ok(Self {
             oid: message.oid,
+            out_name: TableName {
+                schema: rule.rename.schema.as_deref().unwrap_or(message.schema).to_owned(),
+                table: rule.rename.table.as_deref().unwrap_or(message.name).to_owned(),
+            },
+            out_database: rule.rename.database.clone(),
             name: TableName { schema: message.schema.to_owned(), table: message.name.to_owned() },
             topic: rule.topic,
             identity: message.identity,
@@ -197,5 +229,11 @@ fn base_type(column: &RelationMessageColumn<'_>, facts: Option<&TableFacts>) -> 
         .find(|known| known.type_oid == column.type_oid);
     let (type_oid, type_kind) =
         known.map_or((column.type_oid, 'b'), |known| (known.base.oid, known.base.kind));
-    RelationColumn { name: String::new(), type_oid, type_kind, in_identity: false }
+    RelationColumn {
+        name: String::new(),
+        out_name: String::new(),
+        type_oid,
+        type_kind,
+        in_identity: false,
+    }
 }

@@ -2,8 +2,9 @@
 
 use tidewire_shared::Lsn;
 
-use super::row::{OldImage, Row};
-use super::{json, text};
+use super::columns::{Columns, old, quoted};
+use super::row::Row;
+use super::text;
 use crate::change::{OldRow, Operation, Transaction, Value};
 use crate::schema::Relation;
 
@@ -12,23 +13,12 @@ use crate::schema::Relation;
 pub(crate) struct Plan {
     /// `"schema.table"`, quoted.
     table: Vec<u8>,
-    /// `"name":` of each column.
-    names: Vec<Vec<u8>>,
+    columns: Columns,
 }
 
 impl Plan {
     pub(crate) fn new(relation: &Relation) -> Self {
-        let quoted = |text: &str| {
-            let mut out = Vec::new();
-            json::string(&mut out, text.as_bytes());
-            out
-        };
-        let names = relation.columns.iter().map(|column| {
-            let mut name = quoted(&column.name);
-            name.push(b':');
-            name
-        });
-        Self { table: quoted(&relation.name.to_string()), names: names.collect() }
+        Self { table: quoted(&relation.out_name.to_string()), columns: Columns::new(relation) }
     }
 }
 
@@ -64,8 +54,7 @@ impl Writer {
         out.push(b'}');
         if let (Operation::Update, Some(before)) = (row.operation, &row.before) {
             out.extend_from_slice(b",\"key\":{");
-            let old = |index| column(relation, before, index);
-            object(out, plan, old);
+            plan.columns.members(out, |index| old(relation, before, index));
             out.push(b'}');
         }
         out.push(b'}');
@@ -142,39 +131,13 @@ fn operation(operation: Operation) -> &'static [u8] {
 fn data(out: &mut Vec<u8>, plan: &Plan, relation: &Relation, row: &Row<'_>) {
     match (&row.before, &row.after) {
         (Some(before), Some(after)) if row.change.old_row == OldRow::Full => {
-            object(out, plan, |index| {
+            plan.columns.members(out, |index| {
                 let new = after.value(index);
-                if column(relation, before, index) == new { Value::Missing } else { new }
+                if old(relation, before, index) == new { Value::Missing } else { new }
             });
         }
-        (_, Some(after)) => object(out, plan, |index| after.value(index)),
-        (Some(before), None) => object(out, plan, |index| column(relation, before, index)),
+        (_, Some(after)) => plan.columns.members(out, |index| after.value(index)),
+        (Some(before), None) => plan.columns.members(out, |index| old(relation, before, index)),
         (None, None) => {}
-    }
-}
-
-#[inline]
-fn column<'a>(relation: &Relation, before: &OldImage<'a>, index: usize) -> Value<'a> {
-    relation.columns.get(index).map_or(Value::Missing, |column| before.value(index, column))
-}
-
-/// Writes the members of an object; columns that were not sent are left out.
-#[inline]
-fn object<'a>(out: &mut Vec<u8>, plan: &Plan, value: impl Fn(usize) -> Value<'a>) {
-    let mut first = true;
-    for (index, name) in plan.names.iter().enumerate() {
-        let value = value(index);
-        if value == Value::Missing {
-            continue;
-        }
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        out.extend_from_slice(name);
-        match value {
-            Value::Text(text) => json::string(out, text),
-            Value::Null | Value::Missing => out.extend_from_slice(b"null"),
-        }
     }
 }

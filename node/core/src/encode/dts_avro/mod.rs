@@ -193,7 +193,7 @@ fn row_middle(database: &str, relation: &Relation) -> Vec<u8> {
     avro::long(&mut out, ARRAY);
     avro::block(&mut out, relation.columns.len());
     for column in &relation.columns {
-        avro::bytes(&mut out, column.name.as_bytes());
+        avro::bytes(&mut out, column.out_name.as_bytes());
         avro::long(&mut out, i64::from(column.type_oid.cast_signed()));
     }
     out.push(avro::END);
@@ -204,7 +204,7 @@ fn row_middle(database: &str, relation: &Relation) -> Vec<u8> {
 /// among the fields.
 fn truncate(database: &str, relation: &Relation) -> Vec<u8> {
     let quoted = |name: &str| name.replace('"', "\"\"");
-    let (schema, table) = (quoted(&relation.name.schema), quoted(&relation.name.table));
+    let (schema, table) = (quoted(&relation.out_name.schema), quoted(&relation.out_name.table));
     let mut out = object_name(database, relation);
     out.extend_from_slice(&[avro::NULL, avro::END, avro::NULL, avro::NULL]);
     avro::long(&mut out, STRING);
@@ -214,7 +214,7 @@ fn truncate(database: &str, relation: &Relation) -> Vec<u8> {
 
 /// `database.schema.table`; a dot inside a name is written as the six characters `\u002E`.
 fn object_name(database: &str, relation: &Relation) -> Vec<u8> {
-    let parts = [database, &relation.name.schema, &relation.name.table];
+    let parts = [relation.database(database), &relation.out_name.schema, &relation.out_name.table];
     let name = parts.map(|part| part.replace('.', "\\u002E")).join(".");
     let mut out = Vec::new();
     avro::long(&mut out, STRING);
@@ -258,6 +258,7 @@ mod tests {
             [("id", 20), ("note", 25), ("amount", 1700), ("paid", 16), ("created_at", 1184)];
         let column = |(name, type_oid): (&str, u32)| RelationColumn {
             name: name.to_owned(),
+            out_name: name.to_owned(),
             type_oid,
             type_kind: 'b',
             in_identity: name == "id",
@@ -265,6 +266,8 @@ mod tests {
         Relation {
             oid: 16_385,
             name: TableName { schema: "public".to_owned(), table: "orders".to_owned() },
+            out_name: TableName { schema: "public".to_owned(), table: "orders".to_owned() },
+            out_database: None,
             topic: 0,
             identity: 'd',
             columns: types.map(column).into(),
