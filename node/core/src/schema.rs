@@ -46,6 +46,8 @@ pub struct RelationColumn {
     pub type_oid: u32,
     /// `pg_type.typtype` of that type; `b` when the catalog does not know it any more.
     pub type_kind: char,
+    /// Name of that type, `int4[]` for arrays; empty when the catalog does not know it any more.
+    pub type_name: String,
     /// Its old value comes with every update and delete.
     pub in_identity: bool,
 }
@@ -145,6 +147,13 @@ impl Relation {
         self.out_database.as_deref().unwrap_or(database)
     }
 
+    /// The statement that a truncate of the table is told as, with the names inside records.
+    pub(crate) fn truncate_statement(&self) -> String {
+        let quoted = |name: &str| name.replace('"', "\"\"");
+        let (schema, table) = (quoted(&self.out_name.schema), quoted(&self.out_name.table));
+        format!("TRUNCATE TABLE \"{schema}\".\"{table}\"")
+    }
+
     /// Prepares a table from its Relation message and what the catalog says now. Where the two
     /// disagree the message wins: it describes the table as it was when its rows changed.
     ///
@@ -229,11 +238,17 @@ fn base_type(column: &RelationMessageColumn<'_>, facts: Option<&TableFacts>) -> 
         .find(|known| known.type_oid == column.type_oid);
     let (type_oid, type_kind) =
         known.map_or((column.type_oid, 'b'), |known| (known.base.oid, known.base.kind));
+    let type_name =
+        known.map_or_else(String::new, |known| match known.base.name.strip_prefix('_') {
+            Some(element) if known.base.element != 0 => format!("{element}[]"),
+            _ => known.base.name.clone(),
+        });
     RelationColumn {
         name: String::new(),
         out_name: String::new(),
         type_oid,
         type_kind,
+        type_name,
         in_identity: false,
     }
 }

@@ -8,7 +8,7 @@ use tidewire_shared::{Fault, FaultKind, Lsn};
 
 use super::placement::{self, NotSent, Placement};
 use super::row::{OldImage, Row};
-use super::{EncodeError, EncodedBatch, Record, dts_avro, shareplex_json};
+use super::{EncodeError, EncodedBatch, Record, canal_json, dts_avro, shareplex_json};
 use crate::batch::{ChangeBatch, Image};
 use crate::change::{Change, Identity, OldRow, Operation};
 use crate::key::KeyPlan;
@@ -67,12 +67,14 @@ struct Plan {
 enum ValuePlan {
     DtsAvro(dts_avro::Plan),
     ShareplexJson(shareplex_json::Plan),
+    CanalJson(canal_json::Plan),
 }
 
 #[derive(Debug)]
 enum Writer {
     DtsAvro(dts_avro::Writer),
     ShareplexJson(shareplex_json::Writer),
+    CanalJson(canal_json::Writer),
 }
 
 /// Why one row cannot be written.
@@ -109,13 +111,14 @@ impl Encoder {
                 &config.server_version,
             )),
             FormatKind::ShareplexJson => Writer::ShareplexJson(shareplex_json::Writer::default()),
-            FormatKind::CanalJson | FormatKind::DebeziumJson => {
+            FormatKind::CanalJson => Writer::CanalJson(canal_json::Writer::default()),
+            FormatKind::DebeziumJson => {
                 return Err(Fault::new(
                     FaultKind::Configuration,
                     "format",
                     "is not in this version",
                 )
-                .remedy("use dts_avro or shareplex_json"));
+                .remedy("use dts_avro, shareplex_json or canal_json"));
             }
         };
         Ok(Self {
@@ -192,6 +195,9 @@ impl Encoder {
                 }
                 Writer::ShareplexJson(_) => {
                     ValuePlan::ShareplexJson(shareplex_json::Plan::new(relation))
+                }
+                Writer::CanalJson(_) => {
+                    ValuePlan::CanalJson(canal_json::Plan::new(&self.database, relation))
                 }
             },
             relation: Arc::clone(relation),
@@ -324,6 +330,9 @@ impl Encoder {
                 writer.write(&mut out.buf, of, &plan.relation, &row).map_err(Refusal::Invalid)?;
             }
             (Writer::ShareplexJson(writer), ValuePlan::ShareplexJson(of)) => {
+                writer.write(&mut out.buf, of, &plan.relation, &row);
+            }
+            (Writer::CanalJson(writer), ValuePlan::CanalJson(of)) => {
                 writer.write(&mut out.buf, of, &plan.relation, &row);
             }
             _ => return Err(Refusal::Unplanned),

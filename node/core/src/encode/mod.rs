@@ -2,9 +2,11 @@
 //! written as bytes into one buffer.
 //!
 //! [`Encoder`] turns each change into rows to be written, `placement` finds their partition, a format
-//! (`dts_avro`, `shareplex_json`) writes their value.
+//! (`dts_avro`, `shareplex_json`, `canal_json`) writes their value.
 
 mod avro;
+mod canal_json;
+mod columns;
 mod dts_avro;
 mod encoder;
 mod error;
@@ -13,6 +15,7 @@ mod placement;
 mod record;
 mod row;
 mod shareplex_json;
+mod sql_type;
 mod text;
 
 pub use encoder::{EncodeConfig, Encoder};

@@ -203,12 +203,10 @@ fn row_middle(database: &str, relation: &Relation) -> Vec<u8> {
 /// A truncate has no fields, so it has no tags either: the official consumer looks key columns up
 /// among the fields.
 fn truncate(database: &str, relation: &Relation) -> Vec<u8> {
-    let quoted = |name: &str| name.replace('"', "\"\"");
-    let (schema, table) = (quoted(&relation.out_name.schema), quoted(&relation.out_name.table));
     let mut out = object_name(database, relation);
     out.extend_from_slice(&[avro::NULL, avro::END, avro::NULL, avro::NULL]);
     avro::long(&mut out, STRING);
-    avro::bytes(&mut out, format!("TRUNCATE TABLE \"{schema}\".\"{table}\"").as_bytes());
+    avro::bytes(&mut out, relation.truncate_statement().as_bytes());
     out
 }
 
@@ -261,6 +259,7 @@ mod tests {
             out_name: name.to_owned(),
             type_oid,
             type_kind: 'b',
+            type_name: String::new(),
             in_identity: name == "id",
         };
         Relation {
