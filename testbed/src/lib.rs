@@ -1,5 +1,6 @@
 //! Everything the demo, the tests and the bench need around the `tidewire` binary.
 //!
+//! * [`authority`]: certificates for servers and clients.
 //! * [`servers`]: a real PostgreSQL and a real Kafka, fetched once and started as processes.
 //! * [`cluster`]: the binary itself, run as its users run it.
 //! * [`workload`]: changes that are made in PostgreSQL, repeatable from a seed.
@@ -10,6 +11,7 @@
 //!
 //! All of it blocks and runs on threads: a test reads from top to bottom.
 
+pub mod authority;
 pub mod cluster;
 pub mod dts_reader;
 pub mod fault_points;

@@ -4,6 +4,7 @@
 use tidewire_kafka::Settings;
 use tidewire_kafka::positions::show;
 use tidewire_shared::Period;
+use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
 
 use super::task::read_document;
 use super::wait::get;
@@ -15,8 +16,8 @@ use crate::output::print;
 
 pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
     let PositionsCommand::Show(args) = args.command;
-    let (brokers, name) = target(&args).await?;
-    let settings = Settings::for_brokers(&brokers)?;
+    let (brokers, security, name) = target(&args).await?;
+    let settings = Settings::to_look(&brokers, &security)?;
     let shown =
         show(&settings, name.as_deref(), args.common.timeout.map_or(CALL, Period::duration))?;
     if let Some(name) = &name
@@ -31,19 +32,27 @@ pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
     print(args.common.output, &views, |wide| position_table(&views, wide))
 }
 
-/// The brokers to ask, and the task to show.
-async fn target(args: &ShowArgs) -> Result<(Vec<String>, Option<String>), Failure> {
+/// The brokers to ask and how, and the task to show.
+async fn target(
+    args: &ShowArgs,
+) -> Result<(Vec<String>, KafkaSecurity, Option<String>), Failure> {
     let name = args.name.as_ref().map(ToString::to_string);
     if let Some(file) = &args.file {
         let spec = read_document(file, args.common.output)?;
-        return Ok((spec.target.brokers, name.or_else(|| Some(spec.name.to_string()))));
+        let name = name.or_else(|| Some(spec.name.to_string()));
+        return Ok((spec.target.brokers, spec.target.security, name));
     }
     match &args.name {
         Some(task) if args.brokers.is_empty() => {
             let shown = get(&Client::new(&args.common, CALL)?, task).await?;
             let target = shown.spec.and_then(|spec| spec.target);
-            Ok((target.map(|target| target.brokers).unwrap_or_default(), name))
+            let target = target.map(KafkaTarget::try_from).transpose().map_err(|error| {
+                Failure::new(Exit::Failed, "unreadable", format!("task {task}"), error.to_string())
+                    .remedy("use a tidewire of the coordinators' release")
+            })?;
+            let target = target.unwrap_or_default();
+            Ok((target.brokers, target.security, name))
         }
-        _ => Ok((args.brokers.clone(), name)),
+        _ => Ok((args.brokers.clone(), KafkaSecurity::default(), name)),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::spec::KafkaTarget;
+use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
 use tidewire_shared::{ByteSize, Fault, FaultKind};
+
+use crate::security::{self, Secrets};
 
 /// How long the broker keeps a transaction open without news of us, in milliseconds (DESIGN §4).
 pub const TRANSACTION_TIMEOUT_MS: u64 = 30_000;
@@ -59,14 +61,16 @@ pub struct Settings {
     compression: &'static str,
     record_bytes: u64,
     properties: BTreeMap<String, String>,
+    security: Secrets,
 }
 
 impl Settings {
     /// Settings for the target of a task whose records (key and value) are at most `record_bytes`.
+    /// Reads the secrets that the target names.
     ///
     /// # Errors
     ///
-    /// `Configuration`, naming the property or broker that cannot be used.
+    /// `Configuration`, naming the property, broker or secret that cannot be used.
     pub fn new(target: &KafkaTarget, record_bytes: ByteSize) -> Result<Self, Fault> {
         if let Some(key) =
             target.properties.keys().find(|key| !ALLOWED_PROPERTIES.contains(&key.as_str()))
@@ -91,6 +95,7 @@ impl Settings {
             compression: target.compression.as_str(),
             record_bytes: record_bytes.0,
             properties: target.properties.clone(),
+            security: security::properties(&target.security)?,
         })
     }
 
@@ -98,13 +103,14 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// `Configuration` when a broker's address cannot be used.
-    pub fn for_brokers(brokers: &[String]) -> Result<Self, Fault> {
+    /// `Configuration` when a broker's address or a secret cannot be used.
+    pub fn to_look(brokers: &[String], security: &KafkaSecurity) -> Result<Self, Fault> {
         Ok(Self {
             brokers: broker_list(brokers)?,
             compression: "none",
             record_bytes: 1024 * 1024,
             properties: BTreeMap::new(),
+            security: security::properties(security)?,
         })
     }
 
@@ -132,6 +138,9 @@ impl Settings {
         properties.set("bootstrap.servers", self.brokers.as_str());
         properties.set("allow.auto.create.topics", "false");
         properties.set("socket.max.fails", "1");
+        for (key, value) in &self.security {
+            properties.set(key, value.expose());
+        }
         properties
     }
 
@@ -196,8 +205,9 @@ impl Isolation {
     }
 }
 
-/// librdkafka properties of one client; a later value of a key replaces the earlier one.
-#[derive(Clone, Debug, Default)]
+/// librdkafka properties of one client; a later value of a key replaces the earlier one. Some are
+/// secrets, so they are not to be printed.
+#[derive(Clone, Default)]
 pub(crate) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
@@ -280,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_broker_list_cannot_smuggle_a_second_broker() {
-        assert!(Settings::for_brokers(&["a:1,b:2".to_owned()]).is_err());
-        assert!(Settings::for_brokers(&[]).is_err());
+        let open = KafkaSecurity::default();
+        assert!(Settings::to_look(&["a:1,b:2".to_owned()], &open).is_err());
+        assert!(Settings::to_look(&[], &open).is_err());
     }
 }

@@ -14,8 +14,49 @@ pub(crate) struct KafkaError {
 impl KafkaError {
     pub(crate) fn fault(&self, object: impl Into<String>) -> Fault {
         let kind = kind_of(self.code);
-        Fault::new(kind, object, fragment(&self.text)).remedy(remedy_of(self.code))
+        Fault::new(kind, object, fragment(&self.text)).remedy(self.remedy())
     }
+
+    fn remedy(&self) -> &'static str {
+        // A listener that speaks another protocol looks like a broken connection.
+        if self.code == Code::BrokerTransportFailure
+            && (self.text.contains("security.protocol") || self.text.contains("PLAINTEXT"))
+        {
+            return "check that target.security.protocol is what this listener speaks, and that the \
+                    broker is up";
+        }
+        remedy_of(self.code)
+    }
+}
+
+/// What a connection reported, with what librdkafka leaves out: why a certificate is refused, and
+/// that a broker which ends the connection with a TLS alert refuses ours.
+pub(crate) fn sharpened(error: KafkaError, certificate: Option<&str>) -> KafkaError {
+    let broker = broker_of(&error.text);
+    match (error.code, certificate) {
+        (Code::SSL, Some(reason)) => KafkaError {
+            code: Code::SSL,
+            text: format!("the certificate of broker {broker} is not accepted: {reason}"),
+        },
+        (Code::SSL | Code::BrokerTransportFailure, _) if alerts(&error.text) => KafkaError {
+            code: Code::SSL,
+            text: format!("broker {broker} does not accept our client certificate, or wants one"),
+        },
+        _ => error,
+    }
+}
+
+/// The TLS alerts that speak of certificates (RFC 8446 §6.2), in OpenSSL's words.
+fn alerts(text: &str) -> bool {
+    ["certificate", "unknown ca", "access denied"]
+        .iter()
+        .any(|what| text.contains("alert") && text.contains(what))
+}
+
+/// `host:port` out of librdkafka's `ssl://host:port/bootstrap: what happened`.
+fn broker_of(text: &str) -> &str {
+    let name = text.split_once("://").map_or(text, |(_, rest)| rest);
+    name.split('/').next().unwrap_or(name)
 }
 
 /// The kind of trouble that a code stands for.
@@ -64,7 +105,10 @@ fn remedy_of(code: Code) -> &'static str {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             "correct user, password or mechanism of the target"
         }
-        Code::SSL => "check the certificate and the authority it is checked against",
+        Code::SSL => {
+            "set target.security.ca to the authority that signed the brokers' certificates, name \
+             the brokers as their certificates do, and give cert and key where they ask for them"
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId => {
             "create the topic"
         }
@@ -106,6 +150,25 @@ mod tests {
         ] {
             assert_eq!(kind_of(code), kind, "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_with_its_reason_and_broker() {
+        let text = "ssl://k1:9093/bootstrap: SSL handshake failed: error:0A000086".to_owned();
+        let error = KafkaError { code: Code::SSL, text };
+        let told = sharpened(error.clone(), Some("it has expired"));
+        assert_eq!(told.text, "the certificate of broker k1:9093 is not accepted: it has expired");
+        assert_eq!(sharpened(error.clone(), None), error);
+    }
+
+    #[test]
+    fn an_alert_about_certificates_is_a_refusal_and_a_broken_connection_is_not() {
+        let error =
+            |text: &str| KafkaError { code: Code::BrokerTransportFailure, text: text.to_owned() };
+        let alert = error("ssl://k1:9093/1: Receive failed: tlsv13 alert certificate required");
+        assert_eq!(sharpened(alert, None).code, Code::SSL);
+        let broken = error("ssl://k1:9093/1: Disconnected (after 3ms in state UP)");
+        assert_eq!(sharpened(broken.clone(), None), broken);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod ffi;
 pub mod positions;
 pub mod precheck;
 pub mod producer;
+mod security;
 pub mod topics;
 pub mod watch;
 

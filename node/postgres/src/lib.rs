@@ -17,7 +17,6 @@ pub mod precheck;
 pub mod publication;
 pub mod quote;
 pub mod replication;
-pub mod secret;
 pub mod server;
 pub mod session;
 pub mod slot;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewire_secret::resolve;
 use tidewire_shared::spec::PostgresSource;
 use tidewire_shared::{Fault, FaultKind, Secret};
 use tokio::time::timeout;
 
 use crate::fault::broken;
-use crate::secret::resolve;
 use crate::tls::TlsPolicy;
 use crate::transport::Transport;
 use crate::{ReplicationClient, Sql};

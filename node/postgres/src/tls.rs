@@ -15,11 +15,11 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use tidewire_secret::resolve;
 use tidewire_shared::spec::{Tls, TlsMode};
 use tidewire_shared::{Fault, FaultKind, SecretRef};
 use x509_cert::der::{Decode, oid::ObjectIdentifier};
 
-use crate::secret::resolve;
 
 /// Whether and how connections are encrypted.
 #[derive(Clone)]

@@ -23,12 +23,33 @@ pub struct KafkaOptions {
     pub settings: Vec<(String, String)>,
     /// The ports that clients are told, one per broker, where a proxy listens in front of each.
     pub advertised: Option<Vec<u16>>,
+    /// Further listeners of a single broker, which demand who comes; see [`super::kafka_security`].
+    pub listeners: Vec<Listener>,
+    /// What is said to the formatter of its storage beside the usual.
+    pub format: Vec<String>,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { brokers: 1, settings: Vec::new(), advertised: None }
+        Self {
+            brokers: 1,
+            settings: Vec::new(),
+            advertised: None,
+            listeners: Vec::new(),
+            format: Vec::new(),
+        }
     }
+}
+
+/// One listener of a broker.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name, capital letters.
+    pub name: &'static str,
+    /// `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub protocol: &'static str,
+    /// Where it listens on the loopback interface.
+    pub port: u16,
 }
 
 /// The ports of one broker.
@@ -247,7 +268,8 @@ fn launch(
         .arg(&properties)
         // Any 16 bytes in URL-safe base64 are a cluster id; the folder keeps clusters apart.
         .arg("dGlkZXdpcmUtdGVzdGJlZA")
-        .arg(&data);
+        .arg(&data)
+        .args(&options.format);
     Process::spawn(&format!("Kafka broker {broker}"), &mut command, &home.join("broker.log"))
 }
 
@@ -272,15 +294,21 @@ fn settings(data: &Path, options: &KafkaOptions, ports: &[Ports], broker: usize)
         .map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller))
         .collect();
     let Ports { client, inner, controller } = own;
+    let (mut listeners, mut protocols) = (String::new(), String::new());
+    for Listener { name, protocol, port } in &options.listeners {
+        listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
+        protocols.push_str(&format!(",{name}:{protocol}"));
+    }
     let (replicas, min_replicas) = if options.brokers == 3 { (3, 2) } else { (1, 1) };
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id={broker}\n\
          controller.quorum.voters={voters}\n\
          listeners=CLIENT://127.0.0.1:{client},INNER://127.0.0.1:{inner},\
-         CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=CLIENT://127.0.0.1:{advertised},INNER://127.0.0.1:{inner}\n\
-         listener.security.protocol.map=CLIENT:PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+         advertised.listeners=CLIENT://127.0.0.1:{advertised},INNER://127.0.0.1:{inner}{listeners}\n\
+         listener.security.protocol.map=CLIENT:PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT\
+         {protocols}\n\
          inter.broker.listener.name=INNER\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={data}\n\

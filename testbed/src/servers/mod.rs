@@ -9,6 +9,7 @@ pub mod cache;
 pub mod java;
 pub mod kafka;
 pub mod kafka_admin;
+pub mod kafka_security;
 pub mod maven;
 pub mod postgres;
 

@@ -11,10 +11,11 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 use tidewire_shared::FaultKind;
 
+use super::certificate::on_certificate;
 use super::transaction::{FailedDelivery, on_delivery};
 use super::{c_string, millis, text_of};
 use crate::config::Properties;
-use crate::fault::{KafkaError, kind_of};
+use crate::fault::{KafkaError, kind_of, sharpened};
 
 /// `ApiKey` of EndTxn in Kafka's protocol.
 const END_TXN: i16 = 26;
@@ -34,6 +35,8 @@ pub(super) struct Watch {
     pub(super) marked_offset: AtomicI64,
     pub(super) failed: Mutex<Option<FailedDelivery>>,
     trouble: Mutex<Option<KafkaError>>,
+    /// Why a broker's certificate was last refused.
+    pub(super) certificate: Mutex<Option<&'static str>>,
 }
 
 /// A librdkafka handle. All its functions may be called from any thread.
@@ -57,6 +60,7 @@ impl Client {
             marked_offset: AtomicI64::new(-1),
             failed: Mutex::new(None),
             trouble: Mutex::new(None),
+            certificate: Mutex::new(None),
         });
         let opaque = Arc::as_ptr(&watch).cast_mut().cast::<c_void>();
         conf.install(kind, opaque);
@@ -265,6 +269,8 @@ impl Conf {
         unsafe { sys::rd_kafka_conf_set_log_cb(self.0, Some(on_log)) };
         // SAFETY: as above.
         unsafe { sys::rd_kafka_conf_set_error_cb(self.0, Some(on_error)) };
+        // SAFETY: as above; it is called on TLS connections only.
+        unsafe { sys::rd_kafka_conf_set_ssl_cert_verify_cb(self.0, Some(on_certificate)) };
         if kind == Kind::Producer {
             // SAFETY: as above.
             unsafe { sys::rd_kafka_conf_set_dr_msg_cb(self.0, Some(on_delivery)) };
@@ -349,9 +355,10 @@ unsafe extern "C" fn on_error(
     tracing::debug!(target: "librdkafka", ?code, "{text}");
     // SAFETY: `opaque` is the address given at installation.
     let watch = unsafe { watch_of(opaque) };
+    let certificate = *watch.certificate.lock().unwrap_or_else(PoisonError::into_inner);
     let mut trouble = watch.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     if !trouble.as_ref().is_some_and(|seen| denies(seen.code)) {
-        *trouble = Some(KafkaError { code, text });
+        *trouble = Some(sharpened(KafkaError { code, text }, certificate));
     }
 }
 

@@ -4,6 +4,7 @@
 //! Source of every contract named in a `SAFETY:` comment: `rdkafka.h` of librdkafka 2.12.
 #![allow(unsafe_code)]
 
+mod certificate;
 mod client;
 mod configs;
 mod describe;

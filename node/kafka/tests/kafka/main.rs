@@ -3,5 +3,6 @@
 mod broker;
 mod late_requests;
 mod positions;
+mod security;
 mod target;
 mod transactions;

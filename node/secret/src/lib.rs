@@ -1,4 +1,4 @@
-//! Reads secrets from where the task document says they are.
+//! Reads secrets from where the task document says they are: the one place for both ends of a task.
 
 use std::path::Path;
 

@@ -1,0 +1,147 @@
+//! Logins and encryption, on a broker that demands them; each refusal says what is wrong and where.
+
+use std::time::{Duration, Instant};
+
+use tidewire_kafka::topics::Topics;
+use tidewire_kafka::{Positions, Settings, TopicIdentity, positions, precheck};
+use tidewire_shared::spec::{
+    Compression, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+};
+use tidewire_shared::{ByteSize, Fault, FaultKind, SecretRef};
+use tidewire_testbed::authority::Authority;
+use tidewire_testbed::reader::Reader;
+use tidewire_testbed::servers::kafka_security::{PASSWORD, SecuredKafka, USER};
+
+use crate::broker::{SOON, fresh, producer};
+
+fn settings(broker: String, security: KafkaSecurity) -> Settings {
+    let target = KafkaTarget {
+        brokers: vec![broker],
+        compression: Compression::Lz4,
+        security,
+        ..KafkaTarget::default()
+    };
+    Settings::new(&target, ByteSize(1 << 20)).expect("settings")
+}
+
+fn at(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn value(text: &str) -> SecretRef {
+    SecretRef::Value(text.to_owned())
+}
+
+fn sasl(mechanism: SaslMechanism, password: &str) -> KafkaSecurity {
+    KafkaSecurity {
+        protocol: SecurityProtocol::SaslPlaintext,
+        sasl: Some(Sasl { mechanism, user: USER.to_owned(), password: value(password) }),
+        ..KafkaSecurity::default()
+    }
+}
+
+fn over_tls(plain: KafkaSecurity, authority: &Authority) -> KafkaSecurity {
+    let protocol = match plain.sasl {
+        Some(_) => SecurityProtocol::SaslSsl,
+        None => SecurityProtocol::Ssl,
+    };
+    KafkaSecurity { protocol, ca: Some(value(&authority.pem())), ..plain }
+}
+
+fn mutual(secured: &SecuredKafka, clients: &Authority) -> KafkaSecurity {
+    let client = clients.client("carrier").expect("client");
+    KafkaSecurity {
+        cert: Some(value(&client.cert)),
+        key: Some(value(&client.key)),
+        ..over_tls(KafkaSecurity::default(), &secured.authority)
+    }
+}
+
+/// Every kind of client that we have, once: topics, producer, identity, positions, admin, precheck.
+fn use_everything(secured: &SecuredKafka, settings: &Settings) {
+    let topic = fresh("secured");
+    secured.kafka.create_topic(&topic, 1, &[]).expect("topic");
+    assert_eq!(Topics::new(settings).expect("topics").count_brokers(SOON), Ok(1));
+    let mut producer = producer(settings, &fresh("id"));
+    let handle = producer.topic(&topic).expect("topic");
+    producer.begin().expect("begin");
+    producer.send(&handle, 0, None, b"carried", &[]).expect("queued");
+    let end = producer.commit(SOON);
+    assert!(end.clean, "{end:?}");
+    let pins = TopicIdentity::new(settings).expect("identity").pin(&[&topic], SOON);
+    assert_eq!(pins.expect("pins").len(), 1);
+    let positions = Positions::ensure(settings, 2, SOON).expect("positions topic");
+    assert_eq!(positions.read("c/t/0", 0, None, SOON).expect("read").record, None);
+    assert_eq!(positions::show(settings, None, SOON).expect("shown"), []);
+    let seen = precheck::look(settings, &[&topic]);
+    assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
+    let records = Reader::all(&secured.kafka, &[&topic]).expect("reader");
+    assert_eq!(records.len(), 1, "{records:?}");
+}
+
+/// The fault of a precheck and of a producer's start, which both come soon and hide the password.
+fn refusal(settings: &Settings) -> Fault {
+    let began = Instant::now();
+    let precheck = precheck::look(settings, &["orders"]).brokers.expect_err("refused");
+    let producer = tidewire_kafka::TransactionalProducer::create(settings, &fresh("id"));
+    let fault = producer.expect("producer").init(SOON).expect_err("refused");
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert_eq!(precheck.kind, fault.kind, "{precheck:?}, {fault:?}");
+    for fault in [&precheck, &fault] {
+        assert!(!format!("{fault:?}").contains(PASSWORD) && !fault.remedy.is_empty(), "{fault:?}");
+    }
+    assert!(!format!("{settings:?}").contains(PASSWORD));
+    fault
+}
+
+#[test]
+fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
+    let secured = SecuredKafka::start().expect("a broker");
+    let (plain, tls) = (at(secured.sasl_plaintext), at(secured.sasl_ssl));
+    let (ours, strangers) = (&secured.authority, Authority::new("somebody else").expect("ca"));
+    let mechanisms = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
+    for mechanism in mechanisms {
+        let login = sasl(mechanism, PASSWORD);
+        use_everything(&secured, &settings(plain.clone(), login.clone()));
+        use_everything(&secured, &settings(tls.clone(), over_tls(login, ours)));
+    }
+    use_everything(&secured, &settings(at(secured.mutual), mutual(&secured, ours)));
+
+    for mechanism in mechanisms {
+        let fault = refusal(&settings(plain.clone(), sasl(mechanism, "wrong")));
+        assert_eq!(fault.kind, FaultKind::TargetDenied, "{fault:?}");
+        assert!(fault.message.contains(&plain), "{fault:?}");
+        assert!(fault.remedy.contains("password"), "{fault:?}");
+    }
+    let good = sasl(SaslMechanism::ScramSha256, PASSWORD);
+    let by_name = format!("localhost:{}", secured.sasl_ssl);
+    let no_client = over_tls(KafkaSecurity::default(), ours);
+    let system = KafkaSecurity { ca: None, ..over_tls(good.clone(), ours) };
+    for (broker, security, what) in [
+        (tls.clone(), over_tls(good.clone(), &strangers), "authority is not trusted"),
+        (tls.clone(), system, "authority is not trusted"),
+        (by_name, over_tls(good, ours), "made for another host"),
+        (at(secured.expired), no_client.clone(), "it has expired"),
+        (at(secured.mutual), no_client, "client certificate"),
+        (at(secured.mutual), mutual(&secured, &strangers), "client certificate"),
+    ] {
+        let fault = refusal(&settings(broker.clone(), security));
+        assert_eq!(fault.kind, FaultKind::TargetDenied, "{what}: {fault:?}");
+        assert!(fault.message.contains(what), "{what}: {fault:?}");
+        assert!(fault.message.contains(&broker), "{what}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_listener_that_speaks_another_protocol_is_guessed() {
+    let secured = SecuredKafka::start().expect("a broker");
+    let open = secured.kafka.bootstrap();
+    for (broker, security) in [
+        (at(secured.sasl_ssl), KafkaSecurity::default()),
+        (open, over_tls(KafkaSecurity::default(), &secured.authority)),
+    ] {
+        let fault = refusal(&settings(broker, security));
+        assert_eq!(fault.kind, FaultKind::TargetUnreachable, "{fault:?}");
+        assert!(fault.remedy.contains("target.security.protocol"), "{fault:?}");
+    }
+}
