@@ -24,7 +24,7 @@ pub use objects::{
 };
 pub use source::{
     AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, Tls, TlsMode,
-    WalBudget,
+    WalBudget, WalState,
 };
 pub use target::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
@@ -133,6 +133,15 @@ pub struct Retry {
     pub other: Period,
 }
 
+impl Retry {
+    /// Least and most of [`Retry::connection`].
+    pub const CONNECTION_BOUNDS: (Period, Period) = (Period::from_mins(10), DAY);
+    /// Least and most of [`Retry::other`].
+    pub const OTHER_BOUNDS: (Period, Period) = (Period::from_mins(1), DAY);
+}
+
+const DAY: Period = Period::from_mins(1440);
+
 impl Default for Retry {
     fn default() -> Self {
         Self { connection: Period::from_mins(720), other: Period::from_mins(10) }
@@ -151,6 +160,11 @@ pub struct Limits {
     /// Largest rate of records per second; 0: no limit.
     #[serde(default)]
     pub rows_per_second: u64,
+}
+
+impl Limits {
+    /// Largest [`Limits::record_bytes`].
+    pub const LARGEST_RECORD: ByteSize = ByteSize(256 << 20);
 }
 
 impl Default for Limits {

@@ -35,9 +35,6 @@ pub(super) const POLICIES: [(&str, PartitionPolicy); 4] = [
     ("by_record_key", PartitionPolicy::ByRecordKey),
 ];
 
-/// Largest record that fits into one Kafka transaction of ours beside others.
-const LARGEST_RECORD: ByteSize = ByteSize(256 << 20);
-
 pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSpec> {
     let keys = place.keys(KEYS)?;
     let name = keys.need("name")?.parsed()?;
@@ -69,12 +66,15 @@ pub(super) fn retry(keys: &Keys<'_>) -> Walk<Retry> {
     let Retry { connection, other } = Retry::default();
     let Some(place) = keys.get("retry") else { return Ok(Retry { connection, other }) };
     let keys = place.keys(&["connection", "other"])?;
-    let most = Period::from_mins(1440);
     Ok(Retry {
         connection: keys
-            .get_or("connection", connection, |at| period(at, Period::from_mins(10), most))?,
-        other: keys.get_or("other", other, |at| period(at, Period::from_mins(1), most))?,
+            .get_or("connection", connection, |at| bounded(at, Retry::CONNECTION_BOUNDS))?,
+        other: keys.get_or("other", other, |at| bounded(at, Retry::OTHER_BOUNDS))?,
     })
+}
+
+fn bounded(place: &Place<'_>, (least, most): (Period, Period)) -> Walk<Period> {
+    period(place, least, most)
 }
 
 pub(super) fn limits(keys: &Keys<'_>) -> Walk<Limits> {
@@ -89,10 +89,10 @@ pub(super) fn limits(keys: &Keys<'_>) -> Walk<Limits> {
     keys.later_unless("rowsPerSecond", rows_per_second == 0, "leave it out")?;
     let record_bytes = keys.get_or("recordBytes", default.record_bytes, |at| {
         let size: ByteSize = at.parsed()?;
-        if size.0 == 0 || size > LARGEST_RECORD {
+        if size.0 == 0 || size > Limits::LARGEST_RECORD {
             return at.wrong(
                 format_args!("is {size}, out of bounds"),
-                format!("write a size from 1B to {LARGEST_RECORD}"),
+                format!("write a size from 1B to {}", Limits::LARGEST_RECORD),
             );
         }
         Ok(size)

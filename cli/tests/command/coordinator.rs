@@ -66,6 +66,7 @@ fn failed_precheck() -> wire::PrecheckReport {
             found: "replica".into(),
             message: "the server writes no logical log".into(),
             remedy: "ALTER SYSTEM SET wal_level = logical, then restart".into(),
+            ..wire::CheckItem::default()
         }],
     }
 }

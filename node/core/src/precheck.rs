@@ -18,6 +18,7 @@ struct Finding {
     found: String,
     message: String,
     remedy: String,
+    overridable: bool,
 }
 
 impl Finding {
@@ -27,6 +28,7 @@ impl Finding {
             found: found.into(),
             message: String::new(),
             remedy: String::new(),
+            overridable: false,
         }
     }
 
@@ -40,6 +42,7 @@ impl Finding {
             found: found.into(),
             message: message.into(),
             remedy: remedy.into(),
+            overridable: false,
         }
     }
 
@@ -51,14 +54,20 @@ impl Finding {
         Self { result: CheckResult::Fail, ..Self::warn(found, message, remedy) }
     }
 
+    /// The same failure, which a user may override: it neither loses data nor hurts the source.
+    fn overridable(self) -> Self {
+        Self { overridable: true, ..self }
+    }
+
     /// A probe that failed.
     fn of(fault: &Fault) -> Self {
         Self::fail(&fault.object, &fault.message, &fault.remedy)
     }
 
     fn item(self, name: &str) -> CheckItem {
-        let Self { result, found, message, remedy } = self;
-        CheckItem { name: name.to_owned(), result, found, message, remedy }
+        let Self { result, found, message, remedy, overridable } = self;
+        let name = name.to_owned();
+        CheckItem { name, result, found, message, remedy, overridable, waiver: None }
     }
 }
 

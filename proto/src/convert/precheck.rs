@@ -1,11 +1,12 @@
 //! What a precheck found.
 
-use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
+use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
 
-use super::{ConvertError, each, enumerated, same_variants, text};
+use super::{ConvertError, each, enumerated, optional, same_variants, text};
 use crate::task::v1 as pb;
 
 same_variants!(CheckResult, pb::CheckResult, [Pass, Warn, Fail]);
+same_variants!(WaiverKind, pb::WaiverKind, [Ignored, Overridden]);
 
 impl From<PrecheckReport> for pb::PrecheckReport {
     fn from(report: PrecheckReport) -> Self {
@@ -29,6 +30,8 @@ impl From<CheckItem> for pb::CheckItem {
             found: item.found,
             message: item.message,
             remedy: item.remedy,
+            overridable: item.overridable,
+            waiver: item.waiver.map(Into::into),
         }
     }
 }
@@ -43,6 +46,24 @@ impl TryFrom<pb::CheckItem> for CheckItem {
             found: item.found,
             message: item.message,
             remedy: item.remedy,
+            overridable: item.overridable,
+            waiver: optional("waiver", item.waiver)?,
         })
+    }
+}
+
+impl From<Waiver> for pb::Waiver {
+    fn from(waiver: Waiver) -> Self {
+        let kind = pb::WaiverKind::from(waiver.kind).into();
+        Self { kind, by: waiver.by, at_ms: waiver.at_ms }
+    }
+}
+
+impl TryFrom<pb::Waiver> for Waiver {
+    type Error = ConvertError;
+
+    fn try_from(waiver: pb::Waiver) -> Result<Self, Self::Error> {
+        let kind = enumerated::<pb::WaiverKind, _>("kind", waiver.kind)?;
+        Ok(Self { kind, by: waiver.by, at_ms: waiver.at_ms })
     }
 }

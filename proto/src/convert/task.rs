@@ -80,7 +80,18 @@ impl TryFrom<pb::Retry> for Retry {
     type Error = ConvertError;
 
     fn try_from(retry: pb::Retry) -> Result<Self, Self::Error> {
-        Ok(Self { connection: Period(retry.connection_ms), other: Period(retry.other_ms) })
+        let bounded = |field: &str, ms: u64, (least, most): (Period, Period)| {
+            let period = Period(ms);
+            if (least..=most).contains(&period) {
+                return Ok(period);
+            }
+            let problem = format!("is {period}, out of bounds: from {least} to {most}");
+            Err(ConvertError::new(field, problem))
+        };
+        Ok(Self {
+            connection: bounded("connection_ms", retry.connection_ms, Self::CONNECTION_BOUNDS)?,
+            other: bounded("other_ms", retry.other_ms, Self::OTHER_BOUNDS)?,
+        })
     }
 }
 
@@ -100,6 +111,11 @@ impl TryFrom<pb::Limits> for Limits {
     fn try_from(limits: pb::Limits) -> Result<Self, Self::Error> {
         match limits.record_bytes {
             0 => Err(ConvertError::new("record_bytes", "is 0: no record would fit")),
+            bytes if bytes > Limits::LARGEST_RECORD.0 => {
+                let most = Limits::LARGEST_RECORD;
+                let problem = format!("is {bytes}, out of bounds: at most {most}");
+                Err(ConvertError::new("record_bytes", problem))
+            }
             bytes => Ok(Self {
                 record_bytes: ByteSize(bytes),
                 bytes_per_second: ByteSize(limits.bytes_per_second),

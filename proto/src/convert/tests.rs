@@ -120,12 +120,25 @@ fn what_does_not_fit_is_named_by_its_path() {
             "spec.source.hosts[1]",
         ),
         (refused_path(|m| m.limits = Some(task::Limits::default())), "spec.limits.record_bytes"),
+        (refused_path(|m| limits(m).record_bytes = (256 << 20) + 1), "spec.limits.record_bytes"),
+        (refused_path(|m| retry(m).connection_ms = 599_999), "spec.retry.connection_ms"),
+        (refused_path(|m| retry(m).connection_ms = 86_400_001), "spec.retry.connection_ms"),
+        (refused_path(|m| retry(m).other_ms = 59_999), "spec.retry.other_ms"),
+        (refused_path(|m| retry(m).other_ms = 86_400_001), "spec.retry.other_ms"),
     ];
     for (path, expected) in cases {
         assert_eq!(path, expected);
     }
     let absent = required::<task::TaskSpec, TaskSpec>("spec", None).expect_err("absent");
     assert_eq!(absent.to_string(), "spec: is missing");
+}
+
+fn retry(task: &mut task::TaskSpec) -> &mut task::Retry {
+    task.retry.as_mut().expect("retry")
+}
+
+fn limits(task: &mut task::TaskSpec) -> &mut task::Limits {
+    task.limits.as_mut().expect("limits")
 }
 
 #[test]

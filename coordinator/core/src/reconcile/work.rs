@@ -78,6 +78,8 @@ fn conclude(plan: &mut Plan<'_>, task: &Task, kind: WorkKind, fault: &Fault) {
                 found: fault.object.clone(),
                 message: fault.message.clone(),
                 remedy: fault.remedy.clone(),
+                overridable: false,
+                waiver: None,
             };
             let report = PrecheckReport { at_ms: plan.now.wall_ms, items: vec![item] };
             plan.propose(CommandKind::RecordPrecheck { task: task.id().clone(), report });

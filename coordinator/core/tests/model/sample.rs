@@ -12,7 +12,7 @@ pub(crate) fn spec(name: &str) -> Arc<TaskSpec> {
             "hosts": ["127.0.0.1:5432"], "database": "shop", "user": "tidewire", "password": null,
             "tls": {"mode": "disable", "ca": null, "cert": null, "key": null},
             "slot": "managed", "publication": "managed",
-            "heartbeat": {"enabled": true, "interval": "10s"}
+            "heartbeat": {"mode": "auto", "interval": "10s", "table": null}
         },
         "target": {"brokers": ["127.0.0.1:9092"], "compression": "lz4", "properties": {}},
         "objects": [
