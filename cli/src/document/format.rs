@@ -48,9 +48,9 @@ pub(super) fn format(place: Option<&Place<'_>>) -> Walk<Format> {
     let Some(place) = place else { return Ok(default) };
     let keys = place.keys(KEYS)?;
     let kind = keys.need("type")?.word(&KINDS)?;
-    if matches!(kind, FormatKind::CanalJson | FormatKind::DebeziumJson) {
+    if kind == FormatKind::DebeziumJson {
         let at = keys.need("type")?;
-        return at.later(format_args!("format {}", at.text()?), "use dts_avro or shareplex_json");
+        return at.later(format_args!("format {}", at.text()?), "use another one");
     }
     if kind != FormatKind::DebeziumJson
         && let Some(at) = DEBEZIUM.iter().find_map(|key| keys.get(key))

@@ -1,5 +1,7 @@
-//! Both formats, the partition policies and the key changes, from stream to records.
+//! The formats, the partition policies and the key changes, from stream to records.
 
+#[path = "encode/canal_json.rs"]
+mod canal_json;
 mod reader;
 mod stream;
 

@@ -93,8 +93,9 @@ fn dts_avro_hex(record: usize) -> String {
     text
 }
 
-fn shareplex_json() -> String {
-    let out = encoded(FormatKind::ShareplexJson);
+/// Key and value of every record, a line each.
+fn json_lines(kind: FormatKind) -> String {
+    let out = encoded(kind);
     let line = |index: usize| {
         let value = String::from_utf8(out.value(&out.records[index]).to_vec()).expect("UTF-8");
         format!("key {}\n{value}\n", key_of(&out, index))
@@ -120,7 +121,8 @@ fn the_examples_are_what_the_code_writes() {
         ("dts_avro insert, bytes", dts_avro_hex(0)),
         ("dts_avro update", dts_avro(1)),
         ("dts_avro truncate", dts_avro(5)),
-        ("shareplex_json", shareplex_json()),
+        ("shareplex_json", json_lines(FormatKind::ShareplexJson)),
+        ("canal_json", json_lines(FormatKind::CanalJson)),
     ] {
         expected = with_example(&expected, name, &text);
     }

@@ -150,7 +150,11 @@ fn run(
 #[test]
 fn a_row_allocates_nothing() {
     let stream = stream();
-    for (kind, hold) in [(FormatKind::DtsAvro, false), (FormatKind::ShareplexJson, true)] {
+    for (kind, hold) in [
+        (FormatKind::DtsAvro, false),
+        (FormatKind::ShareplexJson, true),
+        (FormatKind::CanalJson, false),
+    ] {
         let mut encoder = encoder(kind);
         let mut reused = (ChangeBatch::new(), EncodedBatch::new());
         // The first run brings the batches to their size.
@@ -158,6 +162,6 @@ fn a_row_allocates_nothing() {
         let (records, allocations) = run(&stream, hold, &mut encoder, &mut reused);
         assert_eq!(records, TRANSACTIONS * ROWS);
         // What remains is the new decoder's relation and its plan: none for rows, none for batches.
-        assert!(allocations < 100, "{kind:?}: {allocations} allocations");
+        assert!(allocations < 200, "{kind:?}: {allocations} allocations");
     }
 }

@@ -148,6 +148,7 @@ fn format() -> impl Strategy<Value = Format> {
     let kind = prop_oneof![
         unit.prop_map(|unit| (FormatKind::DtsAvro, unit)),
         Just((FormatKind::ShareplexJson, TimestampUnit::Milliseconds)),
+        Just((FormatKind::CanalJson, TimestampUnit::Milliseconds)),
     ];
     let key = prop_oneof![Just(RecordKey::Json), Just(RecordKey::None)];
     (kind, key, any::<bool>()).prop_map(|((kind, unit), key, identity_headers)| Format {

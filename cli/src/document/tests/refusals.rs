@@ -282,7 +282,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "type: dts_avro",
         "type: debezium_json",
-        "14:16: format.type: format debezium_json is not in this version; use dts_avro or shareplex_json",
+        "14:16: format.type: format debezium_json is not in this version; use another one",
     ),
     (
         "type: dts_avro",

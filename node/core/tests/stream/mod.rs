@@ -237,7 +237,7 @@ pub fn column_facts(name: &str, type_oid: u32, kind: char) -> ColumnFacts {
         generated: false,
         base: TypeFacts {
             oid: type_oid,
-            name: "some_type".to_owned(),
+            name: String::new(),
             schema: "pg_catalog".to_owned(),
             kind,
             element: 0,
