@@ -3,12 +3,13 @@
 //! ```text
 //! PostgreSQL ── second slot, test_decoding ──► truth ──┐
 //!                                                      ├─► proof
-//! Kafka ── Java client, read_committed ──► dts_avro ───┘
+//! Kafka ── Java client, read_committed ──► a format ───┘
 //! ```
 //!
 //! Nothing here is shared with the code under test.
 
 pub mod dts_avro;
+pub mod flat_json;
 pub mod proof;
 pub mod truth;
 mod truth_line;

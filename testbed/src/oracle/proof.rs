@@ -158,6 +158,12 @@ impl<'t> Prover<'t> {
         Ok(delivered)
     }
 
+    /// Takes a record of another format, in the order of its partition.
+    pub fn delivered(&mut self, record: &Record, delivered: &Delivered) {
+        let Record { topic, partition, offset, .. } = record;
+        self.compare(&format!("{topic}/{partition}@{offset}"), record, delivered);
+    }
+
     fn compare(&mut self, place: &str, record: &Record, delivered: &Delivered) {
         self.proof.records += 1;
         let Delivered { xid, number, operation, commit, .. } = *delivered;

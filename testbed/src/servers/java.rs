@@ -20,6 +20,9 @@ const KAFKA_SOURCES: &[(&str, &str)] = &[
 const DTS_SOURCES: &[(&str, &str)] =
     &[("DtsReader.java", include_str!("../../java/DtsReader.java"))];
 
+const FORMAT_SOURCES: &[(&str, &str)] =
+    &[("FormatReader.java", include_str!("../../java/FormatReader.java"))];
+
 /// A class path with our programs and the libraries that they use.
 #[derive(Clone, Debug)]
 pub struct ClassPath(String);
@@ -39,6 +42,14 @@ impl ClassPath {
     /// As [`ClassPath::kafka`].
     pub fn dts(cache: &Cache) -> Result<Self> {
         compiled(cache, &maven::dts_sdk(cache)?, DTS_SOURCES, &["-Xlint:-removal"])
+    }
+
+    /// The reader of Canal's and Debezium's formats, with the libraries that people read them with.
+    ///
+    /// # Errors
+    /// As [`ClassPath::kafka`].
+    pub fn formats(cache: &Cache) -> Result<Self> {
+        compiled(cache, &maven::formats(cache)?, FORMAT_SOURCES, &[])
     }
 
     /// A command that runs the class `main` in a small, quickly started Java process.
