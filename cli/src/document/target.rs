@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_kafka::config::ALLOWED_PROPERTIES;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
@@ -112,9 +111,11 @@ fn create_topics(keys: &Keys<'_>) -> Walk<Option<CreateTopics>> {
 pub(super) fn properties(place: &Place<'_>) -> Walk<BTreeMap<String, String>> {
     let mut properties = BTreeMap::new();
     for (name, at) in place.entries()? {
-        if !ALLOWED_PROPERTIES.contains(&name) {
-            return at
-                .wrong("may not be set", format!("these may: {}", ALLOWED_PROPERTIES.join(", ")));
+        if !KafkaTarget::ALLOWED_PROPERTIES.contains(&name) {
+            return at.wrong(
+                "may not be set",
+                format!("these may: {}", KafkaTarget::ALLOWED_PROPERTIES.join(", ")),
+            );
         }
         properties.insert(name.to_owned(), at.as_property()?);
     }

@@ -23,37 +23,6 @@ const LEAST_MESSAGE_BYTES: u64 = 1_000;
 /// (`max.message.bytes`), so that a batch of records that do not compress is never refused.
 const BATCH_BYTES: u64 = 512 * 1024;
 
-/// The properties that users may set.
-///
-/// Left out on purpose: everything that loads or runs code (`plugin.*`, `ssl.engine.*`,
-/// `ssl.keystore.*`, `sasl.kerberos.*`, `sasl.oauthbearer.*`), everything that names a file of the
-/// node, and what delivery rests on (`acks`, `enable.idempotence`, `transactional.id`,
-/// `transaction.timeout.ms`, `isolation.level`, `allow.auto.create.topics`, `socket.max.fails`,
-/// `socket.timeout.ms`, `message.max.bytes`, queue bounds).
-pub const ALLOWED_PROPERTIES: &[&str] = &[
-    "batch.num.messages",
-    "batch.size",
-    "broker.address.family",
-    "broker.address.ttl",
-    "client.dns.lookup",
-    "client.id",
-    "client.rack",
-    "compression.level",
-    "connections.max.idle.ms",
-    "linger.ms",
-    "metadata.max.age.ms",
-    "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms",
-    "retry.backoff.max.ms",
-    "retry.backoff.ms",
-    "socket.connection.setup.timeout.ms",
-    "socket.keepalive.enable",
-    "socket.nagle.disable",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
-    "topic.metadata.refresh.interval.ms",
-];
-
 /// How to reach and write a target cluster: checked, ready to make clients from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -72,15 +41,20 @@ impl Settings {
     ///
     /// `Configuration`, naming the property, broker or secret that cannot be used.
     pub fn new(target: &KafkaTarget, record_bytes: ByteSize) -> Result<Self, Fault> {
-        if let Some(key) =
-            target.properties.keys().find(|key| !ALLOWED_PROPERTIES.contains(&key.as_str()))
+        if let Some(key) = target
+            .properties
+            .keys()
+            .find(|key| !KafkaTarget::ALLOWED_PROPERTIES.contains(&key.as_str()))
         {
             return Err(Fault::new(
                 FaultKind::Configuration,
                 format!("target.properties.{key}"),
                 "this property cannot be set by a task",
             )
-            .remedy(format!("remove it; allowed are {}", ALLOWED_PROPERTIES.join(", "))));
+            .remedy(format!(
+                "remove it; allowed are {}",
+                KafkaTarget::ALLOWED_PROPERTIES.join(", ")
+            )));
         }
         if record_bytes.0 > MOST_MESSAGE_BYTES {
             return Err(Fault::new(

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::ConnectionName;
 use crate::secret::SecretRef;
 
 /// The Kafka side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaTarget {
+    /// The registered connection that gives brokers, security and more properties; brokers and security
+    /// are then empty here. Absent: they stand here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionName>,
     /// `host:port` of some brokers.
     pub brokers: Vec<String>,
     /// Encryption and login.
@@ -22,6 +27,39 @@ pub struct KafkaTarget {
     /// How missing topics are made; absent: they must exist.
     #[serde(default)]
     pub create_topics: Option<CreateTopics>,
+}
+
+impl KafkaTarget {
+    /// The librdkafka properties that users may set.
+    ///
+    /// Left out on purpose: everything that loads or runs code (`plugin.*`, `ssl.engine.*`,
+    /// `ssl.keystore.*`, `sasl.kerberos.*`, `sasl.oauthbearer.*`), everything that names a file of the
+    /// node, and what delivery rests on (`acks`, `enable.idempotence`, `transactional.id`,
+    /// `transaction.timeout.ms`, `isolation.level`, `allow.auto.create.topics`, `socket.max.fails`,
+    /// `socket.timeout.ms`, `message.max.bytes`, queue bounds).
+    pub const ALLOWED_PROPERTIES: &[&str] = &[
+        "batch.num.messages",
+        "batch.size",
+        "broker.address.family",
+        "broker.address.ttl",
+        "client.dns.lookup",
+        "client.id",
+        "client.rack",
+        "compression.level",
+        "connections.max.idle.ms",
+        "linger.ms",
+        "metadata.max.age.ms",
+        "reconnect.backoff.max.ms",
+        "reconnect.backoff.ms",
+        "retry.backoff.max.ms",
+        "retry.backoff.ms",
+        "socket.connection.setup.timeout.ms",
+        "socket.keepalive.enable",
+        "socket.nagle.disable",
+        "socket.receive.buffer.bytes",
+        "socket.send.buffer.bytes",
+        "topic.metadata.refresh.interval.ms",
+    ];
 }
 
 /// Encryption of the connections to the brokers, and who we are.
