@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "tidewire/admin/v1/admin.proto",
+    "tidewire/connection/v1/connection.proto",
     "tidewire/node/v1/node.proto",
     "tidewire/raft/v1/raft.proto",
     "tidewire/position/v1/position.proto",

@@ -23,6 +23,15 @@ pub mod admin {
     }
 }
 
+/// Registered connections, and what a node finds behind one.
+pub mod connection {
+    #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::restriction, clippy::all)]
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("tidewire.connection.v1");
+    }
+}
+
 /// What coordinators say to each other.
 pub mod raft {
     #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::restriction, clippy::all)]

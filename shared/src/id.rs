@@ -96,6 +96,13 @@ name!(
     "1 to 64 characters a-z, 0-9 and - inside"
 );
 name!(
+    /// The name people gave a registered connection.
+    ConnectionName,
+    "connection name",
+    64,
+    "1 to 64 characters a-z, 0-9 and - inside"
+);
+name!(
     /// The name of a node; one process at a time may use it.
     NodeName,
     "node name",

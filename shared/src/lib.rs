@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows a wire format. A type belongs here when at least two
 //! rooms must agree on it; everything else stays in the room that needs it.
 
+pub mod connection;
 pub mod epoch;
 pub mod fault;
 pub mod id;
@@ -15,9 +16,10 @@ pub mod secret;
 pub mod spec;
 pub mod unit;
 
+pub use connection::Connection;
 pub use epoch::Epoch;
 pub use fault::{Fault, FaultKind, Persistence};
-pub use id::{ClusterId, NodeName, ShardId, TaskId, TaskName};
+pub use id::{ClusterId, ConnectionName, NodeName, ShardId, TaskId, TaskName};
 pub use lsn::Lsn;
 pub use phase::{Desired, Phase};
 pub use position::{InTransaction, PgPosition};

@@ -289,6 +289,7 @@ pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
                 limit_bytes: 2,
                 at_limit: task_pb::AtLimit::Alert.into(),
             }),
+            ..task_pb::PostgresSource::default()
         }),
         target: Some(task_pb::KafkaTarget {
             brokers: vec!["k1:9092".to_owned()],

@@ -4,6 +4,7 @@
 //! `TryFrom` names the path of the first field that does not fit, like `spec.source.tls.mode`. A
 //! service starts such a path with [`required`]: `required("spec", request.spec)?`.
 
+mod connection;
 mod fault;
 mod format;
 mod objects;
@@ -19,6 +20,8 @@ pub use status::{ERROR_METADATA, LEADER_METADATA, detail_of, status};
 
 use std::fmt::Display;
 use std::str::FromStr;
+
+use tidewire_shared::ConnectionName;
 
 /// A message holds something that has no meaning, or lacks something that must be there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +109,11 @@ where
         ConvertError::new(field, format!("{number} has no meaning in this version"))
     })?;
     T::try_from(word).map_err(|error| error.within(field))
+}
+
+/// The name of a registered connection; empty: none.
+fn named(connection: &str) -> Result<Option<ConnectionName>, ConvertError> {
+    (!connection.is_empty()).then(|| parsed("connection", connection)).transpose()
 }
 
 /// A text that must not be empty.

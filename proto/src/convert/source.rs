@@ -6,7 +6,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
-use super::{ConvertError, enumerated, optional, required, same_variants, text, texts};
+use super::{ConvertError, enumerated, named, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
 same_variants!(TlsMode, pb::TlsMode, [Disable, Prefer, Require, VerifyCa, VerifyFull]);
@@ -18,6 +18,7 @@ same_variants!(AtLimit, pb::AtLimit, [Alert, DropSlot]);
 impl From<PostgresSource> for pb::PostgresSource {
     fn from(source: PostgresSource) -> Self {
         Self {
+            connection: source.connection.map_or_else(String::new, Into::into),
             hosts: source.hosts,
             database: source.database,
             user: source.user,
@@ -37,10 +38,16 @@ impl TryFrom<pb::PostgresSource> for PostgresSource {
     type Error = ConvertError;
 
     fn try_from(source: pb::PostgresSource) -> Result<Self, Self::Error> {
+        let connection = named(&source.connection)?;
+        let inline = connection.is_none();
+        if !inline && !(source.hosts.is_empty() && source.user.is_empty()) {
+            return Err(ConvertError::new("connection", "stands beside inline fields"));
+        }
         Ok(Self {
-            hosts: texts("hosts", source.hosts)?,
-            database: text("database", source.database)?,
-            user: text("user", source.user)?,
+            connection,
+            hosts: if inline { texts("hosts", source.hosts)? } else { Vec::new() },
+            database: if inline { text("database", source.database)? } else { source.database },
+            user: if inline { text("user", source.user)? } else { source.user },
             password: optional("password", source.password)?,
             tls: required("tls", source.tls)?,
             slot: managed_unless_named(source.existing_slot),

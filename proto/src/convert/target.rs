@@ -4,7 +4,7 @@ use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
 
-use super::{ConvertError, enumerated, optional, required, same_variants, text, texts};
+use super::{ConvertError, enumerated, named, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
 same_variants!(Compression, pb::Compression, [None, Gzip, Snappy, Lz4, Zstd]);
@@ -14,6 +14,7 @@ same_variants!(SaslMechanism, pb::SaslMechanism, [Plain, ScramSha256, ScramSha51
 impl From<KafkaTarget> for pb::KafkaTarget {
     fn from(target: KafkaTarget) -> Self {
         Self {
+            connection: target.connection.map_or_else(String::new, Into::into),
             brokers: target.brokers,
             compression: pb::Compression::from(target.compression).into(),
             properties: target.properties.into_iter().collect(),
@@ -27,8 +28,16 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
     type Error = ConvertError;
 
     fn try_from(target: pb::KafkaTarget) -> Result<Self, Self::Error> {
+        let connection = named(&target.connection)?;
+        if connection.is_some() && !target.brokers.is_empty() {
+            return Err(ConvertError::new("connection", "stands beside inline fields"));
+        }
         Ok(Self {
-            brokers: texts("brokers", target.brokers)?,
+            brokers: match connection {
+                None => texts("brokers", target.brokers)?,
+                Some(_) => Vec::new(),
+            },
+            connection,
             compression: enumerated::<pb::Compression, _>("compression", target.compression)?,
             properties: target.properties.into_iter().collect(),
             security: required("security", target.security)?,

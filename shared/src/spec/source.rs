@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::TableName;
+use crate::id::ConnectionName;
+use crate::fault::{Fault, FaultKind};
 use crate::secret::SecretRef;
 use crate::unit::{ByteSize, Period};
 
@@ -10,9 +12,13 @@ use crate::unit::{ByteSize, Period};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PostgresSource {
+    /// The registered connection that gives hosts, user, password, TLS and flavor, which are then empty
+    /// here; absent: they stand here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionName>,
     /// `host:port`, tried in order; the first that accepts writes is used.
     pub hosts: Vec<String>,
-    /// The one database.
+    /// The one database; empty: the one of the connection.
     pub database: String,
     /// Role with LOGIN and REPLICATION.
     pub user: String,
@@ -103,6 +109,20 @@ impl Default for Heartbeat {
     }
 }
 
+impl Heartbeat {
+    /// The table that beats are written to, where they are: the named one, else the reference's in a
+    /// schema of ours.
+    #[must_use]
+    pub fn beats_into(&self) -> Option<TableName> {
+        let default = || TableName {
+            schema: "tidewire".to_owned(),
+            table: "dts_postgres_heartbeat".to_owned(),
+        };
+        (self.mode == HeartbeatMode::Table)
+            .then(|| self.table.clone().unwrap_or_else(default))
+    }
+}
+
 /// How an idle source is made to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +155,42 @@ impl Default for WalBudget {
     }
 }
 
+impl WalBudget {
+    /// Where a slot stands that holds so many bytes of WAL.
+    #[must_use]
+    pub fn state(&self, retained_bytes: u64) -> WalState {
+        match retained_bytes {
+            bytes if bytes >= self.limit.0 => WalState::Limit,
+            bytes if bytes >= self.warn.0 => WalState::Warn,
+            _ => WalState::Ok,
+        }
+    }
+}
+
+/// Where a slot stands against its budget of WAL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WalState {
+    /// Below the warning.
+    #[default]
+    Ok,
+    /// At the warning or above.
+    Warn,
+    /// At the limit or above.
+    Limit,
+}
+
+impl WalState {
+    /// The word of the contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Limit => "limit",
+        }
+    }
+}
+
 /// What happens when a slot holds too much WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +199,28 @@ pub enum AtLimit {
     Alert,
     /// The slot is dropped and the task fails: the source is worth more than the task.
     DropSlot,
+}
+
+impl SlotFailover {
+    /// Whether a slot on a server of this version is to be copied to standbys.
+    ///
+    /// # Errors
+    /// When that is demanded of a server that does not know how.
+    pub fn wanted(self, server_version_num: u32) -> Result<bool, Fault> {
+        let knows = server_version_num >= 170_000;
+        match self {
+            Self::Off => Ok(false),
+            Self::Auto => Ok(knows),
+            Self::On if knows => Ok(true),
+            Self::On => {
+                let version = server_version_num / 10_000;
+                let message = format!("is PostgreSQL {version}, which has no failover slots");
+                Err(Fault::new(FaultKind::Configuration, "source server", message).remedy(
+                    "set source.slot.failover to auto or off, or upgrade the server to 17 or later",
+                ))
+            }
+        }
+    }
 }
 
 /// Encryption of a connection, with PostgreSQL's `sslmode` words.
@@ -174,4 +252,27 @@ pub enum TlsMode {
     VerifyCa,
     /// As `VerifyCa`, for the name that was asked for.
     VerifyFull,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failover_is_wanted_where_the_server_knows_it_or_it_is_demanded() {
+        let wanted = |failover: SlotFailover| {
+            [160_010, 170_000].map(|version| failover.wanted(version).ok())
+        };
+        assert_eq!(wanted(SlotFailover::Auto), [Some(false), Some(true)]);
+        assert_eq!(wanted(SlotFailover::On), [None, Some(true)]);
+        assert_eq!(wanted(SlotFailover::Off), [Some(false), Some(false)]);
+    }
+
+    #[test]
+    fn a_budget_is_reached_at_its_figures() {
+        let budget =
+            WalBudget { warn: ByteSize(10), limit: ByteSize(20), at_limit: AtLimit::Alert };
+        let states = [9, 10, 19, 20].map(|bytes| budget.state(bytes).as_str());
+        assert_eq!(states, ["ok", "warn", "warn", "limit"]);
+    }
 }

@@ -3,7 +3,7 @@
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
+use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
     DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
@@ -93,6 +93,7 @@ prop_compose! {
             (any::<u64>(), any::<u64>(), one(&[AtLimit::Alert, AtLimit::DropSlot])),
     ) -> PostgresSource {
         PostgresSource {
+            connection: None,
             hosts, database, user, password, tls, flavor, slot, slot_failover, publication,
             heartbeat: Heartbeat { mode, interval: Period(interval), table },
             wal_budget: WalBudget { warn: ByteSize(warn), limit: ByteSize(limit), at_limit },
@@ -134,7 +135,7 @@ prop_compose! {
             |(partitions, replication_factor)| CreateTopics { partitions, replication_factor }
         )),
     ) -> KafkaTarget {
-        KafkaTarget { brokers, security, compression, properties, create_topics }
+        KafkaTarget { connection: None, brokers, security, compression, properties, create_topics }
     }
 }
 
@@ -211,8 +212,8 @@ prop_compose! {
         start in prop_oneof![Just(StartAt::Now), (1..u64::MAX).prop_map(|at| StartAt::Lsn(Lsn(at)))],
         on_bad_record in
             prop_oneof![Just(BadRecord::Stop), word().prop_map(BadRecord::DeadLetter)],
-        (connection, other) in any::<(u64, u64)>(),
-        (record_bytes, bytes, rows) in (1..u64::MAX, any::<u64>(), any::<u64>()),
+        (connection, other) in (600_000..=86_400_000_u64, 60_000..=86_400_000_u64),
+        (record_bytes, bytes, rows) in (1..=256_u64 << 20, any::<u64>(), any::<u64>()),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
@@ -290,8 +291,20 @@ pub(super) fn fault() -> impl Strategy<Value = Fault> {
 pub(super) fn precheck() -> impl Strategy<Value = PrecheckReport> {
     let result =
         prop_oneof![Just(CheckResult::Pass), Just(CheckResult::Warn), Just(CheckResult::Fail)];
-    let item = (word(), result, ".{0,9}", ".{0,9}", ".{0,9}").prop_map(
-        |(name, result, found, message, remedy)| CheckItem { name, result, found, message, remedy },
+    let kind = prop_oneof![Just(WaiverKind::Ignored), Just(WaiverKind::Overridden)];
+    let waiver = (kind, ".{0,9}", any::<i64>())
+        .prop_map(|(kind, by, at_ms)| Waiver { kind, by, at_ms });
+    let said = (".{0,9}", ".{0,9}", ".{0,9}");
+    let item = (word(), result, said, any::<bool>(), option::of(waiver)).prop_map(
+        |(name, result, (found, message, remedy), overridable, waiver)| CheckItem {
+            name,
+            result,
+            found,
+            message,
+            remedy,
+            overridable,
+            waiver,
+        },
     );
     (any::<i64>(), vec(item, 0..5)).prop_map(|(at_ms, items)| PrecheckReport { at_ms, items })
 }
