@@ -124,6 +124,12 @@ impl ChangeBatch {
         self.image(present, change.new, change)
     }
 
+    /// The value at `index` of the image that begins at `start` of the columns.
+    pub(crate) fn value(&self, start: u32, index: usize) -> Value<'_> {
+        let columns = self.columns.get(start as usize..).unwrap_or_default();
+        Image { bytes: &self.bytes, columns }.value(index)
+    }
+
     fn image(&self, present: bool, start: u32, change: &Change) -> Image<'_> {
         let relation = self.relation(change).filter(|_| present);
         let width = relation.map_or(0, |relation| relation.columns.len());

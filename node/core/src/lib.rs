@@ -1,6 +1,8 @@
 //! The data plane without I/O: bytes in, bytes out, and the verdicts that decide whether data is safe.
 //!
 //! * [`facts`]: what the shells have seen, as plain values.
+//! * [`objects`]: which tables a task has. [`filter`]: which of their rows go out.
+//! * [`publish`]: what the managed publications hold.
 //! * [`schema`]: tables, prepared for the encoders.
 //! * [`change`]: one change of one row.
 //! * [`batch`]: changes between decode and encode, in one arena.
@@ -17,11 +19,14 @@ pub mod change;
 pub mod decode;
 pub mod encode;
 pub mod facts;
+pub mod filter;
 pub mod key;
+pub mod objects;
 pub mod pacing;
 pub mod partition;
 pub mod precheck;
 pub mod progress;
+pub mod publish;
 pub mod reconnect;
 pub mod schema;
 pub mod takeover;

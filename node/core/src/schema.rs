@@ -1,13 +1,17 @@
 //! What encoders need to know of a table, worked out once per Relation message: columns with their
 //! base types, key, partitioning columns, topic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use tidewire_shared::spec::{ObjectRule, Operations, Rename, TableName};
+use tidewire_shared::spec::{ColumnChoice, ObjectRule, Operations, Rename, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
+use crate::decode::Selection;
 use crate::decode::pgoutput::{RelationMessage, RelationMessageColumn};
 use crate::facts::{TableFacts, UniqueKey};
+use crate::filter::Condition;
+use crate::objects::{self, ListedTable};
 
 /// A table as one Relation message describes it, prepared for the encoders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,47 +67,100 @@ pub struct TableRule {
     pub operations: Operations,
     /// Names inside records.
     pub rename: Rename,
+    /// Columns that go out.
+    pub columns: ColumnChoice,
+    /// Rows that go out; `None`: all.
+    pub filter: Option<Condition>,
 }
 
 impl TableRule {
+    fn new(rule: &ObjectRule, topic: u16, table: &TableName) -> Result<Self, Fault> {
+        let condition = Some(rule.filter.as_str()).filter(|text| !text.is_empty());
+        let filter = condition.map(Condition::parse).transpose().map_err(|what| {
+            Fault::new(FaultKind::Configuration, format!("where of table {table}"), what)
+                .remedy("write a condition of these parts, or leave `where` out")
+        })?;
+        Ok(Self {
+            topic,
+            partition_by: rule.partition_by.clone(),
+            operations: rule.operations,
+            rename: rule.rename.clone(),
+            columns: rule.columns.clone(),
+            filter,
+        })
+    }
+
     /// The name inside records of the column that the source calls `name`.
     fn out_column(&self, name: &str) -> String {
         self.rename.columns.get(name).map_or(name, String::as_str).to_owned()
+    }
+
+    /// Whether a column goes out.
+    #[must_use]
+    pub fn keeps(&self, column: &str) -> bool {
+        let among = |names: &[String]| names.iter().any(|name| name == column);
+        let ColumnChoice { include, exclude } = &self.columns;
+        (include.is_empty() || among(include)) && !among(exclude)
     }
 }
 
 /// The tables of a task and the topics they go to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskTables {
-    tables: BTreeMap<TableName, TableRule>,
+    rules: Vec<ObjectRule>,
+    database: String,
+    tables: BTreeMap<TableName, Arc<TableRule>>,
     topics: Vec<String>,
 }
 
+/// What a task wants of a table that the stream names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It goes out.
+    Wanted(Arc<TableRule>),
+    /// It does not.
+    Unwanted,
+    /// It goes out to a topic that the task did not look at when it started.
+    NewTopic(String),
+}
+
 impl TaskTables {
-    /// The tables of a task's rules.
+    /// The tables that rules name outright.
     ///
     /// # Errors
-    /// A table that stands in two rules, or more topics than can be numbered.
+    /// As [`TaskTables::resolve`].
     pub fn new(rules: &[ObjectRule]) -> Result<Self, Fault> {
-        let mut result = Self::default();
-        for rule in rules {
-            let topic = result.topic_index(&rule.topic)?;
-            for name in &rule.tables {
-                let table = TableRule {
-                    topic,
-                    partition_by: rule.partition_by.clone(),
-                    operations: rule.operations,
-                    rename: rule.rename.clone(),
-                };
-                if result.tables.insert(name.clone(), table).is_some() {
-                    return Err(Fault::new(
-                        FaultKind::Configuration,
-                        format!("table {name}"),
-                        "stands in two entries of objects",
-                    )
-                    .remedy("name it once"));
-                }
-            }
+        Self::resolve(rules, "", &[])
+    }
+
+    /// The tables that a task has now, where `listed` is what the database holds.
+    ///
+    /// # Errors
+    /// `Configuration`: a table that stands in two rules, a topic that Kafka would refuse, more topics
+    /// than can be numbered, or a condition that is not understood.
+    pub fn resolve(
+        rules: &[ObjectRule],
+        database: &str,
+        listed: &[ListedTable],
+    ) -> Result<Self, Fault> {
+        let mut named = BTreeSet::new();
+        if let Some(twice) = rules.iter().flat_map(|rule| &rule.tables).find(|t| !named.insert(*t))
+        {
+            return Err(Fault::new(
+                FaultKind::Configuration,
+                format!("table {twice}"),
+                "stands in two entries of objects",
+            )
+            .remedy("name it once"));
+        }
+        let mut result =
+            Self { rules: rules.to_vec(), database: database.to_owned(), ..Self::default() };
+        for table in objects::resolve(rules, database, listed) {
+            objects::usable(&table)?;
+            let Some(rule) = rules.get(table.rule) else { continue };
+            let topic = result.topic_index(&table.topic)?;
+            let rule = TableRule::new(rule, topic, &table.name)?;
+            result.tables.insert(table.name, Arc::new(rule));
         }
         Ok(result)
     }
@@ -120,23 +177,71 @@ impl TaskTables {
         })
     }
 
+    /// Adds a topic that tables of the task went to and may come back to: those that the stream still
+    /// holds changes of, though they were dropped.
+    ///
+    /// # Errors
+    /// `Configuration` for more topics than can be numbered.
+    pub fn add_topic(&mut self, topic: &str) -> Result<(), Fault> {
+        self.topic_index(topic).map(drop)
+    }
+
     /// The topics, in the order of their indexes.
     #[must_use]
     pub fn topics(&self) -> &[String] {
         &self.topics
     }
 
+    /// The tables that the task has now, in name order.
+    pub fn names(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.keys()
+    }
+
+    /// The tables that the task has now and what it wants of each, in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TableName, &TableRule)> {
+        self.tables.iter().map(|(name, rule)| (name, &**rule))
+    }
+
+    /// Whether a rule names the table itself.
+    pub(crate) fn names_outright(&self, table: &TableName) -> bool {
+        self.rules.iter().any(|rule| rule.tables.contains(table))
+    }
+
+    /// Whether the task may have tables of which it wants neither updates nor deletes.
+    pub(crate) fn inserts_only(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.operations.update && !rule.operations.delete)
+    }
+
     /// Changes which operations of a table go out; nothing for a table that the task does not have.
     pub fn set_operations(&mut self, table: &TableName, change: impl FnOnce(&mut Operations)) {
         if let Some(rule) = self.tables.get_mut(table) {
-            change(&mut rule.operations);
+            change(&mut Arc::make_mut(rule).operations);
         }
     }
 
-    /// What the task wants of a table; `None` when it does not want it.
+    /// What the task wants of a table; `None` when it does not have it now.
     #[must_use]
     pub fn rule(&self, table: &TableName) -> Option<&TableRule> {
-        self.tables.get(table)
+        self.tables.get(table).map(|rule| &**rule)
+    }
+
+    /// What the task wants of a table that the stream names: also one that was dropped, or appeared,
+    /// since the tables were resolved.
+    ///
+    /// # Errors
+    /// A condition that is not understood.
+    pub fn wish(&self, table: &TableName) -> Result<Wish, Fault> {
+        if let Some(rule) = self.tables.get(table) {
+            return Ok(Wish::Wanted(Arc::clone(rule)));
+        }
+        let found = objects::rule_of(&self.rules, table).and_then(|index| self.rules.get(index));
+        let Some(rule) = found else { return Ok(Wish::Unwanted) };
+        let topic = objects::topic_of(&rule.topic, &self.database, table);
+        let known = self.topics.iter().position(|name| *name == topic);
+        match known.and_then(|index| u16::try_from(index).ok()) {
+            Some(index) => Ok(Wish::Wanted(Arc::new(TableRule::new(rule, index, table)?))),
+            None => Ok(Wish::NewTopic(topic)),
+        }
     }
 }
 
@@ -158,44 +263,55 @@ impl Relation {
     /// disagree the message wins: it describes the table as it was when its rows changed.
     ///
     /// # Errors
-    /// A column that `partitionBy` asks for is not published.
+    /// A column that `partitionBy` asks for is not published or does not go out, one of the key does
+    /// not go out, or the condition does not fit the columns.
     pub(crate) fn prepare(
         message: &RelationMessage<'_>,
         rule: &TableRule,
         facts: Option<&TableFacts>,
-    ) -> Result<Self, String> {
+    ) -> Result<(Self, Option<Selection>), String> {
         let facts = facts.filter(|facts| facts.oid == message.oid);
-        let index_of = |name: &String| message.columns.iter().position(|c| c.name == name);
+        let sent: Vec<RelationColumn> = message
+            .columns
+            .iter()
+            .map(|column| RelationColumn {
+                name: column.name.to_owned(),
+                out_name: rule.out_column(column.name),
+                in_identity: column.in_identity,
+                ..base_type(column, facts)
+            })
+            .collect();
+        let columns: Vec<_> =
+            sent.iter().filter(|column| rule.keeps(&column.name)).cloned().collect();
+        let index_of = |name: &String| columns.iter().position(|c| c.name == *name);
         let indexes = |names: &[String]| names.iter().map(index_of).collect::<Option<Vec<_>>>();
 
+        let was_sent = |name: &String| sent.iter().any(|column| column.name == *name);
         let mut unique_keys: Vec<UniqueKey> = facts
             .map(|facts| facts.unique_keys.as_slice())
             .unwrap_or_default()
             .iter()
-            .filter(|key| indexes(&key.columns).is_some())
+            .filter(|key| key.columns.iter().all(was_sent))
             .cloned()
             .collect();
         unique_keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
-
-        let key = key_of(&unique_keys)
-            .and_then(|key| indexes(&key.columns))
-            .unwrap_or_else(|| identity_columns(message));
+        let key = match key_of(&unique_keys) {
+            Some(key) => key.columns.clone(),
+            None => identity_columns(message),
+        };
+        let key = indexes(&key)
+            .ok_or_else(|| format!("a column of the key does not go out: {}", key.join(", ")))?;
         let partition_columns = match rule.partition_by.as_slice() {
             [] => key.clone(),
             names => indexes(names).ok_or_else(|| {
                 format!("a column of partitionBy is not published: {}", names.join(", "))
             })?,
         };
+        unique_keys.retain(|key| indexes(&key.columns).is_some());
         for column in unique_keys.iter_mut().flat_map(|key| &mut key.columns) {
             *column = rule.out_column(column);
         }
-        let columns = message.columns.iter().map(|column| RelationColumn {
-            name: column.name.to_owned(),
-            out_name: rule.out_column(column.name),
-            in_identity: column.in_identity,
-            ..base_type(column, facts)
-        });
-        Ok(Self {
+        let relation = Self {
             oid: message.oid,
             out_name: TableName {
                 schema: rule.rename.schema.as_deref().unwrap_or(message.schema).to_owned(),
@@ -205,11 +321,13 @@ impl Relation {
             name: TableName { schema: message.schema.to_owned(), table: message.name.to_owned() },
             topic: rule.topic,
             identity: message.identity,
-            columns: columns.collect(),
+            columns,
             key,
             partition_columns,
             unique_keys,
-        })
+        };
+        let selection = Selection::new(sent, &relation.columns, rule.filter.as_ref())?;
+        Ok((relation, selection))
     }
 }
 
@@ -224,9 +342,12 @@ fn key_of(unique_keys: &[UniqueKey]) -> Option<&UniqueKey> {
 
 /// The columns that the message flags as replica identity. Under FULL every column is flagged, which
 /// says nothing about a key.
-fn identity_columns(message: &RelationMessage<'_>) -> Vec<usize> {
-    let flagged = message.columns.iter().enumerate().filter(|(_, column)| column.in_identity);
-    if message.identity == 'f' { Vec::new() } else { flagged.map(|(index, _)| index).collect() }
+fn identity_columns(message: &RelationMessage<'_>) -> Vec<String> {
+    let flagged = message.columns.iter().filter(|column| column.in_identity);
+    if message.identity == 'f' {
+        return Vec::new();
+    }
+    flagged.map(|column| column.name.to_owned()).collect()
 }
 
 /// The type of a column, domains followed to their base as far as the catalog still knows them.

@@ -2,6 +2,7 @@
 
 use tidewire_shared::Lsn;
 use tidewire_shared::position::InTransaction;
+use tidewire_shared::spec::TableName;
 
 use super::frames::{self, Frame, Next};
 use super::pgoutput::{self, Message, RelationMessage, Rows, Truncate};
@@ -18,6 +19,8 @@ use crate::schema::TaskTables;
 pub struct Options {
     /// The tables that the task wants.
     pub tables: TaskTables,
+    /// The heartbeat table, whose changes are delivered to nobody and counted nowhere.
+    pub heartbeat: Option<TableName>,
     /// Where the stream was started: the durable position.
     pub start: Lsn,
     /// The durable part of the transaction that comes first, if one was broken off.
@@ -36,6 +39,7 @@ impl Options {
     pub fn new(tables: TaskTables, start: Lsn) -> Self {
         Self {
             tables,
+            heartbeat: None,
             start,
             resume: None,
             hold: false,
@@ -102,6 +106,8 @@ struct Open {
     transaction: Transaction,
     /// Row messages so far.
     sequence: u64,
+    /// Those of the heartbeat table.
+    beats: u64,
     /// Their bytes.
     bytes: u64,
     /// Where the transaction stands in a batch: checked before use.
@@ -139,7 +145,7 @@ impl Decoder {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            relations: Relations::default(),
+            relations: Relations::with_heartbeat(options.heartbeat.clone()),
             pending: None,
             open: None,
             resume: options.resume,
@@ -294,7 +300,8 @@ impl Decoder {
             ));
         }
         self.last_commit_time_us = transaction.commit_time_us;
-        self.open = Some(Open { transaction, sequence: 0, bytes: 0, slot: None, whole: true });
+        self.open =
+            Some(Open { transaction, sequence: 0, beats: 0, bytes: 0, slot: None, whole: true });
         Ok(())
     }
 
@@ -322,7 +329,8 @@ impl Decoder {
             }
         }
         self.lsn = end_lsn;
-        batch.end.transactions += 1;
+        let heartbeat = open.beats > 0 && open.beats == open.sequence;
+        batch.end.transactions += u64::from(!heartbeat);
         Ok(())
     }
 
@@ -382,18 +390,27 @@ impl Decoder {
         let Some(known) = self.relations.get(oid) else {
             return Err(undescribed(at));
         };
-        let Known::Wanted(wanted) = known else {
-            batch.end.filtered += 1;
-            return Ok(());
+        let wanted = match known {
+            Known::Wanted(wanted) => wanted,
+            Known::Unwanted => {
+                batch.end.filtered += 1;
+                return Ok(());
+            }
+            Known::Heartbeat => {
+                if let Some(open) = &mut self.open {
+                    open.beats += 1;
+                }
+                return Ok(());
+            }
         };
-        if !operation.is_among(wanted.operations) {
-            batch.end.filtered += 1;
-            return Ok(());
-        }
         let Some(open) = &mut self.open else { return Ok(()) };
-        let images = rows::copy(operation, rows, &wanted.relation, batch)
-            .map_err(|what| DecodeError::malformed(at, what).of_table(&wanted.relation.name))?;
-        push(operation, images, wanted, open, batch);
+        match rows::copy(operation, rows, wanted, batch) {
+            Ok(Some((operation, images))) => push(operation, images, wanted, open, batch),
+            Ok(None) => batch.end.filtered += 1,
+            Err(what) => {
+                return Err(DecodeError::malformed(at, what).of_table(&wanted.relation.name));
+            }
+        }
         Ok(())
     }
 
@@ -415,7 +432,8 @@ impl Decoder {
                 Known::Wanted(wanted) if wanted.operations.truncate => {
                     push(Operation::Truncate, Images::NONE, wanted, open, batch);
                 }
-                _ => batch.end.filtered += 1,
+                Known::Wanted(_) | Known::Unwanted => batch.end.filtered += 1,
+                Known::Heartbeat => {}
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use tidewire_shared::{Fault, FaultKind, Lsn};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct DecodeError {
-    /// `Decode`, `SourceHistory` or `Configuration`.
+    /// `Decode`, `SourceHistory`, `Configuration`, or `SourceBusy` for a table that appeared.
     pub kind: FaultKind,
     /// `final_lsn` of the open transaction, else the end of the last one.
     pub lsn: Lsn,
@@ -41,6 +41,17 @@ impl DecodeError {
                      double changes"
                     .to_owned(),
         }
+    }
+
+    /// A table that appeared, or got its name, after the task looked at its topics: it starts over,
+    /// looks again, and loses nothing.
+    pub(super) fn new_topic(lsn: Lsn, table: &TableName, topic: &str) -> Self {
+        Self {
+            kind: FaultKind::SourceBusy,
+            remedy: format!("make sure that topic {topic} exists, or let createTopics make it"),
+            ..Self::malformed(lsn, format!("goes to topic {topic}, which is new to the task"))
+        }
+        .of_table(table)
     }
 
     pub(super) fn of_table(mut self, table: &TableName) -> Self {

@@ -9,6 +9,8 @@ pub mod frames;
 pub mod pgoutput;
 mod relations;
 mod rows;
+mod selection;
 
 pub use decoder::{Decoder, Fed, NeedTable, Options};
 pub use error::DecodeError;
+pub(crate) use selection::Selection;

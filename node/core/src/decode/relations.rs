@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{FaultKind, Lsn};
 
-use super::DecodeError;
 use super::pgoutput::RelationMessage;
+use super::{DecodeError, Selection};
 use crate::batch::ChangeBatch;
 use crate::facts::TableFacts;
-use crate::schema::{Relation, TaskTables};
+use crate::schema::{Relation, TaskTables, Wish};
 
 /// A table of this connection.
 #[derive(Debug)]
@@ -19,12 +19,16 @@ pub(super) enum Known {
     Wanted(Wanted),
     /// The task does not want it.
     Unwanted,
+    /// Our own heartbeat table: never a change of the user's.
+    Heartbeat,
 }
 
 /// A table that the task wants.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) relation: Arc<Relation>,
+    /// What of its rows goes out; `None`: all.
+    pub(super) selection: Option<Selection>,
     pub(super) operations: Operations,
     /// Where it stood in the last batch that had it: checked before use, so batches need no number.
     slot: u32,
@@ -52,9 +56,14 @@ pub(super) struct Relations {
     /// The object id looked up last: rows of one table come in runs.
     last: Option<(u32, usize)>,
     facts: HashMap<u32, Option<TableFacts>>,
+    heartbeat: Option<TableName>,
 }
 
 impl Relations {
+    pub(super) fn with_heartbeat(heartbeat: Option<TableName>) -> Self {
+        Self { heartbeat, ..Self::default() }
+    }
+
     pub(super) fn provide(&mut self, oid: u32, facts: Option<TableFacts>) {
         self.facts.insert(oid, facts);
     }
@@ -67,17 +76,28 @@ impl Relations {
         lsn: Lsn,
     ) -> Result<bool, DecodeError> {
         let name = TableName { schema: message.schema.to_owned(), table: message.name.to_owned() };
-        let Some(rule) = tables.rule(&name) else {
-            self.put(message.oid, Known::Unwanted);
+        if self.heartbeat.as_ref() == Some(&name) {
+            self.put(message.oid, Known::Heartbeat);
             return Ok(true);
-        };
-        let Some(facts) = self.facts.remove(&message.oid) else { return Ok(false) };
-        let relation = Relation::prepare(message, rule, facts.as_ref()).map_err(|what| {
+        }
+        let configuration = |what: String| {
             DecodeError { kind: FaultKind::Configuration, ..DecodeError::malformed(lsn, what) }
                 .of_table(&name)
-                .remedy("publish the column, or change partitionBy")
-        })?;
-        let wanted = Wanted { relation: Arc::new(relation), operations: rule.operations, slot: 0 };
+                .remedy("change objects so that the columns it names are published and fit")
+        };
+        let rule = match tables.wish(&name).map_err(|fault| configuration(fault.message))? {
+            Wish::Wanted(rule) => rule,
+            Wish::Unwanted => {
+                self.put(message.oid, Known::Unwanted);
+                return Ok(true);
+            }
+            Wish::NewTopic(topic) => return Err(DecodeError::new_topic(lsn, &name, &topic)),
+        };
+        let Some(facts) = self.facts.remove(&message.oid) else { return Ok(false) };
+        let (relation, selection) =
+            Relation::prepare(message, &rule, facts.as_ref()).map_err(configuration)?;
+        let operations = rule.operations;
+        let wanted = Wanted { relation: Arc::new(relation), selection, operations, slot: 0 };
         self.put(message.oid, Known::Wanted(wanted));
         Ok(true)
     }
@@ -87,6 +107,7 @@ impl Relations {
         let there = self.get(oid);
         if let (Some(Known::Wanted(old)), Known::Wanted(new)) = (there, &known)
             && (&old.relation, old.operations) == (&new.relation, new.operations)
+            && old.selection == new.selection
         {
             return;
         }

@@ -2,9 +2,10 @@
 //! per column.
 
 use super::pgoutput::{Rows, TupleColumn, TupleKind};
+use super::relations::Wanted;
 use crate::batch::ChangeBatch;
 use crate::change::{Column, ColumnKind, OldRow, Operation};
-use crate::schema::Relation;
+use crate::schema::RelationColumn;
 
 /// The images of one row message, as places in the batch.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +20,44 @@ impl Images {
     pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0 };
 }
 
-/// Copies all tuples of a row message.
+/// Copies all tuples of a row message, as far as the task wants them: `None`, and nothing copied,
+/// when its operations or its condition leave nothing. The operation is what the condition makes of it.
+#[inline]
 pub(super) fn copy(
     operation: Operation,
+    rows: Rows<'_>,
+    wanted: &Wanted,
+    batch: &mut ChangeBatch,
+) -> Result<Option<(Operation, Images)>, String> {
+    let Some(selection) = &wanted.selection else {
+        if !operation.is_among(wanted.operations) {
+            return Ok(None);
+        }
+        let relation = &wanted.relation;
+        let images = tuples(operation, rows, relation.identity, &relation.columns, batch)?;
+        return Ok(Some((operation, images)));
+    };
+    let (bytes, columns) = (batch.bytes.len(), batch.columns.len());
+    let mut images = tuples(operation, rows, wanted.relation.identity, &selection.sent, batch)?;
+    let left = selection.operation(operation, images, batch)?;
+    let Some(left) = left.filter(|left| left.is_among(wanted.operations)) else {
+        batch.bytes.truncate(bytes);
+        batch.columns.truncate(columns);
+        return Ok(None);
+    };
+    selection.narrow(&mut images, &mut batch.columns);
+    if left == Operation::Insert {
+        images.old_row = OldRow::Absent;
+    }
+    Ok(Some((left, images)))
+}
+
+/// Copies all tuples of a row message.
+fn tuples(
+    operation: Operation,
     mut rows: Rows<'_>,
-    relation: &Relation,
+    identity: char,
+    columns: &[RelationColumn],
     batch: &mut ChangeBatch,
 ) -> Result<Images, String> {
     let start = end_of(&batch.columns)?;
@@ -37,7 +71,7 @@ pub(super) fn copy(
             TupleKind::OldKey => OldRow::Identity,
             _ => OldRow::Full,
         };
-        tuple(&mut rows, kind, width, relation, batch)?;
+        tuple(&mut rows, kind, width, columns, batch)?;
         images.new = end_of(&batch.columns)?;
         if operation == Operation::Update {
             (kind, width) = rows.head()?;
@@ -45,7 +79,7 @@ pub(super) fn copy(
     }
     match operation {
         Operation::Insert | Operation::Update if kind == TupleKind::New => {
-            tuple(&mut rows, kind, width, relation, batch)?;
+            tuple(&mut rows, kind, width, columns, batch)?;
         }
         Operation::Delete if kind != TupleKind::New => {}
         _ => return Err("row message has its tuples in a wrong order".to_owned()),
@@ -53,7 +87,7 @@ pub(super) fn copy(
     rows.end()?;
     if operation == Operation::Update {
         if images.old_row == OldRow::Absent {
-            old_row_may_be_absent(relation)?;
+            old_row_may_be_absent(identity)?;
         } else {
             fill_unchanged(batch, images);
         }
@@ -67,8 +101,8 @@ fn end_of(columns: &[Column]) -> Result<u32, String> {
 
 /// Under FULL the server always sends the old row. Where it does not, partitions have another
 /// identity than their root, and what did not change cannot be told.
-fn old_row_may_be_absent(relation: &Relation) -> Result<(), String> {
-    if relation.identity == 'f' {
+fn old_row_may_be_absent(identity: char) -> Result<(), String> {
+    if identity == 'f' {
         return Err("update lacks the old row that REPLICA IDENTITY FULL promises".to_owned());
     }
     Ok(())
@@ -78,15 +112,15 @@ fn tuple(
     rows: &mut Rows<'_>,
     kind: TupleKind,
     width: usize,
-    relation: &Relation,
+    columns: &[RelationColumn],
     batch: &mut ChangeBatch,
 ) -> Result<(), String> {
-    if width != relation.columns.len() {
+    if width != columns.len() {
         return Err("row has another number of columns than its relation".to_owned());
     }
     let from = rows.position();
     let base = batch.bytes.len();
-    for described in &relation.columns {
+    for described in columns {
         let column = match rows.column()? {
             TupleColumn::Text(text) => {
                 if std::str::from_utf8(text).is_err() {

@@ -1,0 +1,267 @@
+//! What the managed publications of a task hold, decided so that the source is never hurt.
+//!
+//! A table is published in the publication of all changes, or, when the task wants neither its updates
+//! nor its deletes, in the one of inserts: there a table needs no replica identity. Conditions and
+//! column lists are left to the server only where no UPDATE or DELETE of the application could fail
+//! for them; the decoder applies them in any case.
+
+use tidewire_shared::spec::TableName;
+use tidewire_shared::{Fault, FaultKind};
+
+use crate::facts::{PublicationFacts, TableFacts};
+use crate::filter::FilterColumn;
+use crate::schema::{TableRule, TaskTables};
+
+/// A table as it is to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishTable {
+    /// Which.
+    pub name: TableName,
+    /// Object id; 0 where the catalog does not have it.
+    pub oid: u32,
+    /// It is named in the task, not taken by a pattern.
+    pub named: bool,
+    /// Columns that are published; `None`: all.
+    pub columns: Option<Vec<String>>,
+    /// Row filter, as SQL; `None`: all rows.
+    pub row_filter: Option<String>,
+}
+
+/// What one publication is to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicationPlan {
+    /// Its tables, in name order.
+    pub tables: Vec<PublishTable>,
+    /// Whether it publishes updates and deletes too, not only inserts.
+    pub changes: bool,
+    /// Whether it publishes truncates.
+    pub truncate: bool,
+}
+
+/// What the two managed publications of a task are to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicationPlans {
+    /// All changes.
+    pub changes: PublicationPlan,
+    /// Inserts only; `None` when the task has no such tables.
+    pub inserts: Option<PublicationPlan>,
+}
+
+impl PublicationPlans {
+    /// The plans for the tables that a task has, as far as `facts` know them. Row filters and column
+    /// lists exist from version 15 on.
+    #[must_use]
+    pub fn new(tables: &TaskTables, facts: &[TableFacts], version_num: u32) -> Self {
+        let mut changes = PublicationPlan { changes: true, ..PublicationPlan::default() };
+        let mut inserts = PublicationPlan::default();
+        for (name, rule) in tables.iter() {
+            let known = facts.iter().find(|table| table.name == *name);
+            let plan = if inserts_only(rule) { &mut inserts } else { &mut changes };
+            plan.truncate |= rule.operations.truncate;
+            let mut table = PublishTable {
+                name: name.clone(),
+                oid: known.map_or(0, |known| known.oid),
+                named: tables.names_outright(name),
+                columns: None,
+                row_filter: None,
+            };
+            if let Some(known) = known.filter(|_| version_num >= 150_000) {
+                let pushed = Pushed { rule, table: known, guarded: plan.changes, version_num };
+                table.row_filter = pushed.row_filter();
+                table.columns = pushed.columns();
+            }
+            plan.tables.push(table);
+        }
+        let inserts = tables.inserts_only().then_some(inserts);
+        Self { changes, inserts }
+    }
+}
+
+/// Whether a table belongs in the publication of inserts.
+pub(crate) fn inserts_only(rule: &TableRule) -> bool {
+    !rule.operations.update && !rule.operations.delete
+}
+
+/// What of a rule the server may apply.
+struct Pushed<'a> {
+    rule: &'a TableRule,
+    table: &'a TableFacts,
+    /// Updates and deletes are published, so the replica identity must hold what is looked at.
+    guarded: bool,
+    version_num: u32,
+}
+
+impl Pushed<'_> {
+    fn row_filter(&self) -> Option<String> {
+        let condition = self.rule.filter.as_ref()?;
+        if self.guarded && !self.identity_holds(&condition.columns(), true) {
+            return None;
+        }
+        let columns = filter_columns(self.table);
+        condition.bind(&columns).ok()?.sql().map(str::to_owned)
+    }
+
+    /// Only where columns are chosen by name: a list that stands for "all but these" would hide the
+    /// columns that appear later.
+    fn columns(&self) -> Option<Vec<String>> {
+        let include = &self.rule.columns.include;
+        if include.is_empty() || self.table.kind != 'r' {
+            return None;
+        }
+        let mut wanted: Vec<&str> = include.iter().map(String::as_str).collect();
+        wanted.extend(self.rule.filter.iter().flat_map(|condition| condition.columns()));
+        wanted.sort_unstable();
+        wanted.dedup();
+        let listable = wanted.iter().all(|name| {
+            let column = self.table.columns.iter().find(|column| column.name == *name);
+            column.is_some_and(|column| self.version_num >= 180_000 || !column.generated)
+        });
+        let covers = || {
+            let identity = identity_columns(self.table);
+            identity.is_some_and(|names| names.iter().all(|name| wanted.contains(&name.as_str())))
+        };
+        let safe = listable && (!self.guarded || covers());
+        safe.then(|| wanted.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Whether every update and delete brings these columns. Partitions have identities of their own,
+    /// so that of a partitioned table says nothing.
+    fn identity_holds(&self, columns: &[&str], full: bool) -> bool {
+        if self.table.kind != 'r' {
+            return false;
+        }
+        if self.table.identity == 'f' {
+            return full;
+        }
+        let identity = identity_columns(self.table).unwrap_or_default();
+        columns.iter().all(|name| identity.iter().any(|column| column == name))
+    }
+}
+
+/// The columns of a table as conditions look at them.
+#[must_use]
+pub fn filter_columns(table: &TableFacts) -> Vec<FilterColumn<'_>> {
+    let columns = table.columns.iter();
+    columns
+        .map(|column| FilterColumn {
+            name: &column.name,
+            type_oid: column.base.oid,
+            type_kind: column.base.kind,
+            domain: column.type_oid != column.base.oid,
+        })
+        .collect()
+}
+
+/// The columns of the index that is a table's replica identity; `None` under FULL and without one.
+#[must_use]
+pub fn identity_columns(table: &TableFacts) -> Option<&[String]> {
+    let index = table.unique_keys.iter().find(|key| match table.identity {
+        'd' => key.primary,
+        'i' => key.replica_identity,
+        _ => false,
+    });
+    index.map(|key| key.columns.as_slice())
+}
+
+/// What has to be done so that a publication holds what is planned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alignment {
+    /// Tables to take out, because the task does not have them any more or has them otherwise.
+    pub drop: Vec<TableName>,
+    /// Tables to put in.
+    pub add: Vec<PublishTable>,
+    /// Whether its operations have to be set.
+    pub publish: bool,
+    /// What is noted at the publication from then on.
+    pub note: String,
+}
+
+impl Alignment {
+    /// Whether nothing has to be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.drop.is_empty() && self.add.is_empty() && !self.publish
+    }
+}
+
+/// What is noted at a publication about its tables, one a line: object id, how it is published, name.
+/// It tells a table that someone else took out, whose changes are lost since, from one that the task
+/// did not have yet.
+#[must_use]
+pub fn note(tables: &[PublishTable]) -> String {
+    let line = |table: &PublishTable| {
+        let form = form(table);
+        format!("\n{} {form:08x} {}", table.oid, table.name.to_string().escape_default())
+    };
+    let lines: String = tables.iter().map(line).collect();
+    format!("{HEADING}{lines}")
+}
+
+const HEADING: &str = "managed by Tidewire; object id, form and name of its tables:";
+
+fn form(table: &PublishTable) -> u32 {
+    let text = format!("{:?} {:?}", table.columns, table.row_filter);
+    if table.columns.is_none() && table.row_filter.is_none() {
+        return 0;
+    }
+    crate::partition::murmur2(text.as_bytes())
+}
+
+/// What to do to the publication `seen`, at which `noted` was noted, so that it holds `plan`.
+///
+/// # Errors
+/// `SourceState`: a table was taken out by someone else, or a table that the task names is another
+/// one than was published; its changes since then are not decoded.
+pub fn align(
+    plan: &PublicationPlan,
+    seen: &PublicationFacts,
+    noted: Option<&str>,
+) -> Result<Alignment, Fault> {
+    let object = || format!("publication {}", seen.name);
+    let lost = |name: &TableName| {
+        let text = format!("does not publish {name} any more: its changes are lost");
+        Fault::new(FaultKind::SourceState, object(), text)
+            .remedy("delete the task and create it again")
+    };
+    let lines: Vec<(u32, u32, &str)> =
+        noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect();
+    let mut result = Alignment {
+        publish: (plan.truncate && !seen.truncate)
+            || (plan.changes && !(seen.update && seen.delete)),
+        note: note(&plan.tables),
+        ..Alignment::default()
+    };
+    for table in &plan.tables {
+        let published = seen.tables.iter().any(|published| published.name == table.name);
+        let name = table.name.to_string().escape_default().to_string();
+        let line = lines.iter().find(|(oid, _, _)| *oid == table.oid);
+        let renamed = table.named && lines.iter().any(|(_, _, noted)| *noted == name);
+        match (published, line) {
+            (true, Some((_, as_noted, _))) if *as_noted != form(table) => {
+                result.drop.push(table.name.clone());
+                result.add.push(table.clone());
+            }
+            (true, _) => {}
+            (false, Some(_)) => return Err(lost(&table.name)),
+            (false, None) if renamed || (table.named && noted.is_none()) => {
+                return Err(lost(&table.name));
+            }
+            (false, None) => result.add.push(table.clone()),
+        }
+    }
+    let of_task = |name: &TableName| plan.tables.iter().any(|table| table.name == *name);
+    let left = seen.tables.iter().filter(|published| {
+        !of_task(&published.name) && lines.iter().any(|(oid, _, _)| *oid == published.oid)
+    });
+    result.drop.extend(left.map(|published| published.name.clone()));
+    Ok(result)
+}
+
+fn parse_line(line: &str) -> Option<(u32, u32, &str)> {
+    let (oid, rest) = line.split_once(' ')?;
+    let (form, name) = rest.split_once(' ')?;
+    Some((oid.parse().ok()?, u32::from_str_radix(form, 16).ok()?, name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use tidewire_shared::spec::{ColumnChoice, NamePattern, ObjectRule, Operations, TablePattern};
+
+use super::*;
+use crate::facts::{ColumnFacts, PublishedTable, TypeFacts, UniqueKey};
+
+fn name(table: &str) -> TableName {
+    TableName { schema: "public".into(), table: table.into() }
+}
+
+fn column(name: &str, oid: u32) -> ColumnFacts {
+    let base =
+        TypeFacts { oid, name: String::new(), schema: "pg_catalog".into(), kind: 'b', element: 0 };
+    ColumnFacts {
+        name: name.into(),
+        type_oid: oid,
+        type_modifier: -1,
+        not_null: true,
+        generated: false,
+        base,
+    }
+}
+
+/// `orders(id bigint primary key, amount numeric, secret text)`.
+fn orders() -> TableFacts {
+    TableFacts {
+        name: name("orders"),
+        oid: 7,
+        kind: 'r',
+        persistence: 'p',
+        identity: 'd',
+        selectable: true,
+        owned: true,
+        columns: vec![column("id", 20), column("amount", 1700), column("secret", 25)],
+        unique_keys: vec![UniqueKey {
+            name: "orders_pkey".into(),
+            primary: true,
+            replica_identity: false,
+            not_null: true,
+            columns: vec!["id".into()],
+        }],
+    }
+}
+
+fn plans(
+    change: impl FnOnce(&mut ObjectRule),
+    facts: &TableFacts,
+    version: u32,
+) -> PublicationPlans {
+    let mut rule = ObjectRule {
+        tables: vec![name("orders")],
+        topic: "orders".into(),
+        ..ObjectRule::default()
+    };
+    change(&mut rule);
+    let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("tables");
+    PublicationPlans::new(&tables, std::slice::from_ref(facts), version)
+}
+
+fn filtered(filter: &str) -> impl FnOnce(&mut ObjectRule) {
+    let filter = filter.to_owned();
+    move |rule| rule.filter = filter
+}
+
+#[test]
+fn conditions_are_pushed_only_where_the_identity_holds_their_columns() {
+    let pushed = |filter: &str, facts: &TableFacts, version| {
+        plans(filtered(filter), facts, version).changes.tables[0].row_filter.clone()
+    };
+    assert_eq!(pushed("id > 5", &orders(), 150_000).as_deref(), Some("(\"id\" > 5)"));
+    assert_eq!(pushed("id > 5", &orders(), 140_000), None);
+    assert_eq!(pushed("amount > 5", &orders(), 150_000), None);
+    let full = TableFacts { identity: 'f', ..orders() };
+    assert!(pushed("amount > 5", &full, 150_000).is_some());
+    let root = TableFacts { kind: 'p', ..orders() };
+    assert_eq!(pushed("id > 5", &root, 150_000), None);
+}
+
+#[test]
+fn a_table_of_inserts_alone_is_published_apart_and_filtered_there() {
+    let inserts = Operations { insert: true, update: false, delete: false, truncate: true };
+    let change = |rule: &mut ObjectRule| {
+        rule.operations = inserts;
+        rule.filter = "amount > 5".into();
+        rule.columns = ColumnChoice { include: vec!["secret".into()], exclude: vec![] };
+    };
+    let plans = plans(change, &orders(), 150_000);
+    assert!(plans.changes.tables.is_empty());
+    let inserts = plans.inserts.expect("publication of inserts");
+    assert!(inserts.truncate && !inserts.changes);
+    assert_eq!(inserts.tables[0].row_filter.as_deref(), Some("(\"amount\" > 5)"));
+    let listed = inserts.tables[0].columns.as_deref().expect("listed");
+    assert_eq!(listed, ["amount", "secret"]);
+}
+
+#[test]
+fn column_lists_are_pushed_for_inclusion_and_only_around_the_identity() {
+    let listed = |include: &[&str], exclude: &[&str], facts: &TableFacts| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let choice = ColumnChoice { include: owned(include), exclude: owned(exclude) };
+        plans(|rule| rule.columns = choice, facts, 150_000).changes.tables[0].columns.clone()
+    };
+    assert!(listed(&["id", "amount"], &[], &orders()).is_some());
+    assert_eq!(listed(&["amount"], &[], &orders()), None);
+    assert_eq!(listed(&[], &["secret"], &orders()), None);
+    let full = TableFacts { identity: 'f', ..orders() };
+    assert_eq!(listed(&["id", "amount"], &[], &full), None);
+}
+
+fn planned(table: &str, oid: u32, named: bool) -> PublishTable {
+    PublishTable { name: name(table), oid, named, columns: None, row_filter: None }
+}
+
+fn plan(tables: &[PublishTable]) -> PublicationPlan {
+    PublicationPlan { tables: tables.to_vec(), changes: true, truncate: false }
+}
+
+fn seen(tables: &[(&str, u32)]) -> PublicationFacts {
+    let table = |(table, oid): &(&str, u32)| PublishedTable {
+        name: name(table),
+        oid: *oid,
+        row_filter: None,
+        columns: None,
+    };
+    PublicationFacts {
+        oid: 1,
+        name: "p".into(),
+        all_tables: false,
+        insert: true,
+        update: true,
+        delete: true,
+        truncate: false,
+        via_root: true,
+        tables: tables.iter().map(table).collect(),
+    }
+}
+
+#[test]
+fn tables_that_appear_are_added_and_those_taken_out_by_others_stop_the_task() {
+    let before = [planned("a", 1, true), planned("b", 2, false)];
+    let noted = note(&before);
+    let all = seen(&[("a", 1), ("b", 2)]);
+    assert!(align(&plan(&before), &all, Some(&noted)).expect("as planned").is_empty());
+
+    let later = [before[0].clone(), before[1].clone(), planned("c", 3, false)];
+    let alignment = align(&plan(&later), &all, Some(&noted)).expect("one more");
+    assert_eq!((alignment.add.as_slice(), alignment.drop.len()), (&later[2..], 0));
+    assert_eq!(alignment.note, note(&later));
+
+    let taken_out = align(&plan(&before), &seen(&[("a", 1)]), Some(&noted)).expect_err("b is gone");
+    assert_eq!(taken_out.kind, FaultKind::SourceState);
+}
+
+#[test]
+fn another_table_under_a_name_that_the_task_names_stops_it_but_a_pattern_takes_it() {
+    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let none = seen(&[]);
+    assert!(align(&plan(&[planned("a", 9, true)]), &none, Some(&noted)).is_err());
+    let again = align(&plan(&[planned("b", 9, false)]), &none, Some(&noted)).expect("new table");
+    assert_eq!(again.add.len(), 1);
+    assert!(align(&plan(&[planned("a", 1, true)]), &none, None).is_err());
+}
+
+#[test]
+fn a_table_that_left_the_task_leaves_the_publication_and_foreign_ones_stay() {
+    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let there = seen(&[("a", 1), ("b", 2), ("beats", 5)]);
+    let alignment =
+        align(&plan(&[planned("a", 1, true)]), &there, Some(&noted)).expect("one fewer");
+    assert_eq!(alignment.drop, [name("b")]);
+}
+
+#[test]
+fn a_table_with_another_condition_is_published_anew() {
+    let noted = note(&[planned("a", 1, true)]);
+    let now = PublishTable { row_filter: Some("(id > 1)".into()), ..planned("a", 1, true) };
+    let alignment = align(&plan(&[now]), &seen(&[("a", 1)]), Some(&noted)).expect("changed");
+    assert_eq!((alignment.add.len(), alignment.drop.len()), (1, 1));
+}
+
+#[test]
+fn patterns_do_not_name_tables() {
+    let any = TablePattern {
+        schema: NamePattern::Exact("public".into()),
+        table: NamePattern::Glob("*".into()),
+    };
+    let rule = ObjectRule { patterns: vec![any], topic: "t".into(), ..ObjectRule::default() };
+    let listed = [crate::objects::ListedTable { name: name("a"), oid: 4, ancestors: Vec::new() }];
+    let tables = TaskTables::resolve(&[rule], "shop", &listed).expect("tables");
+    let plans = PublicationPlans::new(&tables, &[], 150_000);
+    assert!(!plans.changes.tables[0].named);
+    assert_eq!(plans.inserts, None);
+}
