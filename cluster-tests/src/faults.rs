@@ -85,14 +85,9 @@ pub fn coordinators_away(scene: &mut Scene<'_>, time: Duration) -> Result<()> {
 pub fn brokers_away(scene: &Scene<'_>, time: Duration) -> Result<()> {
     scene.settled_owner()?;
     let before = scene.stable_records()?;
-    let brokers = 0..scene.kafka.broker_ports().len();
-    for broker in brokers.clone() {
-        scene.kafka.kill_broker(broker);
-    }
+    (0..scene.kafka.broker_ports().len()).for_each(|broker| scene.kafka.kill_broker(broker));
     thread::sleep(time);
-    for broker in brokers {
-        scene.kafka.restart_broker(broker)?;
-    }
+    scene.kafka.restart_all()?;
     let end = Instant::now() + TAKEOVER_LIMIT;
     while scene.stable_records().unwrap_or_default() <= before {
         ensure!(Instant::now() < end, "no record {TAKEOVER_LIMIT:?} after the brokers came back");

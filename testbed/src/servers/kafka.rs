@@ -203,12 +203,26 @@ impl Kafka {
     /// # Errors
     /// When it does not come back.
     pub fn restart_broker(&self, broker: usize) -> Result<()> {
+        self.launch_again(broker)?;
+        self.wait_ready()
+    }
+
+    /// Starts all brokers again, stopped or killed: alone none of them would find its quorum.
+    ///
+    /// # Errors
+    /// When they do not come back.
+    pub fn restart_all(&self) -> Result<()> {
+        (0..self.options.brokers).try_for_each(|broker| self.launch_again(broker))?;
+        self.wait_ready()
+    }
+
+    fn launch_again(&self, broker: usize) -> Result<()> {
         self.kill_broker(broker);
         let process =
             launch(&self.classes, self.folder.path(), &self.options, &self.ports, broker)?;
         *self.brokers().get_mut(broker).ok_or_else(|| anyhow!("no broker {broker}"))? =
             Some(process);
-        self.wait_ready()
+        Ok(())
     }
 
     /// The class path of the testbed's Kafka clients.
