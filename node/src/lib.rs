@@ -16,6 +16,7 @@ mod fault_point;
 mod pipeline;
 mod run;
 mod shard;
+mod wal;
 
 pub use config::NodeConfig;
 pub use run::run_blocking;

@@ -433,3 +433,29 @@ fn partition_columns_must_be_published() {
     assert_eq!(error.kind, FaultKind::Configuration);
     assert!(error.what.contains("customer"));
 }
+
+#[test]
+fn the_heartbeat_table_is_delivered_to_nobody_and_counted_nowhere() {
+    const BEAT: u32 = 17_000;
+    let heartbeat = || Some(name("tidewire", "dts_postgres_heartbeat"));
+    let row = [text("slot")];
+    let mut stream = Stream::default();
+    stream
+        .begin(100, COMMIT_US, 7)
+        .relation(BEAT, ("tidewire", "dts_postgres_heartbeat"), 'd', &[described(true, "slot", 25)])
+        .insert(BEAT, &row)
+        .commit(100, 150);
+    for (named, transactions, filtered) in [(heartbeat(), 0, 0), (None, 1, 1)] {
+        let mut options = orders_only();
+        options.heartbeat = named;
+        let batches = decode_all(&mut decoder(options), &stream.bytes);
+        let end = batches[0].end;
+        assert!(batches[0].is_empty());
+        assert_eq!((end.transactions, end.filtered, end.lsn), (transactions, filtered, Lsn(150)));
+        assert_eq!(end.last_commit_time_us, COMMIT_US, "it measures the delay all the same");
+    }
+    let mut mine = Options { heartbeat: heartbeat(), ..orders_only() };
+    mine.tables = options(&[("tidewire", "dts_postgres_heartbeat", "beats")]).tables;
+    let batches = decode_all(&mut decoder(mine), &stream.bytes);
+    assert!(batches[0].is_empty(), "also where a pattern of the task meets it");
+}

@@ -107,6 +107,15 @@ fn create_statement(
     ))
 }
 
+/// Adds a table to the publication.
+///
+/// # Errors
+/// `SourceDenied` without ownership of both; `SourceState` when one of them does not exist.
+pub async fn add_table(sql: &Sql, name: &str, table: &TableName) -> Result<(), Fault> {
+    let (publication, table) = (quote::identifier(name)?, quote::table(table)?);
+    sql.run(&object(name), &format!("ALTER PUBLICATION {publication} ADD TABLE {table}")).await
+}
+
 /// Drops the publication; one that is not there is fine.
 ///
 /// # Errors

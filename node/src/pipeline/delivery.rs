@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use super::kill::KillSwitch;
 use super::pool::Pool;
 use super::positions::PositionWriter;
+use super::watch::LogEnd;
 use crate::fault_point;
 use crate::shard::meter::{Durable, Meter};
 
@@ -43,7 +44,7 @@ pub(crate) struct Delivery {
     /// Newest position that the stream has reached, for the heartbeat of the source.
     pub(crate) seen: watch::Sender<Lsn>,
     /// Newest end of the source's log, as the watcher last looked.
-    pub(crate) source_end: watch::Receiver<Lsn>,
+    pub(crate) source_end: watch::Receiver<LogEnd>,
     pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
     pub(crate) emptied: Pool<Box<EncodedBatch>>,
@@ -138,7 +139,7 @@ impl Run {
     /// Whether the open transaction is to be ended; `None` when there is none.
     fn pace(&self) -> Option<Pace> {
         let open = self.open.as_ref()?;
-        let source_end = self.server_end.max(*self.delivery.source_end.borrow());
+        let source_end = self.server_end.max(self.delivery.source_end.borrow().lsn);
         let backlog = Backlog::between(self.received, source_end);
         Some(pace(open.bytes, self.last_commit.elapsed(), self.commit_took, backlog))
     }
@@ -211,6 +212,9 @@ impl Run {
                 report.counters.transactions += end.transactions;
                 report.counters.filtered += end.filtered;
             });
+            if end.last_commit_time_us > 0 && !progress.has_open() {
+                self.delivery.meter.complete_until(end.last_commit_time_us / 1_000);
+            }
             let now = self.began.elapsed();
             if progress.keepalive(end.lsn, end.reply_requested, now) {
                 self.begun()?;
@@ -284,10 +288,15 @@ impl Run {
 
     /// Tells the meter whether everything that the source had at the last look is durable.
     fn look_around(&self) {
-        let source_end = *self.delivery.source_end.borrow();
+        let LogEnd { lsn: source_end, at_ms } = *self.delivery.source_end.borrow();
         let inside = self.delivery.progress.accepted().position().inside.is_some();
-        let caught_up = self.open.is_none() && !inside && self.received >= source_end;
+        // Before the first look nobody knows.
+        let looked = at_ms > 0;
+        let caught_up = looked && self.open.is_none() && !inside && self.received >= source_end;
         let newest = source_end.max(self.server_end);
+        if caught_up {
+            self.delivery.meter.complete_until(at_ms);
+        }
         self.delivery.meter.update(|report| {
             report.caught_up = caught_up;
             report.source_lsn = newest;

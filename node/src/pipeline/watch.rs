@@ -2,21 +2,28 @@
 //! target's topics. Each look that finds a change of the ground under the task stops the pipeline.
 
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewire_kafka::{TopicIdentity, topics};
-use tidewire_node_core::facts::PublicationFacts;
-use tidewire_postgres::{Source, Sql, publication, server, slot};
-use tidewire_shared::{Fault, Lsn, Persistence};
+use tidewire_node_core::facts::{PublicationFacts, SlotFacts};
+use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::{Feedback, Source, Sql, publication, server, slot};
+use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
+use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
 use tokio::sync::watch;
 
 use super::kill::KillSwitch;
+use crate::clock::now_ms;
 use crate::shard::meter::Meter;
+use crate::wal;
 
 /// How often the end of the source's log is asked for: how fresh "caught up" is.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 /// How often the publication is looked at, in log looks.
 const PUBLICATION_TURNS: u32 = 10;
+/// How long a stream may stand at one place while the log goes on. A transaction of which nothing is
+/// published is decoded in silence, hence so long.
+const STALLED: Duration = Duration::from_secs(900);
 /// How often topic ids are asked for: bounds what a recreated topic can swallow.
 const IDENTITY_PERIOD: Duration = Duration::from_secs(3);
 /// Longest single look at the target.
@@ -26,12 +33,24 @@ const DECODE_BYTES_PER_MS: u64 = 100_000;
 /// Detection and the order of a start, before anything is decoded again.
 const TAKEOVER_MS: u64 = 2_000;
 
+/// The end of the source's log at one look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    pub(crate) lsn: Lsn,
+    /// When that was asked for, milliseconds since 1970.
+    pub(crate) at_ms: i64,
+}
+
 /// What is watched at the source.
 pub(crate) struct SourceWatch {
     pub(crate) source: Source,
     pub(crate) slot: String,
+    /// Who we are there.
+    pub(crate) owner: Owner,
+    pub(crate) budget: WalBudget,
+    pub(crate) feedback: Feedback,
     pub(crate) publication: PublicationFacts,
-    pub(crate) end: watch::Sender<Lsn>,
+    pub(crate) end: watch::Sender<LogEnd>,
     pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
 }
@@ -42,12 +61,12 @@ impl SourceWatch {
     pub(crate) async fn run(self) {
         let kill = self.kill.clone();
         let _guard = kill.guard("watch-source");
+        let mut seen = Seen { wal: WalState::Ok, reached: Lsn::ZERO, since: Instant::now() };
         let look = async {
             let mut sql = None;
             for turn in 0_u32.. {
-                if let Err(fault) =
-                    self.look(&mut sql, turn.is_multiple_of(PUBLICATION_TURNS)).await
-                {
+                let publication_too = turn.is_multiple_of(PUBLICATION_TURNS);
+                if let Err(fault) = self.look(&mut sql, &mut seen, publication_too).await {
                     if fault.persistence() == Persistence::Definite {
                         return self.kill.trip(fault);
                     }
@@ -61,29 +80,80 @@ impl SourceWatch {
             () = look => {}
             () = kill.tripped() => {}
         }
+        if seen.wal == WalState::Limit && self.budget.at_limit == AtLimit::DropSlot {
+            actix_rt::spawn(wal::drop_slot(self.source, self.slot, self.owner));
+        }
     }
 
-    async fn look(&self, open: &mut Option<Sql>, publication_too: bool) -> Result<(), Fault> {
+    async fn look(
+        &self,
+        open: &mut Option<Sql>,
+        seen: &mut Seen,
+        publication_too: bool,
+    ) -> Result<(), Fault> {
         let sql = match open {
             Some(sql) => sql,
             None => open.insert(self.source.connect().await?),
         };
+        let at_ms = now_ms();
         let end = server::facts(sql).await?.flush_lsn;
-        self.end.send_replace(end);
+        self.end.send_replace(LogEnd { lsn: end, at_ms });
         if let Some(slot) = slot::look(sql, &self.slot).await? {
-            let restart = slot.restart_lsn.unwrap_or(end);
-            let retained = end.0.saturating_sub(restart.0);
-            self.meter.update(|report| {
-                report.wal_retained_bytes = retained;
-                report.predicted_failover_ms = TAKEOVER_MS + retained / DECODE_BYTES_PER_MS;
-            });
+            self.weigh(&slot, end, seen)?;
         }
+        self.stalled(end, seen);
         if publication_too {
             let seen = publication::look(sql, &self.publication.name).await?;
             publication::compare(&self.publication, seen.as_ref())?;
         }
         Ok(())
     }
+
+    /// Shows what the slot holds back; a fault when that ends the task.
+    fn weigh(&self, slot: &SlotFacts, end: Lsn, seen: &mut Seen) -> Result<(), Fault> {
+        let retained = wal::retained(slot, end);
+        self.meter.update(|report| {
+            report.wal_retained_bytes = retained;
+            report.predicted_failover_ms = TAKEOVER_MS + retained / DECODE_BYTES_PER_MS;
+        });
+        let state = self.budget.state(retained);
+        wal::tell(&slot.name, seen.wal, state, retained);
+        seen.wal = state;
+        let durable = self.meter.report().durable_lsn;
+        let durable = durable.max(slot.confirmed_flush.unwrap_or_default());
+        wal::sentence(slot, &self.budget, retained, durable).map_or(Ok(()), Err)
+    }
+
+    /// Stops a stream that is connected and answers, but does not come past one place while the log
+    /// goes on: servers are known that wait for ever on a record that a crash cut in half.
+    fn stalled(&self, end: Lsn, seen: &mut Seen) {
+        let waits_at = self.feedback.waits_at().filter(|at| *at < end);
+        if waits_at != Some(seen.reached) {
+            seen.reached = waits_at.unwrap_or_default();
+            seen.since = Instant::now();
+        }
+        if waits_at.is_some() && seen.since.elapsed() >= STALLED {
+            let message = format!(
+                "has not come past {} for {STALLED:?} while the log went on to {end}",
+                seen.reached
+            );
+            self.kill.trip(
+                Fault::new(FaultKind::SourceBusy, format!("stream of slot {}", self.slot), message)
+                    .remedy(
+                        "look for a long decoding in pg_stat_activity and at the server's log; \
+                         minor releases before August 2025 can wait for ever after a crash",
+                    ),
+            );
+        }
+    }
+}
+
+/// What the looks before this one found.
+struct Seen {
+    wal: WalState,
+    /// Where the stream stood, waiting for the server, and since when.
+    reached: Lsn,
+    since: Instant,
 }
 
 /// What is watched at the target.

@@ -17,6 +17,8 @@ struct State {
     report: ShardReport,
     /// Commit time of the last durable record, milliseconds since 1970.
     last_commit_ms: Option<i64>,
+    /// Everything that was committed before it is durable, milliseconds since 1970.
+    complete_until_ms: i64,
     rate: Rate,
 }
 
@@ -46,7 +48,12 @@ pub(crate) struct Durable {
 impl Meter {
     pub(crate) fn new(report: ShardReport) -> Self {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
-        Self(Arc::new(Mutex::new(State { report, last_commit_ms: None, rate })))
+        Self(Arc::new(Mutex::new(State {
+            report,
+            last_commit_ms: None,
+            complete_until_ms: i64::MIN,
+            rate,
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -59,7 +66,9 @@ impl Meter {
         state.advance_rate();
         let mut report = state.report.clone();
         report.delay_ms = match state.last_commit_ms {
-            Some(at) if !report.caught_up => u64::try_from(now_ms() - at).unwrap_or(0),
+            Some(at) if !report.caught_up => {
+                u64::try_from(now_ms() - at.max(state.complete_until_ms)).unwrap_or(0)
+            }
             _ => 0,
         };
         report
@@ -68,6 +77,13 @@ impl Meter {
     /// A change that no other method names.
     pub(crate) fn update(&self, change: impl FnOnce(&mut ShardReport)) {
         change(&mut self.state().report);
+    }
+
+    /// Everything that was committed before this time, milliseconds since 1970, is durable: what is
+    /// delayed was committed later, however old the last record is.
+    pub(crate) fn complete_until(&self, ms: i64) {
+        let mut state = self.state();
+        state.complete_until_ms = state.complete_until_ms.max(ms);
     }
 
     /// The pipeline streams.
@@ -110,5 +126,61 @@ impl State {
             self.report.records_per_second = written / elapsed.as_secs_f64();
             self.rate = Rate { since: Instant::now(), records };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_shared::report::ShardPhase;
+    use tidewire_shared::{Epoch, ShardId};
+
+    use super::*;
+
+    fn meter() -> Meter {
+        let task = "k3v9".parse().expect("a task's id");
+        Meter::new(ShardReport {
+            shard: ShardId { task, index: 0 },
+            epoch: Epoch(1),
+            phase: ShardPhase::Synchronizing,
+            fault: None,
+            retry: None,
+            source_lsn: Lsn::ZERO,
+            durable_lsn: Lsn::ZERO,
+            confirmed_lsn: Lsn::ZERO,
+            position: None,
+            caught_up: false,
+            delay_ms: 0,
+            counters: Counters::default(),
+            records_per_second: 0.0,
+            wal_retained_bytes: 0,
+            predicted_failover_ms: 0,
+            restarts: 0,
+        })
+    }
+
+    fn record(meter: &Meter, age_ms: i64) {
+        meter.durable(&Durable {
+            lsn: Lsn(1),
+            position: None,
+            last_commit_ms: Some(now_ms() - age_ms),
+            counters: Counters::default(),
+        });
+    }
+
+    #[test]
+    fn the_delay_is_the_age_of_the_last_record_until_the_task_has_caught_up() {
+        let meter = meter();
+        record(&meter, 60_000);
+        assert!((60_000..70_000).contains(&meter.report().delay_ms));
+        meter.update(|report| report.caught_up = true);
+        assert_eq!(meter.report().delay_ms, 0);
+    }
+
+    #[test]
+    fn an_old_record_is_no_delay_where_nothing_was_committed_since() {
+        let meter = meter();
+        record(&meter, 3_600_000);
+        meter.complete_until(now_ms() - 2_000);
+        assert!((2_000..10_000).contains(&meter.report().delay_ms), "what is late came after that");
     }
 }

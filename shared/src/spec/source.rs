@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::TableName;
-use crate::id::ConnectionName;
 use crate::fault::{Fault, FaultKind};
+use crate::id::ConnectionName;
 use crate::secret::SecretRef;
 use crate::unit::{ByteSize, Period};
 
@@ -118,8 +118,7 @@ impl Heartbeat {
             schema: "tidewire".to_owned(),
             table: "dts_postgres_heartbeat".to_owned(),
         };
-        (self.mode == HeartbeatMode::Table)
-            .then(|| self.table.clone().unwrap_or_else(default))
+        (self.mode == HeartbeatMode::Table).then(|| self.table.clone().unwrap_or_else(default))
     }
 }
 

@@ -199,6 +199,63 @@ impl Postgres {
         self.wait_ready()
     }
 
+    /// Takes a backup of the running server and starts it as a standby that follows, with slots that
+    /// are marked for failover copied to it (17+).
+    ///
+    /// # Errors
+    /// When the copy cannot be taken or the standby does not start.
+    pub fn standby(&self) -> Result<Self> {
+        let folder = Scratch::new("tidewire-standby-")?;
+        let programs = programs(&self.options.version, folder.path())?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let home = folder.path().join("home");
+        fs::create_dir(&home)?;
+        copy_running(&mut self.address.connect_to("postgres")?, self.folder.path(), &home)?;
+        let data = home.join("data");
+        fs::write(data.join("standby.signal"), "")?;
+        let PostgresAddress { host, port, user, password, .. } = &self.address;
+        let primary = format!(
+            "primary_conninfo = 'host={host} port={port} user={user} password={password} \
+             dbname=postgres'\nprimary_slot_name = 'standby'\nhot_standby_feedback = on\n\
+             wal_receiver_status_interval = 1\n"
+        );
+        let sync = if self.major() >= 17 { "sync_replication_slots = on\n" } else { "" };
+        fs::write(data.join("postgresql.auto.conf"), primary + sync)?;
+        own(&home)?;
+        let address = PostgresAddress { port: free_port()?, ..self.address.clone() };
+        let options = self.options.clone();
+        let server = launch(&programs, folder.path(), &options, address.port)?;
+        let mut started = Self { folder, programs, options, address, server };
+        started.wait_ready()?;
+        Ok(started)
+    }
+
+    /// Makes a standby a server of its own, on the next timeline.
+    ///
+    /// # Errors
+    /// When it does not accept writes in time.
+    pub fn promote(&self) -> Result<()> {
+        let mut client = self.address.connect_to("postgres")?;
+        let promoted: bool = client.query_one("SELECT pg_promote(true, 60)", &[])?.get(0);
+        ensure!(promoted, "the standby was not promoted");
+        Ok(())
+    }
+
+    /// Starts the server again with other settings above ours.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.options.settings = settings.iter().map(owned).collect();
+        self.restart(StopMode::Fast)
+    }
+
+    fn major(&self) -> u32 {
+        let digits = self.options.version.trim_start_matches("debian-");
+        digits.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
+    }
+
     /// Leaves the server running without an owner: its pid and its folder.
     #[must_use]
     pub fn detach(self) -> (u32, PathBuf) {
@@ -235,6 +292,42 @@ fn programs(version: &str, folder: &Path) -> Result<PathBuf> {
         process::run(Command::new("cp").arg("-aT").arg(&cached).arg(&server))?;
     }
     Ok(server.join("bin"))
+}
+
+/// Copies the data of a running server, as `pg_basebackup` does, and gives the copy a slot of its
+/// own on that server.
+fn copy_running(client: &mut Client, from: &Path, to: &Path) -> Result<()> {
+    let version: i32 =
+        client.query_one("SELECT current_setting('server_version_num')::int", &[])?.get(0);
+    let (start, stop) = match version {
+        150_000.. => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
+        _ => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false, false)"),
+    };
+    client.query(
+        "SELECT pg_create_physical_replication_slot('standby', true) WHERE NOT EXISTS \
+         (SELECT 1 FROM pg_replication_slots WHERE slot_name = 'standby')",
+        &[],
+    )?;
+    client.query(&format!("SELECT {start}"), &[])?;
+    process::run(Command::new("cp").arg("-a").arg(from.join("home/data")).arg(to.join("data")))?;
+    let label: String = client.query_one(&format!("SELECT labelfile FROM {stop}"), &[])?.get(0);
+    let data = to.join("data");
+    fs::write(data.join("backup_label"), label)?;
+    drop(fs::remove_file(data.join("postmaster.pid")));
+    for slots in fs::read_dir(data.join("pg_replslot"))? {
+        fs::remove_dir_all(slots?.path())?;
+    }
+    Ok(())
+}
+
+/// Gives a folder and what is in it to the user that the server runs as.
+fn own(folder: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (user, group) = server_ids()?;
+    let mut chown = Command::new("chown");
+    process::run(chown.arg("-R").arg(format!("{user}:{group}")).arg(folder)).map(drop)
 }
 
 /// Makes the data directory and gives it to the user that the server runs as.

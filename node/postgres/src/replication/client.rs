@@ -130,6 +130,16 @@ impl ReplicationClient {
         number(&row.get(1).cloned().flatten().unwrap_or_default(), &object)
     }
 
+    /// Has the slot copied to standbys from now on, or no more (17+). Nobody may stream from it.
+    ///
+    /// # Errors
+    /// `SourceBusy` when someone streams from it; `SourceState` when it does not exist.
+    pub async fn set_failover(&mut self, name: &str, failover: bool) -> Result<(), Fault> {
+        let name = quote::slot(name)?;
+        let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER {failover})");
+        self.wire.query(&format!("slot {name}"), &command).await.map(|_| ())
+    }
+
     /// Streams from `slot` what is committed after `start`, by pgoutput protocol 1.
     ///
     /// The server begins at the later of `start` and the slot's `confirmed_flush`, and says nothing

@@ -50,6 +50,21 @@ impl Feedback {
     }
 }
 
+impl Feedback {
+    /// What the server may forget, as it was or will be told within a second.
+    #[must_use]
+    pub fn flushed(&self) -> Lsn {
+        self.progress.flush()
+    }
+
+    /// The place that the server has named last, while the reader waits for more from it; `None`
+    /// while there is something to read.
+    #[must_use]
+    pub fn waits_at(&self) -> Option<Lsn> {
+        self.progress.waiting.load(Ordering::Acquire).then(|| self.progress.seen())
+    }
+}
+
 /// What reader, reporter and owner of a stream know of its positions.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -61,6 +76,10 @@ pub(super) struct Progress {
     due: AtomicBool,
     /// The server asked, and no newer position was reported since.
     awaited: AtomicBool,
+    /// Something came from the server since the last status update.
+    heard: AtomicBool,
+    /// The reader waits for the server.
+    waiting: AtomicBool,
     /// The stream shall end.
     ended: AtomicBool,
     wake: Notify,
@@ -75,6 +94,17 @@ impl Progress {
             self.due.store(true, Ordering::Release);
             self.wake.notify_one();
         }
+    }
+
+    /// The reader begins to wait for the server.
+    pub(super) fn waits(&self) {
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Something came from the server, whatever it was.
+    pub(super) fn heard(&self) {
+        self.waiting.store(false, Ordering::Release);
+        self.heard.store(true, Ordering::Release);
     }
 
     pub(super) fn seen(&self) -> Lsn {
@@ -118,7 +148,10 @@ pub(super) async fn keep_reporting(
             continue;
         }
         let mut message = BytesMut::new();
-        status(progress.seen(), flush, &mut message);
+        // A server that hears from us in time sends nothing by itself while nothing happens: then it
+        // is asked, so that its silence means something (`StreamReader::next`).
+        let ask = !progress.heard.swap(false, Ordering::AcqRel);
+        status(progress.seen(), flush, ask, &mut message);
         if ended {
             frontend::copy_done(&mut message);
         }
@@ -133,8 +166,8 @@ pub(super) async fn keep_reporting(
     }
 }
 
-/// A standby status update in CopyData: `r`, written, flushed, applied, clock, no reply wanted.
-fn status(seen: Lsn, flush: Lsn, out: &mut BytesMut) {
+/// A standby status update in CopyData: `r`, written, flushed, applied, clock, whether to reply.
+fn status(seen: Lsn, flush: Lsn, ask: bool, out: &mut BytesMut) {
     let clock = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(EPOCH);
     out.put_u8(b'd');
     out.put_u32(4 + 34);
@@ -143,7 +176,7 @@ fn status(seen: Lsn, flush: Lsn, out: &mut BytesMut) {
     out.put_u64(flush.0);
     out.put_u64(flush.0);
     out.put_u64(u64::try_from(clock.as_micros()).unwrap_or(0));
-    out.put_u8(0);
+    out.put_u8(u8::from(ask));
 }
 
 /// The sending side of a connection.

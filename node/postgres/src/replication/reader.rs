@@ -20,6 +20,12 @@ use crate::transport::Transport;
 const FULL: usize = 1 << 20;
 /// The least room that is made for what comes.
 const LEAST: usize = 16 << 10;
+/// A stream is given up when nothing came for this many times `wal_sender_timeout`…
+const SILENT_TIMEOUTS: u32 = 2;
+/// …but not before it was asked twice…
+const SILENT_LEAST: Duration = Duration::from_secs(25);
+/// …and after this where the server has no timeout: it may decode for long without a word.
+const SILENT_UNTIMED: Duration = Duration::from_secs(600);
 /// How long a server may take to end a stream.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -45,6 +51,8 @@ pub struct StreamReader {
     reporter: JoinHandle<Option<Outlet>>,
     host: String,
     session: String,
+    /// How long the server may send nothing at all.
+    silence: Duration,
 }
 
 impl StreamReader {
@@ -66,7 +74,29 @@ impl StreamReader {
         let feedback = Feedback::new(Arc::clone(&progress));
         let reporter = tokio::spawn(keep_reporting(outlet, Arc::clone(&progress), timeout_ms));
         let inbox = inbox.to_vec();
-        Ok((Self { inlet, inbox, last: 0, progress, reporter, host, session }, feedback))
+        let silence = match Duration::from_millis(timeout_ms) {
+            Duration::ZERO => SILENT_UNTIMED,
+            limit => SILENT_LEAST.max(limit * SILENT_TIMEOUTS),
+        };
+        Ok((Self { inlet, inbox, last: 0, progress, reporter, host, session, silence }, feedback))
+    }
+
+    /// Takes what is there; waits for something, but not for ever. The status updates ask a silent
+    /// server to answer, so that one that does not is gone or stuck, whatever the socket says.
+    async fn fill(&mut self) -> Result<(), Fault> {
+        self.progress.waits();
+        match timeout(self.silence, self.inlet.fill(&mut self.inbox)).await {
+            Ok(filled) => filled.map_err(|error| self.lost(&error))?,
+            Err(_) => {
+                let silence = self.silence;
+                let message = format!("the stream is open but nothing came for {silence:?}");
+                return Err(broken(&self.host, message).remedy(
+                    "look whether the walsender still runs and the network lets its packets pass",
+                ));
+            }
+        }
+        self.progress.heard();
+        Ok(())
     }
 
     /// The next frames; waits for some. Cancel safe: what was received is kept for the next call.
@@ -92,7 +122,7 @@ impl StreamReader {
                 None => LEAST,
             };
             self.make_room(missing);
-            self.inlet.fill(&mut self.inbox).await.map_err(|error| self.lost(&error))?;
+            self.fill().await?;
         }
     }
 
@@ -143,7 +173,7 @@ impl StreamReader {
             behind => {
                 let missing = behind.map_or(LEAST, |(_, length)| length - self.inbox.len());
                 self.make_room(missing);
-                self.inlet.fill(&mut self.inbox).await.map_err(|error| self.lost(&error))?;
+                self.fill().await?;
             }
         }
         Ok(true)

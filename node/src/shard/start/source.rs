@@ -10,9 +10,9 @@ use tidewire_node_core::reconnect::{
 };
 use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Feedback, ReplicationClient, Source, Sql, StreamReader, publication, server, slot,
+    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
 };
-use tidewire_shared::spec::{Managed, PostgresSource, TableName};
+use tidewire_shared::spec::{Managed, PostgresSource, SlotFailover, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
 
 use super::super::Assignment;
@@ -27,6 +27,7 @@ pub(super) struct SourceSide {
     tables: Vec<TableName>,
     slot: String,
     publication: String,
+    heartbeat: Option<TableName>,
     source: Source,
     ahead: Option<tokio::task::JoinHandle<Result<Sql, Fault>>>,
     sql: Option<Sql>,
@@ -46,6 +47,9 @@ pub(super) struct OpenStream {
     pub(super) confirmed: Lsn,
     pub(super) published: PublicationFacts,
     pub(super) slot: String,
+    pub(super) owner: Owner,
+    /// The heartbeat table, where there is one.
+    pub(super) heartbeat: Option<TableName>,
     /// `server_version`, like `15.18`.
     pub(super) server_version: String,
 }
@@ -65,6 +69,7 @@ impl SourceSide {
             tables: rules.flat_map(|rule| rule.tables.iter().cloned()).collect(),
             slot: spec.slot.name(&ours),
             publication: spec.publication.name(&ours),
+            heartbeat: spec.heartbeat.beats_into(),
             spec,
             owner,
             source,
@@ -124,12 +129,14 @@ impl SourceSide {
     pub(super) async fn ensure_slot(&mut self) -> Result<Fact, Fault> {
         let (name, source) = (self.slot.clone(), self.source.clone());
         let managed = self.spec.slot == Managed::Managed;
+        let failover = self.spec.slot_failover;
         let sql = self.sql().await?;
         let facts = server::facts(sql).await?;
+        let failover = failover.wanted(facts.version_num)?;
         let origin = match slot::look(sql, &name).await? {
             Some(found) => SlotOrigin::Found(found),
             None if managed => SlotOrigin::Created {
-                consistent_point: slot::create(&source, &name, false, SLOT_PATIENCE).await?,
+                consistent_point: slot::create(&source, &name, failover, SLOT_PATIENCE).await?,
             },
             None => return Err(missing("slot", &name, "create it, or let the task manage one")),
         };
@@ -148,7 +155,51 @@ impl SourceSide {
         if slot::look(sql, &name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
             slot::take(sql, &name, &ours).await?;
         }
+        self.match_failover().await?;
         Ok(Fact::SlotFree)
+    }
+
+    /// Has a managed slot copied to standbys, or not, as the task asks by now.
+    async fn match_failover(&mut self) -> Result<(), Fault> {
+        let (name, demanded) = (self.slot.clone(), self.spec.slot_failover);
+        let sql = self.sql().await?;
+        let wanted = demanded.wanted(sql.version_num())?;
+        let there = slot::look(sql, &name).await?;
+        let Some(there) = there.filter(|slot| slot.failover != wanted && !slot.temporary) else {
+            return Ok(());
+        };
+        if self.spec.slot == Managed::Managed {
+            tracing::info!(slot = name, failover = wanted, "changing whether standbys copy it");
+            return self.source.replicate().await?.set_failover(&name, wanted).await;
+        }
+        match demanded {
+            SlotFailover::On => {
+                let message = "is not copied to standbys, which slot.failover: on asks for";
+                Err(Fault::new(FaultKind::SourceState, format!("slot {}", there.name), message)
+                    .remedy("ALTER_REPLICATION_SLOT … (FAILOVER) over a replication connection, or set slot.failover to auto"))
+            }
+            SlotFailover::Auto | SlotFailover::Off => Ok(()),
+        }
+    }
+
+    /// Makes the heartbeat table and has it published, so that its changes confirm.
+    async fn ensure_heartbeat(&mut self) -> Result<(), Fault> {
+        let Some(table) = self.heartbeat.clone() else { return Ok(()) };
+        let name = self.publication.clone();
+        let managed = self.spec.publication == Managed::Managed;
+        let sql = self.sql().await?;
+        heartbeat::ensure_table(sql, &table).await?;
+        let Some(seen) = publication::look(sql, &name).await? else { return Ok(()) };
+        if seen.all_tables || seen.tables.iter().any(|published| published.name == table) {
+            return Ok(());
+        }
+        if managed {
+            return publication::add_table(sql, &name, &table).await;
+        }
+        let message = format!("does not publish the heartbeat table {table}");
+        Err(Fault::new(FaultKind::SourceState, format!("publication {name}"), message).remedy(
+            format!("ALTER PUBLICATION … ADD TABLE {table}, or set source.heartbeat.mode to auto"),
+        ))
     }
 
     /// Looks at everything that decides whether the stream may go on, and has it judged.
@@ -159,6 +210,7 @@ impl SourceSide {
             same if same == position.timeline => Vec::new(),
             other => client.timeline_history(other).await?,
         };
+        self.ensure_heartbeat().await?;
         let (slot_name, publication_name) = (self.slot.clone(), self.publication.clone());
         let sql = self.sql().await?;
         let slot = slot::look(sql, &slot_name).await?;
@@ -190,7 +242,9 @@ impl SourceSide {
         let unverified = || Fault::new(FaultKind::Internal, "start", "streams before it verified");
         let client = self.client.ok_or_else(unverified)?;
         let server = self.server.ok_or_else(unverified)?;
-        let published = self.published.ok_or_else(unverified)?;
+        let mut published = self.published.ok_or_else(unverified)?;
+        // Nothing is lost with it, so nothing stops for it.
+        published.tables.retain(|table| Some(&table.name) != self.heartbeat.as_ref());
         let (reader, feedback) = client.start(&self.slot, start.from, &[&self.publication]).await?;
         Ok(OpenStream {
             source: self.source,
@@ -199,6 +253,8 @@ impl SourceSide {
             confirmed: self.confirmed,
             published,
             slot: self.slot,
+            owner: self.owner,
+            heartbeat: self.heartbeat,
             server_version: version(server.version_num),
         })
     }

@@ -12,8 +12,10 @@ use tidewire_node_core::progress::Progress;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, PositionEntry, PositionHint, Start, TopicPin};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
+use tidewire_postgres::heartbeat::Beat;
+use tidewire_postgres::{Feedback, Source};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::{FormatKind, HeartbeatMode};
+use tidewire_shared::spec::{FormatKind, HeartbeatMode, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,7 +28,7 @@ use crate::pipeline::delivery::Delivery;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::pool::Pool;
 use crate::pipeline::positions::{PositionWriter, entry};
-use crate::pipeline::watch::{SourceWatch, TargetWatch};
+use crate::pipeline::watch::{LogEnd, SourceWatch, TargetWatch};
 
 /// Longest single call; the supervisor tries again after it.
 const CALL: Duration = Duration::from_secs(30);
@@ -165,25 +167,33 @@ impl TargetSide {
         let topics = self.tables.topics().iter().map(|name| producer.topic(name));
         let topics = topics.collect::<Result<Vec<_>, _>>()?;
         let (kill, emptied) = (KillSwitch::new(), Pool::new());
-        let (source_end, source_ends) = watch::channel(Lsn::ZERO);
+        let (source_end, source_ends) = watch::channel(LogEnd::default());
         let (seen, stream_seen) = watch::channel(start.from);
         let (target_watched, ended) = std::sync::mpsc::sync_channel(1);
-        let heartbeat = &assignment.spec.source.heartbeat;
-        let OpenStream { source, reader, feedback, confirmed, published, slot, server_version } =
-            stream;
+        let OpenStream {
+            source,
+            reader,
+            feedback,
+            confirmed,
+            published,
+            slot,
+            owner,
+            heartbeat,
+            server_version,
+        } = stream;
         let progress = Progress::resume(&start.claim, start.timeline, confirmed, Duration::ZERO)?;
-        let beat = (heartbeat.mode != HeartbeatMode::Off).then(|| {
-            let run = tidewire_postgres::heartbeat::run;
-            let beats = run(source.clone(), heartbeat.interval.duration(), stream_seen);
-            AbortOnDropHandle::new(actix_rt::spawn(beats))
-        });
+        let beats = Beats { slot: &slot, table: heartbeat.as_ref(), feedback: &feedback };
+        let beat = beats.start(&source, assignment, stream_seen);
         Ok(Box::new(Parts {
             reader,
-            decoder: self.decoder(assignment, &start),
+            decoder: self.decoder(assignment, &start, heartbeat),
             encoder: self.encoder(assignment, &start, server_version)?,
             source_watch: SourceWatch {
                 source: source.clone(),
                 slot,
+                owner,
+                budget: assignment.spec.source.wal_budget,
+                feedback: feedback.clone(),
                 publication: published,
                 end: source_end,
                 meter: meter.clone(),
@@ -213,8 +223,14 @@ impl TargetSide {
         }))
     }
 
-    fn decoder(&self, assignment: &Assignment, start: &Start) -> Decoder {
+    fn decoder(
+        &self,
+        assignment: &Assignment,
+        start: &Start,
+        heartbeat: Option<TableName>,
+    ) -> Decoder {
         let mut options = Options::new(self.tables.clone(), start.from);
+        options.heartbeat = heartbeat;
         options.resume = start.claim.position.inside;
         options.hold = assignment.spec.format.kind == FormatKind::ShareplexJson;
         Decoder::new(options)
@@ -241,6 +257,33 @@ impl TargetSide {
             record_bytes: spec.limits.record_bytes.0,
             next_ordinal: start.claim.position.next_ordinal,
         })
+    }
+}
+
+/// What the heartbeat of a stream needs.
+struct Beats<'a> {
+    slot: &'a str,
+    table: Option<&'a TableName>,
+    feedback: &'a Feedback,
+}
+
+impl Beats<'_> {
+    fn start(
+        &self,
+        source: &Source,
+        assignment: &Assignment,
+        seen: watch::Receiver<Lsn>,
+    ) -> Option<AbortOnDropHandle<()>> {
+        let asked = &assignment.spec.source.heartbeat;
+        let beat = match (asked.mode, self.table) {
+            (HeartbeatMode::Off, _) => return None,
+            (_, Some(table)) => Beat::Table { table: table.clone(), slot: self.slot.to_owned() },
+            (_, None) => Beat::Message,
+        };
+        let (source, every, feedback) =
+            (source.clone(), asked.interval.duration(), self.feedback.clone());
+        let beats = tidewire_postgres::heartbeat::run(source, every, beat, seen, feedback);
+        Some(AbortOnDropHandle::new(actix_rt::spawn(beats)))
     }
 }
 

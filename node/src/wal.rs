@@ -1,0 +1,120 @@
+//! The WAL that a slot holds back on its source, weighed against the task's budget.
+
+use std::time::Duration;
+
+use tidewire_node_core::facts::SlotFacts;
+use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::{Source, Sql, slot};
+use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
+use tidewire_shared::{ByteSize, Fault, FaultKind, Lsn};
+
+/// Between two attempts to drop a slot…
+const AGAIN: Duration = Duration::from_secs(2);
+/// …and how many there are; after them the leader's look at tasks that do not run goes on with it.
+const ATTEMPTS: u32 = 15;
+
+/// What a slot holds back, bytes; a slot that was invalidated holds nothing any more.
+pub(crate) fn retained(slot: &SlotFacts, end: Lsn) -> u64 {
+    slot.restart_lsn.map_or(0, |restart| end.0.saturating_sub(restart.0))
+}
+
+/// Why the slot is dropped, where the task asks for that at its limit and the limit is reached.
+pub(crate) fn sentence(
+    slot: &SlotFacts,
+    budget: &WalBudget,
+    retained: u64,
+    durable: Lsn,
+) -> Option<Fault> {
+    let due = budget.state(retained) == WalState::Limit && budget.at_limit == AtLimit::DropSlot;
+    due.then(|| {
+        let message = format!(
+            "held {} of WAL, and walBudget.limit is {}: it is dropped, as walBudget.atLimit: \
+             drop_slot asks; the changes after {durable} are lost to this task",
+            ByteSize(retained),
+            budget.limit
+        );
+        Fault::new(FaultKind::SourceState, format!("slot {}", slot.name), message).remedy(
+            "delete the task and create it again, and bring the target up to date for the time in \
+             between",
+        )
+    })
+}
+
+/// Says it once when a slot comes to stand at another place against its budget.
+pub(crate) fn tell(slot: &str, before: WalState, now: WalState, retained: u64) {
+    let held = ByteSize(retained);
+    match now {
+        _ if now == before => {}
+        WalState::Ok => tracing::info!(slot, %held, "the slot is below walBudget.warn again"),
+        WalState::Warn => tracing::warn!(slot, %held, "the slot is over walBudget.warn"),
+        WalState::Limit => tracing::error!(slot, %held, "the slot is over walBudget.limit"),
+    }
+}
+
+/// Drops the slot. The last owner may have died with its connection open, or be cut off and stream
+/// on: whatever session of the shard is left, up to this owner's epoch, is ended first.
+///
+/// # Errors
+/// `SourceBusy` when someone else streams from it; those of a broken connection.
+pub(crate) async fn drop_now(sql: &Sql, name: &str, owner: &Owner) -> Result<(), Fault> {
+    if slot::look(sql, name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
+        slot::take(sql, name, owner).await?;
+    }
+    slot::drop(sql, name).await
+}
+
+/// Drops the slot of a pipeline that is ending, as soon as the source lets us.
+pub(crate) async fn drop_slot(source: Source, name: String, owner: Owner) {
+    for _ in 0..ATTEMPTS {
+        let attempt = async { drop_now(&source.connect().await?, &name, &owner).await };
+        match attempt.await {
+            Ok(()) => return tracing::error!(slot = name, "dropped the slot at walBudget.limit"),
+            Err(fault) => tracing::warn!(slot = name, %fault, "could not drop the slot yet"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(restart: Option<u64>) -> SlotFacts {
+        SlotFacts {
+            name: "tidewire_x".to_owned(),
+            plugin: "pgoutput".to_owned(),
+            database: "shop".to_owned(),
+            temporary: false,
+            two_phase: false,
+            restart_lsn: restart.map(Lsn),
+            confirmed_flush: None,
+            wal_status: String::new(),
+            invalidation: None,
+            active_pid: None,
+            active_application: None,
+            failover: false,
+            synced: false,
+        }
+    }
+
+    #[test]
+    fn a_slot_is_dropped_at_the_limit_and_only_where_that_is_asked() {
+        let mut budget =
+            WalBudget { warn: ByteSize(100), limit: ByteSize(200), at_limit: AtLimit::DropSlot };
+        let slot = slot(Some(1_000));
+        let bytes = retained(&slot, Lsn(1_200));
+        let fault = sentence(&slot, &budget, bytes, Lsn(0x77)).expect("is due");
+        for word in ["200B", "drop_slot", "0/77", "lost"] {
+            assert!(fault.message.contains(word), "{word} is not in {fault}");
+        }
+        assert!(sentence(&slot, &budget, 199, Lsn(0)).is_none());
+        budget.at_limit = AtLimit::Alert;
+        assert!(sentence(&slot, &budget, bytes, Lsn(0)).is_none());
+    }
+
+    #[test]
+    fn a_slot_without_its_log_holds_nothing() {
+        assert_eq!(retained(&slot(None), Lsn(5)), 0);
+        assert_eq!(retained(&slot(Some(7)), Lsn(5)), 0);
+    }
+}
