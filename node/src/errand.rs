@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidewire_kafka::{Positions, Settings, positions};
-use tidewire_node_core::precheck::{SourceLook, identifier, judge_source, judge_target};
+use tidewire_node_core::facts::Neighbour;
+use tidewire_node_core::objects::{self, ResolvedTable};
+use tidewire_node_core::precheck::{
+    SourceLook, TargetLook, identifier, judge_source, judge_target,
+};
 use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::precheck::Wanted;
 use tidewire_postgres::{Source, Sql, publication, slot};
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::spec::{Managed, TableName};
+use tidewire_shared::spec::{BadRecord, Managed, TableName};
 use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, ShardId, TaskId, TaskSpec};
 
 use crate::clock::now_ms;
@@ -79,35 +84,55 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
     let spec = parse(order.spec)?;
     let shard = first_shard(&order.task_id)?;
     let names = Names::new(&spec, &shard);
+    let tables = objects::resolve(&spec.objects, &spec.source.database, &[]);
+    let table_names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+    let heartbeat = spec.source.heartbeat.beats_into();
     let source_seen = async {
+        let wanted = Wanted {
+            slot: &names.slot,
+            publication: &names.publication,
+            tables: &table_names,
+            heartbeat: heartbeat.as_ref(),
+        };
         let source = source(cluster, &spec, &shard)?;
-        tidewire_postgres::precheck::precheck(
-            &source,
-            &names.slot,
-            &names.publication,
-            &names.tables,
-        )
-        .await
+        tidewire_postgres::precheck::precheck(&source, wanted).await
     };
-    let target_spec = spec.clone();
+    let (target_spec, topics) = (spec.clone(), topics(&spec, &tables));
     let target_seen = blocking(move || {
         let settings = Settings::new(&target_spec.target, target_spec.limits.record_bytes)?;
-        // Several entries may share a topic.
-        let rules = target_spec.objects.iter();
-        let topics: BTreeSet<&str> = rules.map(|rule| rule.topic.as_str()).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         Ok(tidewire_kafka::precheck::look(&settings, &topics))
     });
     let (source_seen, target_seen) = tokio::join!(source_seen, target_seen);
+    let neighbours: Vec<_> = order.neighbours.into_iter().map(neighbour).collect();
     let mut items = judge_source(&SourceLook {
         spec: &spec,
+        tables: &tables,
         slot: &names.slot,
         publication: &names.publication,
         started_before: order.started_before,
         seen: source_seen.as_ref(),
     });
-    items.extend(judge_target(&spec, &target_seen?));
+    items.extend(judge_target(&TargetLook {
+        spec: &spec,
+        tables: &tables,
+        neighbours: &neighbours,
+        seen: &target_seen?,
+    }));
     Ok(PrecheckReport { at_ms: now_ms(), items })
+}
+
+/// The topics that a task writes to, once each.
+fn topics(spec: &TaskSpec, tables: &[ResolvedTable]) -> BTreeSet<String> {
+    let mut topics: BTreeSet<String> = tables.iter().map(|table| table.topic.clone()).collect();
+    if let BadRecord::DeadLetter(topic) = &spec.on_bad_record {
+        topics.insert(topic.clone());
+    }
+    topics
+}
+
+fn neighbour(other: pb::Neighbour) -> Neighbour {
+    Neighbour { task: other.task, brokers: other.brokers, topics: other.topics }
 }
 
 /// Drops what the task made; gives what is left, each with how to drop it by hand.

@@ -191,6 +191,57 @@ pub struct SourcePrecheck {
     pub odd_partitions: Vec<OddPartition>,
     /// `server_encoding` of the database.
     pub encoding: String,
+    /// What is around the objects of the task.
+    pub around: Surroundings,
+}
+
+/// What is around the objects of a task on its source, and may trouble it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The oldest transactions that hold a transaction id, oldest first, those of unknown age last.
+    pub open_transactions: Vec<OpenTransaction>,
+    /// The database holds large objects.
+    pub large_objects: bool,
+    /// Logical slots of the same database, but for ours, in name order.
+    pub other_slots: Vec<String>,
+    /// Physical slots, in name order, and whether a standby streams from them.
+    pub physical_slots: Vec<(String, bool)>,
+    /// `synchronized_standby_slots` (17+).
+    pub synchronized_standby_slots: Vec<String>,
+    /// `max_slot_wal_keep_size` (13+), bytes; none: without bound.
+    pub wal_keep_bytes: Option<u64>,
+    /// `idle_replication_slot_timeout` (18+), milliseconds; 0: never.
+    pub idle_slot_timeout_ms: u64,
+    /// Variants of `pg_logical_emit_message` that the role may not call, with their parameters.
+    pub refused_emitters: Vec<String>,
+    /// Where the heartbeat table is or would be.
+    pub heartbeat: HeartbeatPlace,
+    /// How far the server's clock is ahead of ours, milliseconds.
+    pub clock_ahead_ms: i64,
+    /// How wrong that may be, milliseconds.
+    pub clock_error_ms: i64,
+}
+
+/// A transaction that is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// The session, or the name under which it is prepared.
+    pub who: String,
+    /// It is prepared: no session holds it, and it may stay for ever.
+    pub prepared: bool,
+    /// Its age, milliseconds; none where the role may not see it.
+    pub age_ms: Option<u64>,
+    /// The statement that ends it.
+    pub end: String,
+}
+
+/// What the role may do where the heartbeat table is or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeartbeatPlace {
+    /// Whether it may create in the schema; none: there is no such schema.
+    pub schema: Option<bool>,
+    /// Whether it may read and write the table; none: there is no such table.
+    pub table: Option<bool>,
 }
 
 /// A partition whose replica identity is of another kind than that of its root.
@@ -223,11 +274,37 @@ pub struct TopicFacts {
     pub replication_factor: u32,
 }
 
+/// How the partitions of a topic are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionHealth {
+    /// Name of the topic.
+    pub topic: String,
+    /// Partitions that no broker leads.
+    pub leaderless: Vec<u32>,
+    /// Replicas in sync, of the partition that has the fewest; none where brokers do not say.
+    pub least_in_sync: Option<u32>,
+}
+
+/// Another task of the cluster, as far as it matters to this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its name.
+    pub task: String,
+    /// `host:port` of brokers of its target.
+    pub brokers: Vec<String>,
+    /// Names of its topics, with `*` and `?` where the tables of a pattern decide.
+    pub topics: Vec<String>,
+}
+
 /// What a precheck saw of the target. A probe that failed carries its fault.
 #[derive(Clone, Debug)]
 pub struct TargetPrecheck {
     /// Brokers that answered, or why none did.
     pub brokers: Result<u32, Fault>,
+    /// `host:port` of every broker of the cluster, as they call themselves.
+    pub addresses: Vec<String>,
+    /// How the partitions of the topics that are there are.
+    pub health: Vec<PartitionHealth>,
     /// Each topic of the task: there, absent (`Ok(None)`), or not to be seen.
     pub topics: Vec<(String, Result<Option<TopicFacts>, Fault>)>,
     /// Whether the topics may be written, topic by topic.

@@ -1,13 +1,17 @@
 //! Whether a task may start: the facts of a look at both ends, judged item by item (CONTRACT §5).
 
+mod columns;
 mod identifier;
+mod publication;
 mod source;
+mod surroundings;
 mod tables;
 mod target;
+mod topics;
 
 pub use identifier::{identifier, qualified};
 pub use source::{SourceLook, judge_source};
-pub use target::judge_target;
+pub use target::{TargetLook, judge_target};
 
 use tidewire_shared::Fault;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
@@ -68,6 +72,18 @@ impl Finding {
         let Self { result, found, message, remedy, overridable } = self;
         let name = name.to_owned();
         CheckItem { name, result, found, message, remedy, overridable, waiver: None }
+    }
+}
+
+/// Most things that one item lists: what is longer is read by nobody.
+const LISTED: usize = 20;
+
+/// The first of the things that an item found, and how many more there are.
+fn listed(things: &[String], separator: &str) -> String {
+    let first = things.get(..LISTED).unwrap_or(things).join(separator);
+    match things.len().saturating_sub(LISTED) {
+        0 => first,
+        more => format!("{first}{separator}and {more} more"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidewire_node_core::facts::{TargetPrecheck, TopicFacts};
+use tidewire_node_core::facts::{PartitionHealth, TargetPrecheck, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
@@ -24,13 +24,15 @@ pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
         Ok(topics) => topics,
         Err(fault) => return blind(names, &fault),
     };
-    let brokers = topics.count_brokers(left());
-    if let Err(fault) = &brokers {
-        return blind(names, fault);
-    }
+    let addresses = match topics.broker_addresses(left()) {
+        Ok(addresses) => addresses,
+        Err(fault) => return blind(names, &fault),
+    };
     let seen = topics.look(names, left());
     TargetPrecheck {
-        brokers,
+        brokers: Ok(u32::try_from(addresses.len()).unwrap_or(u32::MAX)),
+        addresses,
+        health: seen.as_ref().map(health).unwrap_or_default(),
         writable: writable(names, seen.as_ref()),
         topics: match seen {
             Ok(seen) => seen.into_iter().map(|(name, answer)| (name, facts(answer))).collect(),
@@ -45,11 +47,18 @@ pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
 fn blind(names: &[&str], fault: &Fault) -> TargetPrecheck {
     TargetPrecheck {
         brokers: Err(fault.clone()),
+        addresses: Vec::new(),
+        health: Vec::new(),
         topics: same(names, fault),
         writable: same(names, fault),
         transactions: Err(fault.clone()),
         positions_topic: Err(fault.clone()),
     }
+}
+
+fn health(seen: &Answers<SeenTopic>) -> Vec<PartitionHealth> {
+    let there = seen.iter().filter_map(|(_, answer)| answer.as_ref().ok()?.as_ref());
+    there.map(SeenTopic::health).collect()
 }
 
 fn same<T>(names: &[&str], fault: &Fault) -> Vec<(String, Result<T, Fault>)> {

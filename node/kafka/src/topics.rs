@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::facts::{PartitionHealth, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
@@ -37,6 +37,14 @@ impl SeenTopic {
     pub(crate) fn facts(self) -> Result<TopicFacts, Fault> {
         self.configured.map(|(facts, _)| facts)
     }
+
+    pub(crate) fn health(&self) -> PartitionHealth {
+        PartitionHealth {
+            topic: self.described.name.clone(),
+            leaderless: self.described.leaderless.clone(),
+            least_in_sync: self.described.least_in_sync.map(count),
+        }
+    }
 }
 
 /// Asks a cluster about its topics, over a connection that it keeps.
@@ -64,7 +72,12 @@ impl Topics {
     ///
     /// `TargetUnreachable` or `TargetDenied`.
     pub fn count_brokers(&self, timeout: Duration) -> Result<u32, Fault> {
-        self.client.count_brokers(timeout).map_err(|error| self.fault(&error))
+        self.broker_addresses(timeout).map(|brokers| count(brokers.len()))
+    }
+
+    /// `host:port` of every broker of the cluster, as they call themselves.
+    pub(crate) fn broker_addresses(&self, timeout: Duration) -> Result<Vec<String>, Fault> {
+        self.client.broker_addresses(timeout).map_err(|error| self.fault(&error))
     }
 
     /// Ids and partition counts, all in one request.

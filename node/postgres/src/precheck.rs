@@ -1,5 +1,7 @@
 //! Everything a precheck wants to know about a source, in one go.
 
+mod around;
+
 use std::time::Duration;
 
 use tidewire_node_core::facts::{OddPartition, SourcePrecheck};
@@ -13,7 +15,20 @@ use crate::{Source, Sql, catalog, publication, server, slot};
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Looks at the source, within 10 s. `slot` and `publication` are the names the task would use.
+/// What a task has at its source, or would have.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Name of its slot.
+    pub slot: &'a str,
+    /// Name of its publication.
+    pub publication: &'a str,
+    /// Its tables.
+    pub tables: &'a [TableName],
+    /// Its heartbeat table, where it has one.
+    pub heartbeat: Option<&'a TableName>,
+}
+
+/// Looks at the source, within 10 s.
 ///
 /// Where the role may replicate, a replication connection is opened too: it has its own lines in
 /// `pg_hba.conf`.
@@ -21,24 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Those of the connections: no host can be reached, accepts writes and lets us in; or all of it
 /// takes too long.
-pub async fn precheck(
-    source: &Source,
-    slot: &str,
-    publication: &str,
-    tables: &[TableName],
-) -> Result<SourcePrecheck, Fault> {
-    let looked = timeout(PATIENCE, look(source, slot, publication, tables)).await;
+pub async fn precheck(source: &Source, wanted: Wanted<'_>) -> Result<SourcePrecheck, Fault> {
+    let looked = timeout(PATIENCE, look(source, wanted)).await;
     looked.unwrap_or_else(|_| {
         Err(broken("the source", format!("precheck took longer than {PATIENCE:?}")))
     })
 }
 
-async fn look(
-    source: &Source,
-    slot: &str,
-    publication: &str,
-    tables: &[TableName],
-) -> Result<SourcePrecheck, Fault> {
+async fn look(source: &Source, wanted: Wanted<'_>) -> Result<SourcePrecheck, Fault> {
+    let Wanted { slot, publication, tables, .. } = wanted;
     let mut sql = source.connect().await?;
     let account = account(&sql).await?;
     if account.may_replicate {
@@ -55,6 +61,7 @@ async fn look(
         publication: publication::look(&sql, publication).await?,
         odd_partitions: odd_partitions(&sql, tables).await?,
         encoding: account.encoding,
+        around: around::look(&sql, &wanted).await?,
         tables: catalog::tables(&mut sql, tables).await?,
     })
 }

@@ -4,6 +4,7 @@ mod support;
 
 use support::{VERSIONS, server, source, sql, table};
 use tidewire_node_core::facts::{ColumnFacts, OddPartition, TableFacts};
+use tidewire_postgres::precheck::Wanted;
 use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
 use tidewire_shared::FaultKind;
 use tidewire_testbed::servers::postgres::StopMode;
@@ -165,7 +166,8 @@ async fn a_precheck_sees_everything_in_one_go() {
         .await;
         let source = source(&server, 1);
         let tables = [table("t"), table("absent"), table("root")];
-        let seen = precheck::precheck(&source, "s", "p", &tables).await.expect("precheck");
+        let wanted = Wanted { slot: "s", publication: "p", tables: &tables, heartbeat: None };
+        let seen = precheck::precheck(&source, wanted).await.expect("precheck");
         let odd = OddPartition { name: table("odd"), root: table("root"), root_identity: 'd' };
         assert_eq!((seen.odd_partitions, seen.encoding.as_str()), (vec![odd], "UTF8"), "{version}");
         assert!(seen.may_replicate && seen.may_create);
@@ -198,7 +200,8 @@ async fn a_role_without_replication_is_reported_not_refused() {
     spec.password = Some(tidewire_shared::SecretRef::Value("r".into()));
     let source = tidewire_postgres::Source::new(&spec, "t").expect("source");
     let names = [table("t"), table("u")];
-    let seen = precheck::precheck(&source, "s", "p", &names).await.expect("precheck");
+    let wanted = Wanted { slot: "s", publication: "p", tables: &names, heartbeat: None };
+    let seen = precheck::precheck(&source, wanted).await.expect("precheck");
     assert!(!seen.may_replicate && !seen.may_create);
     let rights: Vec<_> = seen.tables.iter().map(|t| (t.selectable, t.owned)).collect();
     assert_eq!(rights, [(true, false), (false, false)]);

@@ -3,14 +3,17 @@
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::{Fault, TaskSpec};
 
-use super::{Finding, identifier, tables};
+use super::{Finding, columns, identifier, publication, surroundings, tables};
 use crate::facts::{SlotFacts, SourcePrecheck};
+use crate::objects::ResolvedTable;
 
 /// What a precheck of the source is judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceLook<'a> {
     /// The task.
     pub spec: &'a TaskSpec,
+    /// The tables it has, in name order.
+    pub tables: &'a [ResolvedTable],
     /// Name of its slot.
     pub slot: &'a str,
     /// Name of its publication.
@@ -37,10 +40,19 @@ pub fn judge_source(look: &SourceLook<'_>) -> Vec<CheckItem> {
         room(seen, seen.slots, "max_replication_slots").item("replication_slots"),
         room(seen, seen.wal_senders, "max_wal_senders").item("wal_senders"),
         slot(look, seen).item("slot_state"),
-        tables::exist(look.spec, seen).item("tables_exist"),
-        tables::keyed(look.spec, seen).item("tables_keyed"),
-        tables::logged(look.spec, seen).item("tables_logged"),
-        encoding(seen).item("column_types"),
+        publication::judge(look, seen).item("publication"),
+        tables::exist(look, seen).item("tables_exist"),
+        tables::keyed(look, seen).item("tables_keyed"),
+        tables::logged(look, seen).item("tables_logged"),
+        publication::partition_roots(look, seen).item("partition_roots"),
+        columns::types(look, seen).item("column_types"),
+        columns::large_objects(look, seen).item("large_objects"),
+        surroundings::long_transactions(seen).item("long_transactions"),
+        surroundings::slot_failover(look, seen).item("slot_failover"),
+        surroundings::wal_retention(look.spec, seen).item("wal_retention"),
+        surroundings::heartbeat_rights(look.spec, seen).item("heartbeat_rights"),
+        surroundings::slots_on_database(seen).item("slots_on_database"),
+        surroundings::clock_skew(seen).item("clock_skew"),
     ]
 }
 
@@ -101,19 +113,6 @@ fn wal_level(seen: &SourcePrecheck) -> Finding {
         found,
         "the log lacks what logical decoding needs",
         "ALTER SYSTEM SET wal_level = logical; then restart the server",
-    )
-}
-
-/// Records hold UTF-8; the server converts from every encoding but the one that is none.
-fn encoding(seen: &SourcePrecheck) -> Finding {
-    let found = format!("server_encoding {}", seen.encoding);
-    if seen.encoding != "SQL_ASCII" {
-        return Finding::pass(found);
-    }
-    Finding::fail(
-        found,
-        "text in it may be anything, and a value that is not UTF-8 stops the task",
-        "dump the database and restore it into one made with ENCODING 'UTF8'",
     )
 }
 

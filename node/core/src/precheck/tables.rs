@@ -1,36 +1,39 @@
 //! The tables of a task: there, publishable without harm to the application, and logged.
 
-use tidewire_shared::TaskSpec;
-use tidewire_shared::spec::{PartitionPolicy, RecordKey, TableName};
+use std::collections::BTreeMap;
 
-use super::{Finding, qualified};
+use tidewire_shared::TaskSpec;
+use tidewire_shared::spec::{ObjectRule, PartitionPolicy, RecordKey, TableName};
+
+use super::{Finding, SourceLook, listed, qualified};
 use crate::facts::{SourcePrecheck, TableFacts};
 
-/// The tables that a task names, once each.
-fn wanted(spec: &TaskSpec) -> impl Iterator<Item = &TableName> {
-    let mut seen = std::collections::BTreeSet::new();
-    spec.objects
-        .iter()
-        .flat_map(|rule| &rule.tables)
-        .filter(move |&table| seen.insert((&table.schema, &table.table)))
+/// The names of the tables that a task has.
+pub(super) fn wanted<'a>(look: &SourceLook<'a>) -> impl Iterator<Item = &'a TableName> {
+    look.tables.iter().map(|table| &table.name)
 }
 
-/// The tables of the task that exist.
-fn present<'a>(
-    spec: &'a TaskSpec,
+/// The tables of the task that exist, each with its rule.
+pub(super) fn present<'a>(
+    look: &SourceLook<'a>,
     seen: &'a SourcePrecheck,
-) -> impl Iterator<Item = &'a TableFacts> {
-    wanted(spec).filter_map(|name| seen.tables.iter().find(|table| table.name == *name))
+) -> impl Iterator<Item = (&'a TableFacts, Option<&'a ObjectRule>)> {
+    let facts: BTreeMap<_, _> = seen.tables.iter().map(|table| (&table.name, table)).collect();
+    let objects = &look.spec.objects;
+    look.tables.iter().filter_map(move |table| {
+        facts.get(&table.name).map(|facts| (*facts, objects.get(table.rule)))
+    })
 }
 
 /// Every table exists, can be published, and may be read and published by the role.
-pub(super) fn exist(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
-    let role = super::identifier(&spec.source.user);
+pub(super) fn exist(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
+    let role = super::identifier(&look.spec.source.user);
     let managed = seen.publication.is_none();
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
-    for name in wanted(spec) {
+    let facts: BTreeMap<_, _> = seen.tables.iter().map(|table| (&table.name, table)).collect();
+    for name in wanted(look) {
         let quoted = qualified(name);
-        match seen.tables.iter().find(|table| table.name == *name) {
+        match facts.get(name) {
             None => {
                 wrong.push(format!("{quoted} does not exist"));
                 remedies.push(format!("create {quoted}, or take it out of objects"));
@@ -55,32 +58,34 @@ pub(super) fn exist(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
         }
     }
     if wrong.is_empty() {
-        return Finding::pass(format!("{} tables", wanted(spec).count()));
+        return Finding::pass(format!("{} tables", wanted(look).count()));
     }
-    Finding::fail(wrong.join("; "), "the task cannot publish all of its tables", remedies.join(" "))
+    let (found, remedy) = (listed(&wrong, "; "), listed(&remedies, " "));
+    Finding::fail(found, "the task cannot publish all of its tables", remedy)
 }
 
 /// Publishing a table without a usable replica identity makes the application's UPDATE and DELETE
 /// fail, so such a table fails the precheck.
-pub(super) fn keyed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
-    let hurt: Vec<_> = present(spec, seen).filter(|table| !identifies(table)).collect();
+pub(super) fn keyed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
+    let hurt: Vec<_> =
+        present(look, seen).map(|(table, _)| table).filter(|table| !identifies(table)).collect();
     if hurt.is_empty() {
-        return placed(spec, seen);
+        return placed(look, seen);
     }
     let names: Vec<_> = hurt.iter().map(|table| qualified(&table.name)).collect();
     let statements: Vec<_> = hurt.iter().map(|table| repair(table)).collect();
     Finding::fail(
-        format!("no usable replica identity: {}", names.join(", ")),
+        format!("no usable replica identity: {}", listed(&names, ", ")),
         "publishing these tables would make the application's UPDATE and DELETE fail",
-        statements.join(" "),
+        listed(&statements, " "),
     )
 }
 
 /// What decides key and partition of a record must come with every UPDATE and DELETE.
-fn placed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
-    for table in present(spec, seen) {
-        let hidden = hidden_columns(spec, table);
+    for (table, rule) in present(look, seen) {
+        let hidden = hidden_columns(look.spec, table, rule);
         if !hidden.is_empty() {
             let name = qualified(&table.name);
             wrong.push(format!("{name}: {} not in the replica identity", hidden.join(", ")));
@@ -101,14 +106,18 @@ fn placed(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
         return Finding::pass("every table has a replica identity");
     }
     Finding::fail(
-        wrong.join("; "),
+        listed(&wrong, "; "),
         "key and partition of an UPDATE or DELETE could not be told",
-        remedies.join(" "),
+        listed(&remedies, " "),
     )
 }
 
 /// The columns that decide key or partition and do not come with a DELETE.
-fn hidden_columns<'a>(spec: &'a TaskSpec, table: &'a TableFacts) -> Vec<&'a str> {
+fn hidden_columns<'a>(
+    spec: &TaskSpec,
+    table: &'a TableFacts,
+    rule: Option<&'a ObjectRule>,
+) -> Vec<&'a str> {
     let primary = || table.unique_keys.iter().find(|key| key.primary);
     let chosen = || table.unique_keys.iter().find(|key| key.replica_identity);
     let identity = match table.identity {
@@ -120,7 +129,6 @@ fn hidden_columns<'a>(spec: &'a TaskSpec, table: &'a TableFacts) -> Vec<&'a str>
         || table.unique_keys.iter().filter(|key| key.not_null).min_by_key(|key| &key.name);
     let key = primary().or_else(chosen).or_else(first_unique);
     let key = key.map_or(&[][..], |key| &key.columns);
-    let rule = spec.objects.iter().find(|rule| rule.tables.contains(&table.name));
     let partition_by = rule.map_or(&[][..], |rule| &rule.partition_by);
     let mut deciding = Vec::new();
     if spec.partition == PartitionPolicy::ByPrimaryKey {
@@ -163,9 +171,9 @@ fn repair(table: &TableFacts) -> String {
 }
 
 /// Temporary, unlogged and foreign tables write no log that could be decoded.
-pub(super) fn logged(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+pub(super) fn logged(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
-    for table in present(spec, seen) {
+    for (table, _) in present(look, seen) {
         let name = qualified(&table.name);
         let (kind, remedy) = match (table.kind, table.persistence) {
             ('f', _) => ("foreign", format!("take {name} out of objects;")),
@@ -180,8 +188,8 @@ pub(super) fn logged(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
         return Finding::pass("every table is logged");
     }
     Finding::fail(
-        wrong.join("; "),
+        listed(&wrong, "; "),
         "changes of these tables are not in the log",
-        remedies.join(" "),
+        listed(&remedies, " "),
     )
 }

@@ -1,45 +1,123 @@
 //! The Kafka side of a precheck: topics, rights, policies, transactions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::precheck::CheckItem;
-use tidewire_shared::spec::RecordKey;
+use tidewire_shared::spec::{
+    BadRecord, Delivery, KafkaTarget, RecordKey, SaslMechanism, SecurityProtocol,
+};
 use tidewire_shared::{FaultKind, TaskSpec};
 
-use super::Finding;
-use crate::facts::{TargetPrecheck, TopicFacts};
+use super::{Finding, listed, topics};
+use crate::facts::{Neighbour, TargetPrecheck, TopicFacts};
+use crate::objects::ResolvedTable;
+
+/// What a precheck of the target is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetLook<'a> {
+    /// The task.
+    pub spec: &'a TaskSpec,
+    /// The tables it has, with their topics.
+    pub tables: &'a [ResolvedTable],
+    /// The other tasks of the cluster.
+    pub neighbours: &'a [Neighbour],
+    /// What was seen.
+    pub seen: &'a TargetPrecheck,
+}
 
 /// Judges the target: one item per thing to know, in a fixed order. Without a connection there is
-/// only `target_connect`.
+/// only `target_connect`, without a login `target_auth` besides.
 #[must_use]
-pub fn judge_target(spec: &TaskSpec, seen: &TargetPrecheck) -> Vec<CheckItem> {
+pub fn judge_target(look: &TargetLook<'_>) -> Vec<CheckItem> {
+    let TargetLook { spec, seen, .. } = *look;
     let brokers = match &seen.brokers {
         Ok(brokers) => *brokers,
+        Err(fault) if fault.kind == FaultKind::TargetDenied => {
+            let connected = Finding::pass(&fault.object).item("target_connect");
+            return vec![connected, Finding::of(fault).item("target_auth")];
+        }
         Err(fault) => return vec![Finding::of(fault).item("target_connect")],
     };
     vec![
         Finding::pass(format!("{brokers} brokers")).item("target_connect"),
-        exist(spec, seen).item("topics_exist"),
+        login(&spec.target).item("target_auth"),
+        version(spec, seen).item("target_version"),
+        exist(look).item("topics_exist"),
         rights(seen).item("topic_rights"),
+        topics::partitions(spec, seen).item("topic_partitions"),
         policy(spec, seen, brokers).item("topic_policy"),
+        topics::collision(look).item("topic_collision"),
         transactions(seen).item("target_transactions"),
     ]
 }
 
-fn wanted(spec: &TaskSpec) -> BTreeSet<&str> {
-    spec.objects.iter().map(|rule| rule.topic.as_str()).collect()
+/// It worked; what crosses the network in clear is worth a word.
+fn login(target: &KafkaTarget) -> Finding {
+    let security = &target.security;
+    let found = match (&security.sasl, &security.cert) {
+        (Some(sasl), _) => format!("user {}", sasl.user),
+        (None, Some(_)) => "a client certificate".to_owned(),
+        (None, None) => "no login".to_owned(),
+    };
+    let plain = security.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain);
+    if plain && security.protocol == SecurityProtocol::SaslPlaintext {
+        return Finding::warn(
+            format!("{found}, PLAIN without TLS"),
+            "the password crosses the network in clear",
+            "write target.security.protocol: sasl_ssl, or mechanism: SCRAM-SHA-512",
+        );
+    }
+    Finding::pass(found)
 }
 
-fn exist(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+/// Brokers do not say their version; what they answer does: topic ids came with 2.8.
+fn version(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+    let of_topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
+    let of_positions = seen.positions_topic.as_ref().ok().and_then(Option::as_ref);
+    let ids: Vec<_> = of_topics.chain(of_positions).map(|topic| topic.id).collect();
+    if ids.is_empty() {
+        return Finding::pass("not told: there is no topic yet");
+    }
+    if ids.iter().any(|id| *id != (0, 0)) {
+        return Finding::pass("2.8 or later");
+    }
+    let message = match spec.delivery {
+        Delivery::ExactlyOnce => {
+            "a topic that is deleted and made again would not be noticed, and exactly_once needs \
+             brokers from 2.5 on"
+        }
+        Delivery::AtLeastOnce => "a topic that is deleted and made again would not be noticed",
+    };
+    Finding::warn(
+        "older than 2.8: topics have no ids",
+        message,
+        "upgrade the brokers to 2.8 or later",
+    )
+}
+
+/// The topics that the task writes to: those of its tables, and the one for bad records.
+fn wanted<'a>(look: &TargetLook<'a>) -> BTreeSet<&'a str> {
+    let dead_letters = match &look.spec.on_bad_record {
+        BadRecord::Stop => None,
+        BadRecord::DeadLetter(topic) => Some(topic.as_str()),
+    };
+    look.tables.iter().map(|table| table.topic.as_str()).chain(dead_letters).collect()
+}
+
+fn exist(look: &TargetLook<'_>) -> Finding {
+    let TargetLook { spec, seen, .. } = *look;
+    let seen_topics: BTreeMap<_, _> =
+        seen.topics.iter().map(|(topic, answer)| (topic.as_str(), answer)).collect();
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
-    for name in wanted(spec) {
-        let look = seen.topics.iter().find(|(topic, _)| topic == name).map(|(_, look)| look);
-        match look {
+    let wanted = wanted(look);
+    for name in &wanted {
+        match seen_topics.get(name) {
             Some(Ok(Some(_))) => {}
             Some(Err(fault)) => {
                 wrong.push(format!("{name}: {}", fault.message));
                 remedies.push(fault.remedy.clone());
             }
+            Some(Ok(None)) | None if spec.target.create_topics.is_some() => {}
             Some(Ok(None)) | None => {
                 wrong.push(format!("{name} does not exist"));
                 remedies.push(format!(
@@ -50,9 +128,14 @@ fn exist(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
         }
     }
     if wrong.is_empty() {
-        return Finding::pass(format!("{} topics", wanted(spec).len()));
+        return Finding::pass(format!("{} topics", wanted.len()));
     }
-    Finding::fail(wrong.join("; "), "topics are never created by the task", remedies.join("; "))
+    let (found, remedy) = (listed(&wrong, "; "), listed(&remedies, "; "));
+    Finding::fail(
+        found,
+        "the task does not create topics unless target.createTopics says so",
+        remedy,
+    )
 }
 
 fn rights(seen: &TargetPrecheck) -> Finding {
@@ -73,22 +156,29 @@ fn rights(seen: &TargetPrecheck) -> Finding {
     } else {
         first.remedy.clone()
     };
-    Finding::fail(found.join("; "), "the account may not write to every topic", remedy)
+    Finding::fail(listed(&found, "; "), "the account may not write to every topic", remedy)
 }
 
 /// What one topic's settings would do to the task.
 enum Objection {
     Fail(String, String),
+    /// A record that is as large as the document allows would stop the task.
+    Large(String, String),
     Warn(String, String),
 }
 
 fn policy(spec: &TaskSpec, seen: &TargetPrecheck, brokers: u32) -> Finding {
     let topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
     let objections: Vec<_> = topics.flat_map(|topic| object_to(spec, topic, brokers)).collect();
-    let (mut found, mut remedies, mut fails) = (Vec::new(), Vec::new(), false);
+    let (mut found, mut remedies) = (Vec::new(), Vec::new());
+    let (mut fails, mut yields) = (false, true);
     for objection in objections {
         let (what, remedy) = match objection {
             Objection::Fail(what, remedy) => {
+                (fails, yields) = (true, false);
+                (what, remedy)
+            }
+            Objection::Large(what, remedy) => {
                 fails = true;
                 (what, remedy)
             }
@@ -100,9 +190,10 @@ fn policy(spec: &TaskSpec, seen: &TargetPrecheck, brokers: u32) -> Finding {
     if found.is_empty() {
         return Finding::pass("the topics keep what is written");
     }
-    let (found, remedy) = (found.join("; "), remedies.join("; "));
+    let (found, remedy) = (listed(&found, "; "), listed(&remedies, "; "));
     if fails {
-        Finding::fail(found, "records would be refused or removed", remedy)
+        let failed = Finding::fail(found, "records would be refused or removed", remedy);
+        if yields { failed.overridable() } else { failed }
     } else {
         Finding::warn(found, "acknowledged records may be lost with a broker or cleaned up", remedy)
     }
@@ -128,7 +219,7 @@ fn object_to(spec: &TaskSpec, topic: &TopicFacts, brokers: u32) -> Vec<Objection
     }
     let largest = spec.limits.record_bytes.0;
     if topic.max_message_bytes < largest {
-        objections.push(Objection::Fail(
+        objections.push(Objection::Large(
             format!(
                 "{name} takes {} bytes (max.message.bytes), limits.recordBytes is {largest}",
                 topic.max_message_bytes

@@ -7,9 +7,14 @@ use tidewire_shared::{Lsn, TaskSpec};
 
 use super::*;
 use crate::facts::{
-    OddPartition, ServerFacts, SlotFacts, SourcePrecheck, TableFacts, TargetPrecheck, TopicFacts,
-    UniqueKey,
+    OddPartition, ServerFacts, SlotFacts, SourcePrecheck, Surroundings, TableFacts, TargetPrecheck,
+    TopicFacts, UniqueKey,
 };
+use crate::objects::resolve;
+
+mod publication;
+mod surroundings;
+mod topics;
 
 fn orders() -> TableName {
     TableName { schema: "public".into(), table: "Orders".into() }
@@ -85,6 +90,7 @@ fn source() -> SourcePrecheck {
         }],
         odd_partitions: Vec::new(),
         encoding: "UTF8".into(),
+        around: Surroundings::default(),
     }
 }
 
@@ -109,9 +115,31 @@ fn slot() -> SlotFacts {
 fn items(started_before: bool, change: impl FnOnce(&mut SourcePrecheck)) -> Vec<CheckItem> {
     let mut seen = source();
     change(&mut seen);
+    judged(&spec(), started_before, &seen)
+}
+
+fn judged(spec: &TaskSpec, started_before: bool, seen: &SourcePrecheck) -> Vec<CheckItem> {
+    let tables = resolve(&spec.objects, "shop", &[]);
     let (slot, publication) = ("tidewire_k", "tidewire_k");
-    let spec = spec();
-    judge_source(&SourceLook { spec: &spec, slot, publication, started_before, seen: Ok(&seen) })
+    let seen = Ok(seen);
+    judge_source(&SourceLook { spec, tables: &tables, slot, publication, started_before, seen })
+}
+
+fn judged_target(spec: &TaskSpec, seen: &TargetPrecheck) -> Vec<CheckItem> {
+    let tables = resolve(&spec.objects, "shop", &[]);
+    judge_target(&TargetLook { spec, tables: &tables, neighbours: &[], seen })
+}
+
+/// Everything that a user reads of an item.
+fn told(item: &CheckItem) -> (&str, CheckResult, &str, &str, &str, bool) {
+    let CheckItem { name, result, found, message, remedy, overridable, .. } = item;
+    (name, *result, found, message, remedy, *overridable)
+}
+
+/// The one item of this name.
+fn named(items: Vec<CheckItem>, name: &str) -> CheckItem {
+    let item = items.into_iter().find(|item| item.name == name);
+    item.expect(name)
 }
 
 /// The one item that does not pass after a change.
@@ -136,10 +164,19 @@ fn a_source_as_it_should_be_passes_every_item() {
         "replication_slots",
         "wal_senders",
         "slot_state",
+        "publication",
         "tables_exist",
         "tables_keyed",
         "tables_logged",
+        "partition_roots",
         "column_types",
+        "large_objects",
+        "long_transactions",
+        "slot_failover",
+        "wal_retention",
+        "heartbeat_rights",
+        "slots_on_database",
+        "clock_skew",
     ];
     assert_eq!(names, expected);
     assert!(items.iter().all(|item| item.result == CheckResult::Pass), "{items:?}");
@@ -188,10 +225,8 @@ fn columns_of_partition_by_must_come_with_a_delete() {
     let judge = |identity: char| {
         let mut seen = source();
         seen.tables[0].identity = identity;
-        let (slot, publication, started_before) = ("s", "p", false);
-        let seen = Ok(&seen);
-        let look = SourceLook { spec: &spec, slot, publication, started_before, seen };
-        judge_source(&look)
+        seen.tables[0].columns = vec![surroundings::column("tenant", 23)];
+        judged(&spec, false, &seen)
     };
     let item = only(judge('d'));
     assert_eq!(item.name, "tables_keyed");
@@ -201,8 +236,11 @@ fn columns_of_partition_by_must_come_with_a_delete() {
 
 #[test]
 fn a_task_that_has_run_needs_its_slot() {
-    assert_eq!(only(items(true, |_| {})).name, "slot_state");
+    let published = || Some(publication::published(&["Orders"]));
+    let item = only(items(true, |seen| seen.publication = published()));
+    assert_eq!(item.name, "slot_state");
     let healthy = items(true, |seen| {
+        seen.publication = published();
         seen.slot = Some(slot());
         seen.slots = (3, 3);
     });
@@ -234,6 +272,7 @@ fn a_source_that_cannot_be_reached_is_one_item() {
     let spec = spec();
     let items = judge_source(&SourceLook {
         spec: &spec,
+        tables: &[],
         slot,
         publication,
         started_before,
@@ -258,6 +297,8 @@ fn topic() -> TopicFacts {
 fn target(topic: Option<TopicFacts>) -> TargetPrecheck {
     TargetPrecheck {
         brokers: Ok(1),
+        addresses: vec!["k:9092".into()],
+        health: Vec::new(),
         topics: vec![("orders".into(), Ok(topic))],
         writable: vec![("orders".into(), Ok(()))],
         transactions: Ok(()),
@@ -269,9 +310,12 @@ fn target(topic: Option<TopicFacts>) -> TargetPrecheck {
 fn each_trouble_of_the_target_has_its_own_item() {
     use CheckResult::{Fail, Warn};
     assert!(
-        judge_target(&spec(), &target(Some(topic()))).iter().all(|i| i.result == CheckResult::Pass)
+        judged_target(&spec(), &target(Some(topic())))
+            .iter()
+            .all(|i| i.result == CheckResult::Pass)
     );
     let fault = || Fault::new(FaultKind::TargetDenied, "topic orders", "denied").remedy("grant it");
+    let away = Fault::new(FaultKind::TargetUnreachable, "brokers k:9092", "away").remedy("start");
     let mut keyless = spec();
     keyless.format.key = RecordKey::None;
     let compact = || Some(TopicFacts { cleanup_policy: "compact".into(), ..topic() });
@@ -279,7 +323,7 @@ fn each_trouble_of_the_target_has_its_own_item() {
     let strict = Some(TopicFacts { min_insync_replicas: 2, ..topic() });
     let fine = || target(Some(topic()));
     let cases = [
-        ("target_connect", Fail, spec(), TargetPrecheck { brokers: Err(fault()), ..fine() }),
+        ("target_connect", Fail, spec(), TargetPrecheck { brokers: Err(away), ..fine() }),
         ("topics_exist", Fail, spec(), target(None)),
         (
             "topic_rights",
@@ -306,7 +350,7 @@ fn each_trouble_of_the_target_has_its_own_item() {
         ),
     ];
     for (name, result, spec, seen) in cases {
-        let item = only(judge_target(&spec, &seen));
+        let item = only(judged_target(&spec, &seen));
         assert_eq!((item.name.as_str(), item.result), (name, result), "{item:?}");
     }
 }

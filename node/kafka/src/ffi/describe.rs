@@ -14,9 +14,32 @@ use crate::fault::KafkaError;
 /// Something that our user may do with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
+    Read,
     Write,
+    Create,
+    Delete,
+    Alter,
     Describe,
+    DescribeConfigs,
+    AlterConfigs,
     Other,
+}
+
+impl Operation {
+    /// Kafka's own word for it, as in its ACLs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
+            Self::Create => "Create",
+            Self::Delete => "Delete",
+            Self::Alter => "Alter",
+            Self::Describe => "Describe",
+            Self::DescribeConfigs => "DescribeConfigs",
+            Self::AlterConfigs => "AlterConfigs",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// A topic as one broker describes it.
@@ -27,6 +50,12 @@ pub(crate) struct DescribedTopic {
     pub(crate) id: (i64, i64),
     pub(crate) partitions: usize,
     pub(crate) replicas_of_first: usize,
+    /// Kafka's own.
+    pub(crate) internal: bool,
+    /// Partitions that no broker leads.
+    pub(crate) leaderless: Vec<u32>,
+    /// Replicas in sync, of the partition that has the fewest.
+    pub(crate) least_in_sync: Option<usize>,
     /// What our user may do with it; empty where brokers do not say.
     pub(crate) operations: Vec<Operation>,
 }
@@ -62,8 +91,8 @@ impl Client {
         Ok(array(topics, count).iter().map(|topic| describe(*topic)).collect())
     }
 
-    /// Number of brokers in the cluster.
-    pub(crate) fn count_brokers(&self, timeout: Duration) -> Result<u32, KafkaError> {
+    /// `host:port` of every broker of the cluster, as they call themselves.
+    pub(crate) fn broker_addresses(&self, timeout: Duration) -> Result<Vec<String>, KafkaError> {
         let options = Options::new(
             self,
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER,
@@ -79,10 +108,20 @@ impl Client {
             return Err(unexpected());
         }
         let mut count = 0;
-        // SAFETY: a live result.
-        unsafe { sys::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count) };
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        // SAFETY: a live result; the array lives as long as the event.
+        let nodes = unsafe { sys::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count) };
+        Ok(array(nodes, count).iter().map(|node| address(*node)).collect())
     }
+}
+
+fn address(node: *const sys::rd_kafka_Node_t) -> String {
+    // SAFETY: a live node, here and below.
+    let host = unsafe { sys::rd_kafka_Node_host(node) };
+    // SAFETY: the text lives as long as the node.
+    let host = unsafe { text_of(host) };
+    // SAFETY: as above.
+    let port = unsafe { sys::rd_kafka_Node_port(node) };
+    format!("{host}:{port}")
 }
 
 fn describe(
@@ -108,6 +147,10 @@ fn describe(
         id: halves(id),
         partitions: partitions.len(),
         replicas_of_first: partitions.first().map_or(0, |first| replicas(*first)),
+        leaderless: partitions.iter().filter_map(|partition| leaderless(*partition)).collect(),
+        least_in_sync: partitions.iter().map(|partition| in_sync(*partition)).min(),
+        // SAFETY: as above.
+        internal: unsafe { sys::rd_kafka_TopicDescription_is_internal(topic) } != 0,
         operations: operations(topic),
     };
     (name, Ok(described))
@@ -131,6 +174,25 @@ fn replicas(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> usize {
     count
 }
 
+/// The number of a partition that no broker leads.
+fn leaderless(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> Option<u32> {
+    // SAFETY: a live partition of a live description.
+    let leader = unsafe { sys::rd_kafka_TopicPartitionInfo_leader(partition) };
+    let led = !leader.is_null()
+        // SAFETY: not null, and it lives as long as the description.
+        && unsafe { sys::rd_kafka_Node_id(leader) } >= 0;
+    // SAFETY: as above.
+    let number = unsafe { sys::rd_kafka_TopicPartitionInfo_partition(partition) };
+    (!led).then(|| u32::try_from(number).unwrap_or_default())
+}
+
+fn in_sync(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> usize {
+    let mut count = 0;
+    // SAFETY: a live partition of a live description.
+    unsafe { sys::rd_kafka_TopicPartitionInfo_isr(partition, &raw mut count) };
+    count
+}
+
 fn operations(topic: *const sys::rd_kafka_TopicDescription_t) -> Vec<Operation> {
     let mut count = 0;
     // SAFETY: a live description.
@@ -139,7 +201,13 @@ fn operations(topic: *const sys::rd_kafka_TopicDescription_t) -> Vec<Operation> 
     array(list, count)
         .iter()
         .map(|operation| match operation {
+            Acl::RD_KAFKA_ACL_OPERATION_READ => Operation::Read,
             Acl::RD_KAFKA_ACL_OPERATION_WRITE => Operation::Write,
+            Acl::RD_KAFKA_ACL_OPERATION_CREATE => Operation::Create,
+            Acl::RD_KAFKA_ACL_OPERATION_DELETE => Operation::Delete,
+            Acl::RD_KAFKA_ACL_OPERATION_ALTER => Operation::Alter,
+            Acl::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Operation::DescribeConfigs,
+            Acl::RD_KAFKA_ACL_OPERATION_ALTER_CONFIGS => Operation::AlterConfigs,
             Acl::RD_KAFKA_ACL_OPERATION_DESCRIBE => Operation::Describe,
             _ => Operation::Other,
         })
