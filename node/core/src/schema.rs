@@ -296,8 +296,8 @@ impl Relation {
             .collect();
         unique_keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
         let key = match key_of(&unique_keys) {
-            Some(key) => key.columns.clone(),
-            None => identity_columns(message),
+            Some(key) if !outdates(message, key) => key.columns.clone(),
+            _ => identity_columns(message),
         };
         let key = indexes(&key)
             .ok_or_else(|| format!("a column of the key does not go out: {}", key.join(", ")))?;
@@ -338,6 +338,15 @@ fn key_of(unique_keys: &[UniqueKey]) -> Option<&UniqueKey> {
     first(|key| key.primary)
         .or_else(|| first(|key| key.replica_identity))
         .or_else(|| first(|key| key.not_null))
+}
+
+/// Whether a primary key of the catalog is not the one that the table had when its rows changed: under
+/// the default identity the message flags that one's columns.
+fn outdates(message: &RelationMessage<'_>, key: &UniqueKey) -> bool {
+    let flagged = identity_columns(message);
+    let same = flagged.len() == key.columns.len()
+        && flagged.iter().all(|column| key.columns.contains(column));
+    message.identity == 'd' && !flagged.is_empty() && !same
 }
 
 /// The columns that the message flags as replica identity. Under FULL every column is flagged, which

@@ -459,3 +459,36 @@ fn the_heartbeat_table_is_delivered_to_nobody_and_counted_nowhere() {
     let batches = decode_all(&mut decoder(mine), &stream.bytes);
     assert!(batches[0].is_empty(), "also where a pattern of the task meets it");
 }
+
+#[test]
+fn a_table_that_is_renamed_in_mid_stream_goes_on_under_the_name_it_had() {
+    let mut stream = Stream::default();
+    stream
+        .begin(100, COMMIT_US, 7)
+        .relation(OID, ("elsewhere", "renamed"), 'd', &columns())
+        .insert(OID, &[text("1"), Cell::Null, text("x")])
+        .commit(100, 150);
+    for (known, changes) in [(true, 1), (false, 0)] {
+        let mut options = orders_only();
+        options.names = known.then(|| (OID, name("public", "orders"))).into_iter().collect();
+        let batches = decode_all(&mut decoder(options), &stream.bytes);
+        assert_eq!(batches[0].changes().len(), changes);
+        let names: Vec<_> = batches[0].relations().iter().map(|it| it.name.to_string()).collect();
+        assert_eq!(names, vec!["public.orders"; changes]);
+    }
+}
+
+#[test]
+fn rows_from_before_a_change_of_the_primary_key_keep_the_key_that_they_had() {
+    let mut stream = opened();
+    stream.insert(OID, &[text("1"), text("n"), Cell::Null]).commit(100, 150);
+    for (now, key) in [(vec!["id"], "id"), (vec!["note"], "id")] {
+        let mut decoder = Decoder::new(orders_only());
+        let facts = facts(OID, name("public", "orders"), &columns(), vec![primary_key(&now)]);
+        decoder.provide(OID, Some(facts));
+        let batches = decode_all(&mut decoder, &stream.bytes);
+        let relation = &batches[0].relations()[0];
+        let names: Vec<_> = relation.key.iter().map(|at| &*relation.columns[*at].name).collect();
+        assert_eq!(names, [key], "with {now:?} by now");
+    }
+}

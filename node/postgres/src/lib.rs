@@ -5,16 +5,19 @@
 //! * [`replication`]: our replication client: commands, the frames of the stream, feedback.
 //! * [`slot`], [`publication`]: what we make, watch and drop on the server.
 //! * [`server`], [`catalog`], [`precheck`]: the facts that the cores judge.
+//! * [`discover`]: what a server holds, for people who set up a connection.
 //! * [`heartbeat`]: keeps an idle database from holding WAL.
 //!
 //! Nothing here decodes a row; frames go to `tidewire-node-core` as they came.
 
 pub mod catalog;
 pub mod connect;
+pub mod discover;
 mod fault;
 pub mod heartbeat;
 pub mod precheck;
 pub mod publication;
+mod publication_mark;
 pub mod quote;
 pub mod replication;
 pub mod server;
@@ -25,5 +28,6 @@ pub mod tls;
 mod transport;
 
 pub use connect::Sql;
+pub use publication_mark::PublicationMark;
 pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
 pub use source::Source;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::{TopicIdentity, topics};
 use tidewire_node_core::facts::{PublicationFacts, SlotFacts};
 use tidewire_node_core::takeover::Owner;
-use tidewire_postgres::{Feedback, Source, Sql, publication, server, slot};
+use tidewire_postgres::{Feedback, PublicationMark, Source, Sql, publication, server, slot};
 use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
 use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ pub(crate) struct SourceWatch {
     pub(crate) budget: WalBudget,
     pub(crate) feedback: Feedback,
     pub(crate) publication: PublicationFacts,
+    /// Its rows in the catalog, seen before the stream began.
+    pub(crate) mark: PublicationMark,
     pub(crate) end: watch::Sender<LogEnd>,
     pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
@@ -103,7 +105,10 @@ impl SourceWatch {
         }
         self.stalled(end, seen);
         if publication_too {
-            let seen = publication::look(sql, &self.publication.name).await?;
+            let name = &self.publication.name;
+            let mark = PublicationMark::look(sql, name).await?;
+            self.mark.compare(name, &mark)?;
+            let seen = publication::look(sql, name).await?;
             publication::compare(&self.publication, seen.as_ref())?;
         }
         Ok(())

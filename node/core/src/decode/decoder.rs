@@ -1,5 +1,7 @@
 //! The state between messages: relations of the connection, the open transaction, the sequence.
 
+use std::collections::HashMap;
+
 use tidewire_shared::Lsn;
 use tidewire_shared::position::InTransaction;
 use tidewire_shared::spec::TableName;
@@ -21,6 +23,9 @@ pub struct Options {
     pub tables: TaskTables,
     /// The heartbeat table, whose changes are delivered to nobody and counted nowhere.
     pub heartbeat: Option<TableName>,
+    /// Tables by object id, as they were called when the stream was started. One that is renamed
+    /// stays the same table under that name until someone has decided what it is to be.
+    pub names: HashMap<u32, TableName>,
     /// Where the stream was started: the durable position.
     pub start: Lsn,
     /// The durable part of the transaction that comes first, if one was broken off.
@@ -40,6 +45,7 @@ impl Options {
         Self {
             tables,
             heartbeat: None,
+            names: HashMap::new(),
             start,
             resume: None,
             hold: false,
@@ -340,6 +346,12 @@ impl Decoder {
         payload: &[u8],
     ) -> Result<(), DecodeError> {
         let at = self.at();
+        let renamed = self.options.names.get(&message.oid).map(|name| RelationMessage {
+            schema: &name.schema,
+            name: &name.table,
+            ..message.clone()
+        });
+        let message = renamed.as_ref().unwrap_or(message);
         if !self.relations.describe(message, &self.options.tables, at)? {
             let need = NeedTable {
                 oid: message.oid,

@@ -10,7 +10,8 @@ use tidewire_node_core::reconnect::{
 };
 use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
+    Feedback, PublicationMark, ReplicationClient, Source, Sql, StreamReader, heartbeat,
+    publication, server, slot,
 };
 use tidewire_shared::spec::{Managed, PostgresSource, SlotFailover, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
@@ -33,6 +34,7 @@ pub(super) struct SourceSide {
     sql: Option<Sql>,
     /// What was seen last; the stream is watched against it.
     published: Option<PublicationFacts>,
+    mark: PublicationMark,
     /// Confirmed by the slot when it was taken.
     confirmed: Lsn,
     client: Option<ReplicationClient>,
@@ -46,6 +48,7 @@ pub(super) struct OpenStream {
     pub(super) feedback: Feedback,
     pub(super) confirmed: Lsn,
     pub(super) published: PublicationFacts,
+    pub(super) mark: PublicationMark,
     pub(super) slot: String,
     pub(super) owner: Owner,
     /// The heartbeat table, where there is one.
@@ -76,6 +79,7 @@ impl SourceSide {
             ahead: None,
             sql: None,
             published: None,
+            mark: PublicationMark::default(),
             confirmed: Lsn::ZERO,
             client: None,
             server: None,
@@ -214,7 +218,9 @@ impl SourceSide {
         let (slot_name, publication_name) = (self.slot.clone(), self.publication.clone());
         let sql = self.sql().await?;
         let slot = slot::look(sql, &slot_name).await?;
+        let mark = PublicationMark::look(sql, &publication_name).await?;
         let published = publication::look(sql, &publication_name).await?;
+        self.mark = mark;
         self.published.clone_from(&published);
         let verdict = Reconnect {
             position,
@@ -252,6 +258,7 @@ impl SourceSide {
             feedback,
             confirmed: self.confirmed,
             published,
+            mark: self.mark,
             slot: self.slot,
             owner: self.owner,
             heartbeat: self.heartbeat,

@@ -7,16 +7,18 @@ use tidewire_kafka::{
     PositionRead, Positions, Settings, TopicIdentity, TransactionalProducer, positions,
 };
 use tidewire_node_core::decode::{Decoder, Options};
-use tidewire_node_core::encode::{EncodeConfig, Encoder};
+use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
+use tidewire_node_core::facts::PublicationFacts;
 use tidewire_node_core::progress::Progress;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, PositionEntry, PositionHint, Start, TopicPin};
+use tidewire_node_core::throttle::Throttle;
 use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::{FormatKind, HeartbeatMode, TableName};
-use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, report};
+use tidewire_shared::spec::{BadRecord, FormatKind, HeartbeatMode, TableName};
+use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -56,12 +58,16 @@ impl TargetSide {
         node: &NodeName,
     ) -> Result<Self, Fault> {
         let spec = &assignment.spec;
+        let mut tables = TaskTables::new(&spec.objects)?;
+        if let BadRecord::DeadLetter(topic) = &spec.on_bad_record {
+            tables.add_topic(topic)?;
+        }
         Ok(Self {
             settings: Settings::new(&spec.target, spec.limits.record_bytes)?,
             transactional_id: assignment.shard.transactional_id(cluster),
             key: assignment.shard.position_key(cluster),
             ordinal: assignment.ordinal,
-            tables: TaskTables::new(&spec.objects)?,
+            tables,
             node: node.clone(),
             task: spec.name.clone(),
             producer: None,
@@ -176,6 +182,7 @@ impl TargetSide {
             feedback,
             confirmed,
             published,
+            mark,
             slot,
             owner,
             heartbeat,
@@ -186,7 +193,7 @@ impl TargetSide {
         let beat = beats.start(&source, assignment, stream_seen);
         Ok(Box::new(Parts {
             reader,
-            decoder: self.decoder(assignment, &start, heartbeat),
+            decoder: self.decoder(assignment, &start, heartbeat, &published),
             encoder: self.encoder(assignment, &start, server_version)?,
             source_watch: SourceWatch {
                 source: source.clone(),
@@ -195,6 +202,7 @@ impl TargetSide {
                 budget: assignment.spec.source.wal_budget,
                 feedback: feedback.clone(),
                 publication: published,
+                mark,
                 end: source_end,
                 meter: meter.clone(),
                 kill: kill.clone(),
@@ -218,6 +226,7 @@ impl TargetSide {
                 meter: meter.clone(),
                 kill,
                 emptied,
+                throttle: Throttle::new(&assignment.spec.limits),
             },
             source,
         }))
@@ -228,12 +237,27 @@ impl TargetSide {
         assignment: &Assignment,
         start: &Start,
         heartbeat: Option<TableName>,
+        published: &PublicationFacts,
     ) -> Decoder {
         let mut options = Options::new(self.tables.clone(), start.from);
         options.heartbeat = heartbeat;
+        options.names =
+            published.tables.iter().map(|table| (table.oid, table.name.clone())).collect();
         options.resume = start.claim.position.inside;
         options.hold = assignment.spec.format.kind == FormatKind::ShareplexJson;
+        let size = |most: usize, wanted: Option<u64>| {
+            wanted.and_then(|wanted| usize::try_from(wanted).ok()).map_or(most, |w| most.min(w))
+        };
+        let (rows, bytes) = Throttle::new(&assignment.spec.limits).batch();
+        options.batch_changes = size(options.batch_changes, rows);
+        options.batch_bytes = size(options.batch_bytes, bytes);
         Decoder::new(options)
+    }
+
+    fn dead_letters(&self, spec: &TaskSpec) -> Option<DeadLetterTopic> {
+        let BadRecord::DeadLetter(name) = &spec.on_bad_record else { return None };
+        let topic = self.tables.topics().iter().position(|topic| topic == name)?;
+        Some(DeadLetterTopic { topic: u16::try_from(topic).ok()?, task: spec.name.to_string() })
     }
 
     fn encoder(
@@ -256,6 +280,7 @@ impl TargetSide {
             partitions: self.tables.topics().iter().map(partitions).collect::<Result<_, _>>()?,
             record_bytes: spec.limits.record_bytes.0,
             next_ordinal: start.claim.position.next_ordinal,
+            dead_letters: self.dead_letters(spec),
         })
     }
 }
