@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewire_shared::SecretRef;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
@@ -89,8 +90,10 @@ pub(super) fn security(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<Kafk
         (None, Some(at)) => return at.wrong("has no certificate", "add `cert`"),
         _ => {}
     }
-    if protocol != SecurityProtocol::Plaintext {
-        return place.later(format_args!("security {word}"), "use a plaintext listener");
+    if let Some(at) = keys.get("key")
+        && matches!(security.key, Some(SecretRef::Value(_)))
+    {
+        secret(&at, warnings)?;
     }
     Ok(security)
 }

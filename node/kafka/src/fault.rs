@@ -14,18 +14,7 @@ pub(crate) struct KafkaError {
 impl KafkaError {
     pub(crate) fn fault(&self, object: impl Into<String>) -> Fault {
         let kind = kind_of(self.code);
-        Fault::new(kind, object, fragment(&self.text)).remedy(self.remedy())
-    }
-
-    fn remedy(&self) -> &'static str {
-        // A listener that speaks another protocol looks like a broken connection.
-        if self.code == Code::BrokerTransportFailure
-            && (self.text.contains("security.protocol") || self.text.contains("PLAINTEXT"))
-        {
-            return "check that target.security.protocol is what this listener speaks, and that the \
-                    broker is up";
-        }
-        remedy_of(self.code)
+        Fault::new(kind, object, fragment(&self.text)).remedy(remedy_of(self.code))
     }
 }
 
@@ -116,7 +105,8 @@ fn remedy_of(code: Code) -> &'static str {
             "raise max.message.bytes of the topic to more than limits.recordBytes"
         }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
-            "check target.brokers and that they are up and reachable from the node"
+            "check target.brokers, that they are up and reachable from the node, and that \
+             target.security.protocol is what they speak"
         }
         Code::InvalidTransactionTimeout => {
             "raise transaction.max.timeout.ms of the brokers to 30000 at least"

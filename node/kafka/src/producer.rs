@@ -124,10 +124,13 @@ impl TransactionalProducer {
     pub fn init(&mut self, timeout: Duration) -> Result<(), Fault> {
         self.expect(Phase::Created)?;
         let deadline = Instant::now() + timeout;
-        self.client.connect(timeout.min(CALL));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let outcome =
-            self.until(left, Client::init_transactions).map_err(|error| self.fault(&error));
+        let outcome = match self.client.connect(timeout.min(CALL)) {
+            Ok(()) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.until(left, Client::init_transactions).map_err(|error| self.fault(&error))
+            }
+            Err(refused) => Err(refused.fault(self.object())),
+        };
         self.phase = if outcome.is_ok() { Phase::Ready } else { Phase::Spent };
         outcome
     }

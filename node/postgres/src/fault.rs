@@ -6,6 +6,7 @@
 use std::io;
 
 use postgres_protocol::message::backend::ErrorResponseBody;
+use rustls::AlertDescription;
 use tidewire_shared::{Fault, FaultKind};
 use tokio_postgres::fallible_iterator::FallibleIterator;
 
@@ -68,7 +69,7 @@ fn judge(code: &str) -> (FaultKind, &'static str) {
         _ => match code.get(..2) {
             Some("28") => (
                 FaultKind::SourceDenied,
-                "check user, password and pg_hba.conf, for database and replication connections",
+                "check user, password, tls.cert and pg_hba.conf, for database and replication connections",
             ),
             Some("08") => (FaultKind::SourceUnreachable, ""),
             Some("40" | "53" | "57" | "XX") => (FaultKind::SourceBusy, ""),
@@ -102,9 +103,28 @@ fn of_login(error: &tokio_postgres::Error, session: &str) -> Fault {
     broken(session, text)
 }
 
-/// The fault of a broken or refused socket.
+/// The fault of a broken or refused socket. A server that ends the handshake with an alert about
+/// certificates or access refuses ours; over TLS 1.3 we hear of it at our first read.
 pub(crate) fn of_io(error: &io::Error, host: &str) -> Fault {
-    broken(host, error)
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = tls else { return broken(host, error) };
+    let ours = matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    );
+    if !ours {
+        return broken(host, error);
+    }
+    let message = format!("the server does not accept our client certificate ({alert:?})");
+    Fault::new(FaultKind::SourceDenied, host, message)
+        .remedy("set tls.cert and tls.key to a certificate that an authority of the server signed")
 }
 
 /// The fault of a connection that is of no use any more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_secret::resolve;
-use tidewire_shared::spec::PostgresSource;
+use tidewire_shared::spec::{PostgresSource, TlsMode};
 use tidewire_shared::{Fault, FaultKind, Secret};
 use tokio::time::timeout;
 
@@ -125,7 +125,7 @@ impl Source {
         let mut worst: Option<Fault> = None;
         for host in &self.login.hosts {
             let attempt = async {
-                let session = open(host, Transport::open(host, &self.login.tls).await?).await?;
+                let session = self.session(host, &open).await?;
                 if session.in_recovery() {
                     return Err(broken(&host.to_string(), "it is a standby and accepts no writes"));
                 }
@@ -141,6 +141,26 @@ impl Source {
             }
         }
         Err(worst.unwrap_or_else(|| broken("the source", "has no hosts")))
+    }
+
+    /// One session at `host`. With `prefer` a server that refuses us over TLS is asked without it, as
+    /// libpq does: its pg_hba.conf may let us in only there. The first refusal is the one that is told.
+    async fn session<'a, S, F>(
+        &'a self,
+        host: &'a Host,
+        open: impl Fn(&'a Host, Transport) -> F,
+    ) -> Result<S, Fault>
+    where
+        F: Future<Output = Result<S, Fault>>,
+    {
+        let transport = Transport::open(host, &self.login.tls).await?;
+        let falls_back = self.login.tls.mode == TlsMode::Prefer && transport.is_encrypted();
+        match open(host, transport).await {
+            Err(fault) if falls_back && fault.kind == FaultKind::SourceDenied => {
+                open(host, Transport::open_plain(host).await?).await.map_err(|_| fault)
+            }
+            answer => answer,
+        }
     }
 }
 

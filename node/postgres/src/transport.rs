@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
+use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tidewire_shared::spec::TlsMode;
 use tidewire_shared::{Fault, FaultKind};
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::fault::{broken, garbled, of_io};
+use crate::fault::{garbled, of_io};
 use crate::source::Host;
 use crate::tls::{TlsPolicy, server_end_point};
 
@@ -33,15 +34,20 @@ pub(crate) enum Transport {
 impl Transport {
     /// Connects to one host and encrypts as `tls` demands. The caller bounds the time.
     pub(crate) async fn open(host: &Host, tls: &TlsPolicy) -> Result<Self, Fault> {
-        let at = host.to_string();
-        let socket = TcpStream::connect((host.name.as_str(), host.port))
-            .await
-            .map_err(|error| of_io(&error, &at))?;
-        tune(&socket).map_err(|error| of_io(&error, &at))?;
-        if tls.mode == TlsMode::Disable {
-            return Ok(Self::Plain(socket));
+        match tls.mode {
+            TlsMode::Disable => Self::open_plain(host).await,
+            _ => encrypt(connect(host).await?, host, tls).await,
         }
-        encrypt(socket, host, tls).await
+    }
+
+    /// Connects to one host and encrypts nothing. The caller bounds the time.
+    pub(crate) async fn open_plain(host: &Host) -> Result<Self, Fault> {
+        connect(host).await.map(Self::Plain)
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// Whether nobody between us and the server can read along.
@@ -65,6 +71,15 @@ impl Transport {
             }
         }
     }
+}
+
+async fn connect(host: &Host) -> Result<TcpStream, Fault> {
+    let at = host.to_string();
+    let socket = TcpStream::connect((host.name.as_str(), host.port))
+        .await
+        .map_err(|error| of_io(&error, &at))?;
+    tune(&socket).map_err(|error| of_io(&error, &at))?;
+    Ok(socket)
 }
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
@@ -105,12 +120,33 @@ fn handshake(error: &io::Error, at: &str) -> Fault {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(reason)) => {
-            let message = format!("its certificate is not accepted: {reason}");
-            Fault::new(FaultKind::Configuration, at, message).remedy(
-                "set tls.ca to the authority that signed it, and use the name it was made for",
+            let (why, remedy) = verdict(reason);
+            Fault::new(
+                FaultKind::Configuration,
+                at,
+                format!("its certificate is not accepted: {why}"),
             )
+            .remedy(remedy)
         }
-        _ => broken(at, format!("TLS handshake failed: {error}")),
+        _ => of_io(error, at),
+    }
+}
+
+/// What is wrong with a server's certificate, and what to do about it.
+fn verdict(reason: &CertificateError) -> (String, &'static str) {
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("it has expired".to_owned(), "renew the certificate of the server")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            "it was made for another host".to_owned(),
+            "name the host as its certificate does, or set tls.mode to verify-ca",
+        ),
+        CertificateError::UnknownIssuer => (
+            "its authority is not trusted".to_owned(),
+            "set tls.ca to the authority that signed it",
+        ),
+        other => (other.to_string(), "give the server a certificate that passes the check"),
     }
 }
 

@@ -3,15 +3,15 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use support::{VERSIONS, server, spec, sql, text};
 use tidewire_postgres::Source;
 use tidewire_shared::spec::{PostgresSource, TlsMode};
 use tidewire_shared::{Fault, FaultKind, SecretRef};
+use tidewire_testbed::authority::{Authority, Identity};
 use tidewire_testbed::servers::postgres::Postgres;
 
 async fn log_in(spec: &PostgresSource) -> Result<(), Fault> {
@@ -26,35 +26,49 @@ async fn reload(server: &Postgres) {
 }
 
 async fn ask_for(server: &Postgres, method: &str) {
+    admit(server, "host", method).await;
+}
+
+/// Lets in whoever comes over `transport` and proves itself by `method`. The testbed's own sessions
+/// come without TLS.
+async fn admit(server: &Postgres, transport: &str, method: &str) {
     let hba = text(server, "SHOW hba_file").await;
-    let line = |kind: &str| format!("host {kind} all 127.0.0.1/32 {method}\n");
+    let line = |kind: &str| format!("{transport} {kind} all 127.0.0.1/32 {method}\n");
     fs::write(hba, line("all") + &line("replication")).expect("pg_hba.conf");
     reload(server).await;
 }
 
-fn openssl(folder: &Path, arguments: &str) {
-    let mut command = Command::new("openssl");
-    let ended = command.args(arguments.split(' ')).current_dir(folder).output().expect("openssl");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-}
-
-/// Makes an authority and a certificate of it for 127.0.0.1, and turns TLS on.
-async fn encrypt(server: &Postgres, folder: &Path) {
-    let ca = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem";
-    openssl(folder, ca);
-    openssl(folder, "req -newkey rsa:2048 -nodes -subj /CN=db -keyout server.key -out server.csr");
-    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").expect("names");
-    let sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -sha384";
-    openssl(folder, &format!("{sign} -extfile names -out server.crt"));
+/// Gives the server a certificate for `127.0.0.1`, has it trust the clients of `authority`, and turns
+/// TLS on.
+async fn encrypt(server: &Postgres, authority: &Authority, identity: &Identity) {
     let data = text(server, "SHOW data_directory").await;
     let owner = fs::metadata(&data).expect("data directory");
-    for name in ["server.key", "server.crt"] {
+    let files = [
+        ("server.key", &identity.key),
+        ("server.crt", &identity.cert),
+        ("ca.pem", &authority.pem()),
+    ];
+    for (name, pem) in files {
         let target = Path::new(&data).join(name);
-        fs::copy(folder.join(name), &target).expect("copy");
+        fs::write(&target, pem).expect("file");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).expect("permissions");
         chown(&target, Some(owner.uid()), Some(owner.gid())).expect("owner");
     }
     sql(server, "ALTER SYSTEM SET ssl = on").await;
+    sql(server, "ALTER SYSTEM SET ssl_ca_file = 'ca.pem'").await;
     reload(server).await;
+}
+
+fn ours() -> (Authority, Identity) {
+    let authority = Authority::new("postgres authority").expect("authority");
+    let identity = authority.server(&["127.0.0.1"]).expect("server");
+    (authority, identity)
+}
+
+fn in_file(folder: &Path, name: &str, pem: &str) -> SecretRef {
+    let path = folder.join(name);
+    fs::write(&path, pem).expect("file");
+    SecretRef::File(path.to_str().expect("path").to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,9 +98,10 @@ async fn tls_demands_what_its_mode_says() {
         let fault = log_in(&spec).await.expect_err("no TLS there");
         assert_eq!(fault.kind, FaultKind::Configuration, "{fault}");
 
-        encrypt(&server, folder.path()).await;
+        let (authority, identity) = ours();
+        encrypt(&server, &authority, &identity).await;
         log_in(&spec).await.expect("require checks nothing");
-        let ca = folder.path().join("ca.pem").to_str().expect("path").to_owned();
+        let ca = in_file(folder.path(), "ca.pem", &authority.pem());
         let by_name = vec![format!("localhost:{}", server.address().port)];
         for (mode, hosts, ca, fits) in [
             (TlsMode::VerifyFull, &spec.hosts, Some(&ca), true),
@@ -98,7 +113,7 @@ async fn tls_demands_what_its_mode_says() {
             let mut spec = spec.clone();
             spec.tls.mode = mode;
             spec.hosts = hosts.clone();
-            spec.tls.ca = ca.map(|path| SecretRef::File(path.clone()));
+            spec.tls.ca = ca.cloned();
             match log_in(&spec).await {
                 Ok(()) => assert!(fits, "{mode:?} {hosts:?}"),
                 Err(fault) => {
@@ -113,8 +128,8 @@ async fn tls_demands_what_its_mode_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_over_tls_delivers_and_reports() {
     let server = server(VERSIONS[2], &[]);
-    let folder = tempfile::tempdir().expect("folder");
-    encrypt(&server, folder.path()).await;
+    let (authority, identity) = ours();
+    encrypt(&server, &authority, &identity).await;
     sql(&server, "CREATE TABLE t (id int, v text); CREATE PUBLICATION p FOR TABLE t").await;
     sql(&server, "SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await;
     let mut spec = spec(&server);
@@ -131,4 +146,60 @@ async fn a_stream_over_tls_delivers_and_reports() {
     reader.stop().await.expect("a good end");
     let query = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots";
     assert_eq!(text(&server, query).await, end.to_string());
+}
+
+fn refusal(answer: Result<(), Fault>, kind: FaultKind, what: &str, remedy: &str) {
+    let fault = answer.expect_err(what);
+    assert_eq!(fault.kind, kind, "{fault:?}");
+    assert!(fault.message.contains(what), "{fault:?}");
+    assert!(fault.remedy.contains(remedy), "{fault:?}");
+    assert!(fault.object.contains("127.0.0.1") || fault.object.contains("localhost"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_a_login_and_each_refusal_says_what_is_wrong() {
+    let server = server(VERSIONS[2], &[]);
+    let (authority, identity) = ours();
+    encrypt(&server, &authority, &identity).await;
+    let strangers = Authority::new("somebody else").expect("authority");
+    let pem = |text: String| Some(SecretRef::Value(text));
+    let mut full = spec(&server);
+    full.tls.mode = TlsMode::VerifyFull;
+    full.tls.ca = pem(authority.pem());
+    let with = |client: Identity| {
+        let mut spec = full.clone();
+        spec.password = None;
+        (spec.tls.cert, spec.tls.key) = (pem(client.cert), pem(client.key));
+        spec
+    };
+    let (configuration, denied) = (FaultKind::Configuration, FaultKind::SourceDenied);
+
+    let mut wrong = full.clone();
+    wrong.tls.ca = pem(strangers.pem());
+    refusal(log_in(&wrong).await, configuration, "authority is not trusted", "tls.ca");
+    wrong = full.clone();
+    wrong.hosts = vec![format!("localhost:{}", server.address().port)];
+    refusal(log_in(&wrong).await, configuration, "another host", "name the host");
+    let unknown = with(strangers.client("postgres").expect("client"));
+    refusal(log_in(&unknown).await, denied, "client certificate", "tls.cert");
+
+    // Plain sessions stay for the testbed; ours come over TLS.
+    let hba = text(&server, "SHOW hba_file").await;
+    let line = |kind: &str| {
+        format!("hostssl {kind} all all cert\nhostnossl {kind} all all scram-sha-256\n")
+    };
+    fs::write(hba, line("all") + &line("replication")).expect("pg_hba.conf");
+    reload(&server).await;
+    log_in(&with(authority.client("postgres").expect("client"))).await.expect("by certificate");
+    refusal(log_in(&full).await, denied, "certificate", "tls.cert");
+    let other = with(authority.client("somebody").expect("client"));
+    refusal(log_in(&other).await, denied, "SQLSTATE 28000", "tls.cert");
+
+    let mut prefer = spec(&server);
+    prefer.tls.mode = TlsMode::Prefer;
+    log_in(&prefer).await.expect("prefer goes without TLS where it is refused over TLS");
+
+    let stale = authority.expired_server(&["127.0.0.1"]).expect("server");
+    encrypt(&server, &authority, &stale).await;
+    refusal(log_in(&full).await, configuration, "has expired", "renew");
 }

@@ -4,9 +4,10 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    BadRecord, Compression, Delivery, Format, FormatKind, Heartbeat, HeartbeatMode, KafkaTarget,
-    KeyChange, Limits, Managed, ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry,
-    StartAt, TableName, TaskSpec, TimestampUnit, Tls, TlsMode,
+    BadRecord, Compression, Delivery, Format, FormatKind, Heartbeat, HeartbeatMode, KafkaSecurity,
+    KafkaTarget, KeyChange, Limits, Managed, ObjectRule, PartitionPolicy, PostgresSource,
+    RecordKey, Retry, Sasl, SaslMechanism, SecurityProtocol, StartAt, TableName, TaskSpec,
+    TimestampUnit, Tls, TlsMode,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
@@ -113,8 +114,39 @@ fn target() -> impl Strategy<Value = KafkaTarget> {
     ];
     let name = prop::sample::select(vec!["linger.ms", "client.id", "batch.size"]);
     let properties = btree_map(name.prop_map(str::to_owned), text(), 0..3);
-    (addresses(), compression, properties).prop_map(|(brokers, compression, properties)| {
-        KafkaTarget { brokers, compression, properties, ..KafkaTarget::default() }
+    (addresses(), security(), compression, properties).prop_map(
+        |(brokers, security, compression, properties)| KafkaTarget {
+            brokers,
+            security,
+            compression,
+            properties,
+            ..KafkaTarget::default()
+        },
+    )
+}
+
+fn security() -> impl Strategy<Value = KafkaSecurity> {
+    let mechanism = prop_oneof![
+        Just(SaslMechanism::Plain),
+        Just(SaslMechanism::ScramSha256),
+        Just(SaslMechanism::ScramSha512),
+    ];
+    let sasl = (mechanism, text(), secret()).prop_map(|(mechanism, user, password)| Sasl {
+        mechanism,
+        user,
+        password,
+    });
+    let encryption = (option::of(secret()), option::of((secret(), secret())));
+    (option::of(sasl), option::of(encryption)).prop_map(|(sasl, encryption)| {
+        let protocol = match (&sasl, &encryption) {
+            (None, None) => SecurityProtocol::Plaintext,
+            (None, Some(_)) => SecurityProtocol::Ssl,
+            (Some(_), None) => SecurityProtocol::SaslPlaintext,
+            (Some(_), Some(_)) => SecurityProtocol::SaslSsl,
+        };
+        let (ca, pair) = encryption.unwrap_or_default();
+        let (cert, key) = pair.unzip();
+        KafkaSecurity { protocol, sasl, ca, cert, key }
     })
 }
 

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
@@ -19,6 +19,9 @@ use crate::fault::{KafkaError, kind_of, sharpened};
 
 /// `ApiKey` of EndTxn in Kafka's protocol.
 const END_TXN: i16 = 26;
+
+/// Longest single question for the brokers; between two the connection's errors are looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What a handle is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,30 +121,36 @@ impl Client {
         u32::try_from(waiting).unwrap_or_default()
     }
 
-    /// Waits until a broker by its own name is connected.
+    /// Waits until a broker by its own name is connected, or one refuses us.
     ///
     /// The connection to a bootstrap address is given up as soon as it told the brokers' names, and
     /// an InitProducerId that falls into the gap waits half a second for its next look. The first
     /// question may be answered in that last moment; the second leaves a connection that stays.
-    pub(crate) fn connect(&self, timeout: Duration) {
-        for _ in 0..2 {
-            let mut answer: *const sys::rd_kafka_metadata = ptr::null();
-            // SAFETY: the handle is live; no topic is asked for; the result becomes ours.
-            let code = unsafe {
-                sys::rd_kafka_metadata(
-                    self.ptr(),
-                    0,
-                    ptr::null_mut(),
-                    &raw mut answer,
-                    millis(timeout),
-                )
-            };
-            if code != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return;
+    pub(crate) fn connect(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + timeout;
+        let mut answered = 0;
+        while answered < 2 && Instant::now() < deadline {
+            if self.brokers_answer(timeout.min(LOOK)) {
+                answered += 1;
             }
-            // SAFETY: a result of ours; its last use.
-            unsafe { sys::rd_kafka_metadata_destroy(answer) };
+            self.poll(Duration::ZERO);
+            self.refused()?;
         }
+        Ok(())
+    }
+
+    fn brokers_answer(&self, timeout: Duration) -> bool {
+        let mut answer: *const sys::rd_kafka_metadata = ptr::null();
+        // SAFETY: the handle is live; no topic is asked for; the result becomes ours.
+        let code = unsafe {
+            sys::rd_kafka_metadata(self.ptr(), 0, ptr::null_mut(), &raw mut answer, millis(timeout))
+        };
+        if code != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return false;
+        }
+        // SAFETY: a result of ours; its last use.
+        unsafe { sys::rd_kafka_metadata_destroy(answer) };
+        true
     }
 
     /// Lowest offset and end of a partition, as the handle's isolation level sees them.
@@ -357,7 +366,9 @@ unsafe extern "C" fn on_error(
     let watch = unsafe { watch_of(opaque) };
     let certificate = *watch.certificate.lock().unwrap_or_else(PoisonError::into_inner);
     let mut trouble = watch.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-    if !trouble.as_ref().is_some_and(|seen| denies(seen.code)) {
+    // That no broker is left says less than what happened to one.
+    let stays = |seen: &KafkaError| denies(seen.code) || code == Code::AllBrokersDown;
+    if !trouble.as_ref().is_some_and(stays) {
         *trouble = Some(sharpened(KafkaError { code, text }, certificate));
     }
 }

@@ -57,8 +57,9 @@ fn mutual(secured: &SecuredKafka, clients: &Authority) -> KafkaSecurity {
     }
 }
 
-/// Every kind of client that we have, once: topics, producer, identity, positions, admin, precheck.
-fn use_everything(secured: &SecuredKafka, settings: &Settings) {
+/// Every kind of client that we have, once: topics, producer, identity, positions, admin. Gives the
+/// topic, which has a record now.
+fn use_everything(secured: &SecuredKafka, settings: &Settings) -> String {
     let topic = fresh("secured");
     secured.kafka.create_topic(&topic, 1, &[]).expect("topic");
     assert_eq!(Topics::new(settings).expect("topics").count_brokers(SOON), Ok(1));
@@ -73,10 +74,7 @@ fn use_everything(secured: &SecuredKafka, settings: &Settings) {
     let positions = Positions::ensure(settings, 2, SOON).expect("positions topic");
     assert_eq!(positions.read("c/t/0", 0, None, SOON).expect("read").record, None);
     assert_eq!(positions::show(settings, None, SOON).expect("shown"), []);
-    let seen = precheck::look(settings, &[&topic]);
-    assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
-    let records = Reader::all(&secured.kafka, &[&topic]).expect("reader");
-    assert_eq!(records.len(), 1, "{records:?}");
+    topic
 }
 
 /// The fault of a precheck and of a producer's start, which both come soon and hide the password.
@@ -100,12 +98,17 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
     let (plain, tls) = (at(secured.sasl_plaintext), at(secured.sasl_ssl));
     let (ours, strangers) = (&secured.authority, Authority::new("somebody else").expect("ca"));
     let mechanisms = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
+    let mut clients = vec![settings(at(secured.mutual), mutual(&secured, ours))];
     for mechanism in mechanisms {
         let login = sasl(mechanism, PASSWORD);
-        use_everything(&secured, &settings(plain.clone(), login.clone()));
-        use_everything(&secured, &settings(tls.clone(), over_tls(login, ours)));
+        clients.push(settings(plain.clone(), login.clone()));
+        clients.push(settings(tls.clone(), over_tls(login, ours)));
     }
-    use_everything(&secured, &settings(at(secured.mutual), mutual(&secured, ours)));
+    let topics: Vec<_> = clients.iter().map(|client| use_everything(&secured, client)).collect();
+    let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+    assert_eq!(Reader::all(&secured.kafka, &topics).expect("reader").len(), clients.len());
+    let seen = precheck::look(clients.first().expect("client"), &topics);
+    assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
 
     for mechanism in mechanisms {
         let fault = refusal(&settings(plain.clone(), sasl(mechanism, "wrong")));
@@ -130,17 +133,17 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
         assert!(fault.message.contains(what), "{what}: {fault:?}");
         assert!(fault.message.contains(&broker), "{what}: {fault:?}");
     }
+    another_protocol_is_guessed(&secured);
 }
 
-#[test]
-fn a_listener_that_speaks_another_protocol_is_guessed() {
-    let secured = SecuredKafka::start().expect("a broker");
-    let open = secured.kafka.bootstrap();
+/// It looks like a broken connection, so it is tried again, and the remedy says what it may be.
+fn another_protocol_is_guessed(secured: &SecuredKafka) {
     for (broker, security) in [
         (at(secured.sasl_ssl), KafkaSecurity::default()),
-        (open, over_tls(KafkaSecurity::default(), &secured.authority)),
+        (secured.kafka.bootstrap(), over_tls(KafkaSecurity::default(), &secured.authority)),
     ] {
-        let fault = refusal(&settings(broker, security));
+        let topics = Topics::new(&settings(broker, security)).expect("topics");
+        let fault = topics.count_brokers(Duration::from_secs(3)).expect_err("no answer");
         assert_eq!(fault.kind, FaultKind::TargetUnreachable, "{fault:?}");
         assert!(fault.remedy.contains("target.security.protocol"), "{fault:?}");
     }
