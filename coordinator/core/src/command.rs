@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{ClusterId, Epoch, Fault, Lsn, NodeName, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{
+    ClusterId, Connection, ConnectionName, Epoch, Fault, Lsn, NodeName, ShardId, TaskId, TaskSpec,
+};
 
 use crate::lifecycle::Move;
 
@@ -21,6 +23,8 @@ pub struct Command {
     pub at_ms: i64,
     /// Set where the wish comes from outside; the same id twice is applied once.
     pub request_id: Option<RequestId>,
+    /// Who wishes it, by their own claim; empty where the cluster acts by itself or nobody said.
+    pub by: String,
     /// What is asked.
     pub kind: CommandKind,
 }
@@ -29,13 +33,20 @@ impl Command {
     /// A command that the cluster gives itself.
     #[must_use]
     pub fn internal(at_ms: i64, kind: CommandKind) -> Self {
-        Self { at_ms, request_id: None, kind }
+        Self { at_ms, request_id: None, by: String::new(), kind }
     }
 
     /// A command that carries out a wish from outside.
     #[must_use]
     pub fn requested(at_ms: i64, request_id: RequestId, kind: CommandKind) -> Self {
-        Self { at_ms, request_id: Some(request_id), kind }
+        Self { at_ms, request_id: Some(request_id), by: String::new(), kind }
+    }
+
+    /// The same command with the name of who wishes it.
+    #[must_use]
+    pub fn wished_by(mut self, by: &str) -> Self {
+        by.clone_into(&mut self.by);
+        self
     }
 }
 
@@ -150,6 +161,76 @@ pub enum CommandKind {
         task: TaskId,
         /// What could not be dropped, each with how to drop it by hand.
         left: Vec<String>,
+    },
+    /// A user's decisions about items of a task's precheck.
+    Waive {
+        /// The task.
+        task: TaskId,
+        /// Items whose warnings are known.
+        ignore: Vec<String>,
+        /// Items whose failures shall not keep the task from starting.
+        overrides: Vec<String>,
+    },
+    /// Another document for a task that exists. One that ran is prechecked with it first.
+    ModifyTask {
+        /// The task.
+        task: TaskId,
+        /// The document.
+        #[serde(with = "crate::spec_text")]
+        spec: Arc<TaskSpec>,
+    },
+    /// What a node found when it looked whether a task could run with a revision of it.
+    RecordRevision {
+        /// The task.
+        task: TaskId,
+        /// The revision that was looked at; another one in the state refuses the command.
+        revision: u64,
+        /// The findings.
+        report: PrecheckReport,
+    },
+    /// Every shard runs with this revision: the change-over is behind.
+    ChangeOverDone {
+        /// The task.
+        task: TaskId,
+        /// The revision; another one in the state refuses the command.
+        revision: u64,
+    },
+    /// What is still left of a removed task after another clean-up; nothing: it is forgotten.
+    RecordLeftovers {
+        /// The task.
+        task: TaskId,
+        /// What could not be dropped, each with how to drop it by hand.
+        left: Vec<String>,
+    },
+    /// A user looks after the leftovers of a removed task.
+    ForgetLeftovers {
+        /// The task.
+        task: TaskId,
+    },
+    /// Moves a shard to a node of somebody's choice, or to even out the load.
+    MoveShard {
+        /// The shard.
+        shard: ShardId,
+        /// The node.
+        node: NodeName,
+    },
+    /// A node has set the position of a paused shard back.
+    RecordRewind {
+        /// The shard.
+        shard: ShardId,
+        /// Where it goes on.
+        to: Lsn,
+    },
+    /// Registers a connection, or changes the one of that name.
+    ApplyConnection {
+        /// The connection.
+        #[serde(with = "crate::spec_text")]
+        connection: Arc<Connection>,
+    },
+    /// Forgets a connection that no task uses.
+    DeleteConnection {
+        /// Its name.
+        name: ConnectionName,
     },
 }
 

@@ -6,9 +6,11 @@
 //! | INV-02 | no two shards have one ordinal |
 //! | INV-03 | a shard with an owner has an epoch above 0 |
 //! | INV-04 | an owner is a node that is known |
-//! | INV-05 | remembered requests, audit log and removed tasks keep their bounds |
+//! | INV-05 | remembered requests, audit log, removed tasks and histories keep their bounds |
 //! | INV-06 | a task that was removed is not there |
 //! | INV-07 | a cluster without identity holds nothing |
+//! | INV-08 | a draft is newer than the document that it shall replace |
+//! | INV-09 | a document that a node may still be given finds its connections |
 //! | INV-11 | an epoch never decreases |
 //! | INV-12 | another owner means a higher epoch |
 //! | INV-13 | the serial of a checkpoint never goes back |
@@ -21,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::{Desired, Epoch};
 
-use crate::state::{AUDIT_KEPT, ClusterState, REMOVED_KEPT, Shard, Task};
+use crate::revision::{DEEDS_KEPT, REVISIONS_KEPT};
+use crate::state::{AUDIT_KEPT, ClusterState, LEFTOVERS_KEPT, REMOVED_KEPT, Shard, Task};
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +53,17 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
     let mut found = Found::default();
     let mut names = BTreeSet::new();
     for task in state.tasks() {
+        let newer = task.draft().is_none_or(|draft| draft.revision > task.revision());
+        found.unless(newer && task.revision() <= task.newest_revision, "INV-08", || {
+            format!("task {}", task.name())
+        });
         found.unless(names.insert(task.name()), "INV-01", || format!("two tasks {}", task.name()));
         found
             .unless(state.removed(task.id()).is_none(), "INV-06", || format!("task {}", task.id()));
+    }
+    for spec in state.documents() {
+        let resolved = state.resolve(spec);
+        found.unless(resolved.is_ok(), "INV-09", || format!("{}: {resolved:?}", spec.name));
     }
     let mut ordinals = BTreeMap::new();
     for (id, _, shard) in state.shards() {
@@ -65,9 +76,13 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
     }
     let bounded = state.requests.is_consistent()
         && state.audit.len() <= AUDIT_KEPT
-        && state.removed.len() <= REMOVED_KEPT;
+        && state.removed.len() <= REMOVED_KEPT
+        && state.leftovers.len() <= LEFTOVERS_KEPT
+        && state
+            .tasks()
+            .all(|task| task.revisions.len() <= REVISIONS_KEPT && task.deeds.len() <= DEEDS_KEPT);
     found.unless(bounded, "INV-05", || "a list has outgrown its bound".to_owned());
-    let empty = state.nodes.is_empty() && state.tasks.is_empty();
+    let empty = state.nodes.is_empty() && state.tasks.is_empty() && state.connections.is_empty();
     found.unless(state.cluster_id().is_some() || empty, "INV-07", || "not empty".to_owned());
     found.0
 }

@@ -26,12 +26,14 @@ mod spec_text;
 
 pub mod apply;
 pub mod command;
+pub mod connection;
 pub mod invariant;
 pub mod lifecycle;
 pub mod liveness;
 pub mod observed;
 pub mod outcome;
 pub mod reconcile;
+pub mod revision;
 pub mod schedule;
 pub mod state;
 
@@ -40,12 +42,15 @@ pub use command::{
     Checkpoint, CheckpointReport, Command, CommandKind, DrainCause, NodeRegistration, PositionHint,
     RequestId,
 };
+pub use connection::{Registered, SpecRevisions};
 pub use invariant::{Violation, check, check_step};
 pub use lifecycle::{Move, is_crash, legal_moves, phase_of, settled_phase};
 pub use liveness::{NodeState, Standing, Timing, admit, may_renew, node_state};
 pub use observed::{Now, Observed, Session, ShardObservation, ShardPhase, WorkKind};
 pub use outcome::{Applied, Event, Outcome, Rejection, RejectionCode};
 pub use reconcile::{Action, Directive, reconcile};
+pub use revision::{Change, Deed, Draft, Revision, RevisionVerdict, difference, fixed_key};
 pub use state::{
-    Assignment, AuditEntry, Clearance, ClusterState, Failure, Node, RemovedTask, Shard, Task,
+    Assignment, AuditEntry, Clearance, ClusterState, Failure, Leftovers, Node, RemovedTask, Shard,
+    Task,
 };

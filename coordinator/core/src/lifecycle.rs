@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tidewire_shared::{Desired, Fault, FaultKind, Phase};
 
 use crate::observed::{Observed, ShardObservation, ShardPhase};
-use crate::state::{Clearance, Task};
+use crate::state::{Clearance, Shard, Task};
 
 /// What a user may ask of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,6 +93,7 @@ pub fn legal_moves(phase: Phase) -> &'static [Move] {
 pub fn settled_phase(task: &Task) -> Phase {
     match task.desired() {
         Desired::Terminated | Desired::Deleted => Phase::Terminated,
+        _ if task.unchecked_draft().is_some() => Phase::Modifying,
         _ if task.failure().is_some() => Phase::Failed,
         Desired::Paused => Phase::Paused,
         Desired::Stopped => match task.clearance() {
@@ -117,6 +118,11 @@ pub fn phase_of(task: &Task, observed: &Observed) -> Phase {
     let settled = settled_phase(task);
     let assigned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     match settled {
+        Phase::Initializing if changes_over(task) => match running_phase(task, observed) {
+            // The owner still streams with the document before, or starts with the new one.
+            Phase::Initializing | Phase::Synchronizing => Phase::Modifying,
+            trouble => trouble,
+        },
         Phase::Initializing => running_phase(task, observed),
         Phase::Paused | Phase::Terminated if assigned => running_phase(task, observed),
         Phase::NotStarted
@@ -130,6 +136,13 @@ pub fn phase_of(task: &Task, observed: &Observed) -> Phase {
         | Phase::Failed
         | Phase::Terminated => settled,
     }
+}
+
+/// Whether an owner has yet to stream with the present document.
+fn changes_over(task: &Task) -> bool {
+    let given_old =
+        |shard: &Shard| shard.assignment().is_some_and(|owner| owner.given.task != task.revision());
+    task.previous().is_some() || task.shards().any(|(_, shard)| given_old(shard))
 }
 
 /// The worst phase among the shards.

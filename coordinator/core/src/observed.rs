@@ -71,6 +71,10 @@ pub enum WorkKind {
     Precheck,
     /// Drop what a deleted task made.
     CleanUp,
+    /// Look whether a task could run with its draft.
+    Revision,
+    /// Drop what a removed task left.
+    Sweep,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,15 +139,19 @@ impl Observed {
         self.prepared.retain(|id, (node, _)| {
             let waits = |owner: &Assignment| state.node(&owner.node).is_some_and(Node::is_draining);
             state.task(&id.task).is_some_and(Task::may_run)
-                && state
-                    .shard(id)
-                    .is_some_and(|shard| !shard.is_on(node) && shard.assignment().is_none_or(waits))
+                && state.shard(id).is_some_and(|shard| {
+                    let moves = shard.wanted_on() == Some(node);
+                    !shard.is_on(node) && (moves || shard.assignment().is_none_or(waits))
+                })
         });
         self.work.retain(|(id, kind), _| {
-            state.task(id).is_some_and(|task| match kind {
-                WorkKind::Precheck => task.clearance() == Clearance::Wanted,
-                WorkKind::CleanUp => true,
-            })
+            let task = state.task(id);
+            match kind {
+                WorkKind::Precheck => task.is_some_and(|it| it.clearance() == Clearance::Wanted),
+                WorkKind::CleanUp => task.is_some(),
+                WorkKind::Revision => task.is_some_and(|it| it.unchecked_draft().is_some()),
+                WorkKind::Sweep => state.leftovers_of(id).is_some(),
+            }
         });
         self.sessions
             .retain(|node, session| session.closed_ms.is_none() || state.node(node).is_some());
@@ -229,6 +237,14 @@ impl Observed {
                 self.ordered(task, WorkKind::CleanUp, node, *instance, now_ms);
                 Some(node.clone())
             }
+            Action::OrderRevision { task, node, instance, .. } => {
+                self.ordered(task, WorkKind::Revision, node, *instance, now_ms);
+                Some(node.clone())
+            }
+            Action::OrderSweep { task, node, instance } => {
+                self.ordered(task, WorkKind::Sweep, node, *instance, now_ms);
+                Some(node.clone())
+            }
         };
         self.done.insert((to, action.to_string()), now_ms);
     }
@@ -239,6 +255,8 @@ impl Observed {
             Action::Propose(_) => None,
             Action::Send(node, _)
             | Action::OrderPrecheck { node, .. }
+            | Action::OrderRevision { node, .. }
+            | Action::OrderSweep { node, .. }
             | Action::OrderCleanUp { node, .. } => Some(node.clone()),
         };
         let hold_ms = match action {
@@ -246,6 +264,8 @@ impl Observed {
             Action::Propose(_)
             | Action::Send(..)
             | Action::OrderPrecheck { .. }
+            | Action::OrderRevision { .. }
+            | Action::OrderSweep { .. }
             | Action::OrderCleanUp { .. } => self.timing.repeat_ms,
         };
         self.done

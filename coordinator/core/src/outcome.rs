@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidewire_shared::{Epoch, NodeName, ShardId, TaskId};
+use tidewire_shared::{ConnectionName, Epoch, NodeName, ShardId, TaskId};
 
 use crate::lifecycle::Move;
 
@@ -36,6 +36,13 @@ pub enum Outcome {
         /// Not newer than what the log has, or from an owner that is one no more.
         stale: u32,
     },
+    /// A task has, or may get, another document.
+    Modified {
+        /// The task.
+        task: TaskId,
+        /// Number of the document.
+        revision: u64,
+    },
 }
 
 /// A command that was refused; the state is as before.
@@ -50,6 +57,8 @@ pub struct Rejection {
     pub message: String,
     /// The moves that are legal instead, where a user's move was refused.
     pub legal: Vec<Move>,
+    /// What to do instead, where neither the code nor the legal moves say it.
+    pub advice: String,
 }
 
 impl Rejection {
@@ -58,11 +67,27 @@ impl Rejection {
         object: impl fmt::Display,
         message: impl fmt::Display,
     ) -> Self {
-        Self { code, object: object.to_string(), message: message.to_string(), legal: Vec::new() }
+        Self {
+            code,
+            object: object.to_string(),
+            message: message.to_string(),
+            legal: Vec::new(),
+            advice: String::new(),
+        }
+    }
+
+    pub(crate) fn advise(mut self, advice: impl fmt::Display) -> Self {
+        self.advice = advice.to_string();
+        self
     }
 
     pub(crate) fn no_task(task: &TaskId) -> Self {
         Self::new(RejectionCode::NotFound, format_args!("task {task}"), "there is no such task")
+    }
+
+    pub(crate) fn no_connection(name: &ConnectionName) -> Self {
+        let object = format_args!("connection {name}").to_string();
+        Self::new(RejectionCode::NoConnection, object, "there is no such connection")
     }
 
     pub(crate) fn no_shard(shard: &ShardId) -> Self {
@@ -77,6 +102,7 @@ impl Rejection {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self.code {
+            _ if !self.advice.is_empty() => self.advice.clone(),
             RejectionCode::Refused if !self.legal.is_empty() => {
                 let moves: Vec<&str> = self.legal.iter().map(|legal| legal.as_str()).collect();
                 format!("legal now: {}", moves.join(", "))
@@ -84,6 +110,13 @@ impl Rejection {
             RejectionCode::NotBootstrapped => "bootstrap the cluster first".to_owned(),
             RejectionCode::AlreadyExists => {
                 "choose another name, or delete the old one first".to_owned()
+            }
+            RejectionCode::NoConnection => {
+                "register it with `tidewire connection apply`, or see `tidewire connection list`"
+                    .to_owned()
+            }
+            RejectionCode::InUse => {
+                "give these tasks another connection, or delete them first".to_owned()
             }
             RejectionCode::NotFound => {
                 "see what `tidewire task list` and `tidewire nodes list` show".to_owned()
@@ -108,6 +141,10 @@ pub enum RejectionCode {
     Stale,
     /// The cluster has no identity yet.
     NotBootstrapped,
+    /// A connection of that name is not registered.
+    NoConnection,
+    /// Tasks still need it.
+    InUse,
 }
 
 impl RejectionCode {
@@ -115,9 +152,9 @@ impl RejectionCode {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::NoConnection => "not_found",
             Self::AlreadyExists => "already_exists",
-            Self::Refused => "refused",
+            Self::Refused | Self::InUse => "refused",
             Self::Invalid => "invalid",
             Self::Stale => "stale",
             Self::NotBootstrapped => "not_bootstrapped",

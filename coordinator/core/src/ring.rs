@@ -26,6 +26,10 @@ impl<T> Ring<T> {
         self.0.iter()
     }
 
+    pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
+        self.0.back_mut()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::precheck::{PrecheckReport, Waivers};
 use tidewire_shared::{
-    ClusterId, Desired, Epoch, Fault, NodeName, ShardId, TaskId, TaskName, TaskSpec,
+    ClusterId, ConnectionName, Desired, Epoch, Fault, NodeName, ShardId, TaskId, TaskName, TaskSpec,
 };
 
 use crate::command::{Checkpoint, DrainCause, RequestId};
+use crate::connection::{Registered, SpecRevisions};
 use crate::outcome::{Outcome, Rejection};
+use crate::revision::{Deed, Document, Draft, Revision};
 use crate::ring::Ring;
 
 /// A fault of the crash kind on this many different nodes quarantines the task.
@@ -28,6 +30,9 @@ pub const AUDIT_KEPT: usize = 1_000;
 /// Removed tasks that are remembered with what their clean-up left behind.
 pub const REMOVED_KEPT: usize = 1_000;
 
+/// Removed tasks whose leftovers the cluster still tries to drop; beyond, the oldest are given up.
+pub const LEFTOVERS_KEPT: usize = 1_000;
+
 /// Everything that is replicated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -37,6 +42,8 @@ pub struct ClusterState {
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) requests: Requests,
     pub(crate) removed: Ring<RemovedTask>,
+    pub(crate) connections: BTreeMap<ConnectionName, Registered>,
+    pub(crate) leftovers: BTreeMap<TaskId, Leftovers>,
     pub(crate) audit: Ring<AuditEntry>,
 }
 
@@ -115,6 +122,17 @@ impl ClusterState {
     #[must_use]
     pub fn removed(&self, id: &TaskId) -> Option<&RemovedTask> {
         self.removed.iter().find(|removed| removed.id == *id)
+    }
+
+    /// What removed tasks left behind and the cluster still tries to drop, by task.
+    pub fn leftovers(&self) -> impl Iterator<Item = (&TaskId, &Leftovers)> {
+        self.leftovers.iter()
+    }
+
+    /// What one removed task left behind.
+    #[must_use]
+    pub fn leftovers_of(&self, id: &TaskId) -> Option<&Leftovers> {
+        self.leftovers.get(id)
     }
 
     /// The outcome of a wish that was applied, as long as it is remembered.
@@ -215,7 +233,15 @@ pub struct Task {
     pub(crate) updated_at_ms: i64,
     pub(crate) clearance: Clearance,
     pub(crate) precheck: Option<PrecheckReport>,
+    pub(crate) waivers: Waivers,
     pub(crate) failure: Option<Failure>,
+    /// Numbers given to documents so far.
+    pub(crate) newest_revision: u64,
+    pub(crate) draft: Option<Draft>,
+    /// The document before the change-over that is under way.
+    pub(crate) previous: Option<Document>,
+    pub(crate) revisions: Ring<Revision>,
+    pub(crate) deeds: Ring<Deed>,
     pub(crate) shards: BTreeMap<u32, Shard>,
 }
 
@@ -272,6 +298,40 @@ impl Task {
     #[must_use]
     pub fn precheck(&self) -> Option<&PrecheckReport> {
         self.precheck.as_ref()
+    }
+
+    /// What users decided about items of its precheck.
+    #[must_use]
+    pub fn waivers(&self) -> &Waivers {
+        &self.waivers
+    }
+
+    /// A document that is to replace the present one, or was refused by its precheck.
+    #[must_use]
+    pub fn draft(&self) -> Option<&Draft> {
+        self.draft.as_ref()
+    }
+
+    /// A document that waits for its precheck.
+    #[must_use]
+    pub fn unchecked_draft(&self) -> Option<&Draft> {
+        self.draft.as_ref().filter(|draft| draft.refused.is_none())
+    }
+
+    /// The document with which it last ran, until every shard runs with the present one.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Arc<TaskSpec>> {
+        self.previous.as_ref().map(|document| &document.spec)
+    }
+
+    /// Its documents, oldest first, with what changed.
+    pub fn revisions(&self) -> impl DoubleEndedIterator<Item = &Revision> {
+        self.revisions.iter()
+    }
+
+    /// What was asked of it, oldest first.
+    pub fn deeds(&self) -> impl DoubleEndedIterator<Item = &Deed> {
+        self.deeds.iter()
     }
 
     /// Why it is Failed.
@@ -344,6 +404,7 @@ pub struct Shard {
     pub(crate) ordinal: u64,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) crashed_on: BTreeSet<NodeName>,
+    pub(crate) wanted_on: Option<NodeName>,
 }
 
 impl Shard {
@@ -377,6 +438,12 @@ impl Shard {
         &self.crashed_on
     }
 
+    /// The node that somebody wants it on; none: wherever it is.
+    #[must_use]
+    pub fn wanted_on(&self) -> Option<&NodeName> {
+        self.wanted_on.as_ref()
+    }
+
     /// Whether a node of this name owns it.
     #[must_use]
     pub fn is_on(&self, node: &NodeName) -> bool {
@@ -393,6 +460,8 @@ pub struct Assignment {
     pub instance: u64,
     /// Since when, milliseconds since 1970.
     pub since_ms: i64,
+    /// What the document it was given is made of.
+    pub given: SpecRevisions,
 }
 
 /// A task that was deleted and cleaned up.
@@ -408,6 +477,19 @@ pub struct RemovedTask {
     pub at_ms: i64,
 }
 
+/// What a removed task left behind, tried again until it is gone or somebody looks after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftovers {
+    /// Its last document: it says where things are.
+    pub document: Document,
+    /// The number of its shard in the positions topic.
+    pub ordinal: u64,
+    /// What could not be dropped, each with how to drop it by hand.
+    pub left: Vec<String>,
+    /// When the task was removed, milliseconds since 1970.
+    pub since_ms: i64,
+}
+
 /// One line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -415,6 +497,8 @@ pub struct AuditEntry {
     pub at_ms: i64,
     /// The wish it carried out; none where the cluster acted by itself.
     pub request_id: Option<RequestId>,
+    /// Who wished it, by their own claim; empty where the cluster acted by itself.
+    pub by: String,
     /// What it was about: `task orders`, `node node-1`.
     pub object: String,
     /// What was done.

@@ -4,6 +4,7 @@ use tidewire_shared::TaskId;
 
 use super::Verdict;
 use crate::command::{Command, CommandKind, DrainCause};
+use crate::revision::{DEEDS_KEPT, Deed};
 use crate::state::{AUDIT_KEPT, AuditEntry, ClusterState};
 
 /// The line for a command, written before it is applied: afterwards its task may have no name.
@@ -12,21 +13,44 @@ pub(super) fn draft(state: &ClusterState, command: &Command) -> Option<AuditEntr
     Some(AuditEntry {
         at_ms: command.at_ms,
         request_id: command.request_id.clone(),
+        by: command.by.clone(),
         object,
         action,
         refused: None,
     })
 }
 
-/// Keeps the line. What the cluster refused itself is of no interest to anybody.
-pub(super) fn record(state: &mut ClusterState, draft: Option<AuditEntry>, outcome: &Verdict) {
+/// Keeps the line, and puts what was done to a task into its history. What the cluster refused itself
+/// is of no interest to anybody.
+pub(super) fn record(
+    state: &mut ClusterState,
+    draft: Option<AuditEntry>,
+    command: &Command,
+    outcome: &Verdict,
+) {
     let Some(mut entry) = draft else { return };
     match outcome {
         Err(_) if entry.request_id.is_none() => return,
         Err(rejection) => entry.refused = Some(rejection.message.clone()),
-        Ok(_) => {}
+        Ok(_) => remember(state, &entry, command),
     }
     state.audit.push(entry, AUDIT_KEPT);
+}
+
+/// Documents have a history of their own.
+fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
+    let id = match &command.kind {
+        CommandKind::SetDesired { task, .. }
+        | CommandKind::ClearFault { task }
+        | CommandKind::Waive { task, .. } => task,
+        CommandKind::TaskFailed { shard, .. }
+        | CommandKind::MoveShard { shard, .. }
+        | CommandKind::RecordRewind { shard, .. } => &shard.task,
+        _ => return,
+    };
+    let Some(task) = state.tasks.get_mut(id) else { return };
+    let deed = Deed { at_ms: entry.at_ms, by: entry.by.clone(), what: entry.action.clone() };
+    task.deeds.push(deed, DEEDS_KEPT);
 }
 
 fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)> {
@@ -52,9 +76,36 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::TaskFailed { shard, node, fault, .. } => {
             (task(&shard.task), format!("failed on {node}: {fault}"))
         }
+        CommandKind::ApplyConnection { connection } => {
+            (format!("connection {}", connection.name), "apply".into())
+        }
+        CommandKind::DeleteConnection { name } => (format!("connection {name}"), "delete".into()),
         CommandKind::ClearFault { task: id } => (task(id), "clear fault".into()),
         CommandKind::RemoveTask { task: id, .. } => (task(id), "remove".into()),
+        CommandKind::Waive { task: id, ignore, overrides } => {
+            let said = [("ignore", ignore), ("override", overrides)]
+                .into_iter()
+                .filter(|(_, items)| !items.is_empty())
+                .map(|(word, items)| format!("{word} {}", items.join(", ")))
+                .collect::<Vec<_>>()
+                .join("; ");
+            (task(id), format!("{said} in prechecks"))
+        }
+        CommandKind::ModifyTask { task: id, .. } => (task(id), "modify".into()),
+        CommandKind::RecordRevision { task: id, revision, report } => {
+            let verdict = if report.passed() { "take" } else { "refuse" };
+            (task(id), format!("{verdict} revision {revision}"))
+        }
+        CommandKind::ForgetLeftovers { task: id } => (task(id), "forget leftovers".into()),
+        CommandKind::MoveShard { shard, node } => {
+            (task(&shard.task), format!("move shard {} to {node}", shard.index))
+        }
+        CommandKind::RecordRewind { shard, to } => {
+            (task(&shard.task), format!("rewind shard {} to {to}", shard.index))
+        }
         CommandKind::RegisterNode { .. }
+        | CommandKind::ChangeOverDone { .. }
+        | CommandKind::RecordLeftovers { .. }
         | CommandKind::RecordPrecheck { .. }
         | CommandKind::Assign { .. }
         | CommandKind::RaiseEpoch { .. }

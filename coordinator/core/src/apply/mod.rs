@@ -7,6 +7,9 @@ mod assignment;
 mod audit;
 mod checkpoint;
 mod cluster;
+mod connection;
+mod leftovers;
+mod modify;
 mod node;
 mod task;
 
@@ -31,7 +34,7 @@ pub fn apply(state: &mut ClusterState, command: &Command) -> Applied {
     let draft = audit::draft(state, command);
     let mut events = Vec::new();
     let outcome = dispatch(state, command, &mut events);
-    audit::record(state, draft, &outcome);
+    audit::record(state, draft, command, &outcome);
     if let Some(id) = &command.request_id {
         state.requests.record(id.clone(), outcome.clone());
     }
@@ -59,7 +62,10 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
         CommandKind::ForgetNode { node } => node::forget(state, node, events),
         CommandKind::DrainNode { node, cause } => node::drain(state, node, *cause, events),
         CommandKind::ResumeNode { node } => node::resume(state, node, events),
-        CommandKind::CreateTask { task, spec } => task::create(state, task, spec, at_ms, events),
+        CommandKind::CreateTask { task, spec } => {
+            let wish = modify::Wish { by: &command.by, at_ms };
+            task::create(state, task, spec, wish, events)
+        }
         CommandKind::SetDesired { task, wish } => {
             task::set_desired(state, task, *wish, at_ms, events)
         }
@@ -71,6 +77,7 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
                 node: node.clone(),
                 instance: *instance,
                 since_ms: at_ms,
+                given: crate::connection::SpecRevisions::default(),
             };
             assignment::assign(state, shard, to, *expect_epoch, events)
         }
@@ -83,7 +90,29 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
             let failed = task::FailedShard { shard, epoch: *epoch, node, fault };
             task::fail(state, &failed, *last_node, at_ms, events)
         }
+        CommandKind::ApplyConnection { connection } => connection::apply(state, connection, at_ms),
+        CommandKind::DeleteConnection { name } => connection::delete(state, name),
         CommandKind::ClearFault { task } => task::clear_fault(state, task, at_ms, events),
         CommandKind::RemoveTask { task, left } => task::remove(state, task, left, at_ms, events),
+        CommandKind::Waive { task, ignore, overrides } => {
+            let decisions = task::Decisions { ignore, overrides, by: &command.by };
+            task::waive(state, task, &decisions, at_ms, events)
+        }
+        CommandKind::ModifyTask { task, spec } => {
+            let wish = modify::Wish { by: &command.by, at_ms };
+            modify::modify(state, task, spec, wish, events)
+        }
+        CommandKind::RecordRevision { task, revision, report } => {
+            modify::record_revision(state, task, *revision, report, at_ms, events)
+        }
+        CommandKind::ChangeOverDone { task, revision } => {
+            modify::change_over_done(state, task, *revision, events)
+        }
+        CommandKind::RecordLeftovers { task, left } => leftovers::record(state, task, left),
+        CommandKind::ForgetLeftovers { task } => leftovers::forget(state, task),
+        CommandKind::MoveShard { shard, node } => {
+            assignment::move_shard(state, shard, node, events)
+        }
+        CommandKind::RecordRewind { shard, .. } => assignment::rewound(state, shard, events),
     }
 }

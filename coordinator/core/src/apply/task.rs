@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::precheck::{PrecheckReport, Waiver, WaiverKind, Waivers};
 use tidewire_shared::{Desired, Epoch, Fault, NodeName, Phase, ShardId, TaskId, TaskSpec};
 
-use super::Verdict;
 use super::assignment::{expect_epoch, stale};
+use super::modify::{Wish, abandon_draft, first_revision};
+use super::{Verdict, leftovers};
 use crate::lifecycle::{Move, is_crash, legal_moves, settled_phase};
 use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
+use crate::revision::REVISIONS_KEPT;
+use crate::ring::Ring;
 use crate::state::{
     Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Shard, Task,
 };
@@ -21,7 +24,7 @@ pub(super) fn create(
     state: &mut ClusterState,
     id: &TaskId,
     spec: &Arc<TaskSpec>,
-    at_ms: i64,
+    wish: Wish<'_>,
     events: &mut Vec<Event>,
 ) -> Verdict {
     if let Some(present) = state.task_named(&spec.name) {
@@ -37,26 +40,38 @@ pub(super) fn create(
         let object = format_args!("task {}", spec.name).to_string();
         return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
     }
-    if state.tasks.contains_key(id) || state.removed(id).is_some() {
+    if state.tasks.contains_key(id)
+        || state.removed(id).is_some()
+        || state.leftovers_of(id).is_some()
+    {
         let message = "its identity was used before";
         let object = format_args!("task {id}").to_string();
         return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
     }
+    state.resolve(spec)?;
     let mut shards = BTreeMap::new();
     for index in 0..SHARDS {
         let ordinal = free_ordinal(state, &shards);
         shards.insert(index, fresh_shard(ordinal));
     }
+    let mut revisions = Ring::default();
+    revisions.push(first_revision(wish), REVISIONS_KEPT);
     let task = Task {
         id: id.clone(),
         spec: Arc::clone(spec),
         revision: 1,
         desired: Desired::Stopped,
-        created_at_ms: at_ms,
-        updated_at_ms: at_ms,
+        created_at_ms: wish.at_ms,
+        updated_at_ms: wish.at_ms,
         clearance: Clearance::None,
         precheck: None,
+        waivers: Waivers::default(),
         failure: None,
+        newest_revision: 1,
+        draft: None,
+        previous: None,
+        revisions,
+        deeds: Ring::default(),
         shards,
     };
     state.tasks.insert(id.clone(), task);
@@ -71,6 +86,7 @@ fn fresh_shard(ordinal: u64) -> Shard {
         ordinal,
         checkpoint: None,
         crashed_on: BTreeSet::new(),
+        wanted_on: None,
     }
 }
 
@@ -120,7 +136,8 @@ pub(super) fn set_desired(
             forgive(task);
         }
         Move::Resume => forgive(task),
-        Move::Pause | Move::Terminate | Move::Delete => {}
+        Move::Pause => {}
+        Move::Terminate | Move::Delete => abandon_draft(task),
     }
     touch(task, at_ms, events);
     Ok(Outcome::Done)
@@ -143,7 +160,7 @@ fn word(phase: Phase) -> &'static str {
     }
 }
 
-fn refused(task: &Task, message: impl std::fmt::Display, legal: &[Move]) -> Rejection {
+pub(super) fn refused(task: &Task, message: impl std::fmt::Display, legal: &[Move]) -> Rejection {
     let object = format!("task {}", task.name());
     let mut rejection = Rejection::new(RejectionCode::Refused, object, message);
     rejection.legal = legal.to_vec();
@@ -157,7 +174,7 @@ fn forgive(task: &mut Task) {
     }
 }
 
-fn touch(task: &mut Task, at_ms: i64, events: &mut Vec<Event>) {
+pub(super) fn touch(task: &mut Task, at_ms: i64, events: &mut Vec<Event>) {
     task.updated_at_ms = at_ms;
     events.push(Event::TaskChanged { task: task.id.clone() });
 }
@@ -170,6 +187,7 @@ pub(super) fn record_precheck(
     events: &mut Vec<Event>,
 ) -> Verdict {
     let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    let report = report.clone().waived(&task.waivers);
     let verdict = if report.passed() { Clearance::Granted } else { Clearance::Refused };
     match (task.desired, task.clearance) {
         (Desired::Terminated | Desired::Deleted, _) => {
@@ -179,7 +197,36 @@ pub(super) fn record_precheck(
         (Desired::Running | Desired::Paused, Clearance::Granted) => {}
         (Desired::Stopped | Desired::Running | Desired::Paused, _) => task.clearance = verdict,
     }
-    task.precheck = Some(report.clone());
+    task.precheck = Some(report);
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+/// What a user decided about items of a precheck.
+pub(super) struct Decisions<'c> {
+    pub(super) ignore: &'c [String],
+    pub(super) overrides: &'c [String],
+    pub(super) by: &'c str,
+}
+
+/// Keeps the decisions for every precheck to come, and shows them at the newest one.
+pub(super) fn waive(
+    state: &mut ClusterState,
+    id: &TaskId,
+    decisions: &Decisions<'_>,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    if matches!(task.desired, Desired::Terminated | Desired::Deleted) {
+        return Err(refused(task, "it has ended", legal_moves(Phase::Terminated)));
+    }
+    let ignored = decisions.ignore.iter().map(|item| (item, WaiverKind::Ignored));
+    let overridden = decisions.overrides.iter().map(|item| (item, WaiverKind::Overridden));
+    for (item, kind) in ignored.chain(overridden) {
+        task.waivers.add(item, Waiver { kind, by: decisions.by.to_owned(), at_ms });
+    }
+    task.precheck = task.precheck.take().map(|report| report.waived(&task.waivers));
     touch(task, at_ms, events);
     Ok(Outcome::Done)
 }
@@ -261,7 +308,9 @@ pub(super) fn remove(
     let removed =
         RemovedTask { id: id.clone(), name: task.name().clone(), left: left.to_vec(), at_ms };
     state.removed.push(removed, REMOVED_KEPT);
-    state.tasks.remove(id);
+    if let Some(task) = state.tasks.remove(id) {
+        leftovers::keep(state, &task, left, at_ms);
+    }
     events.push(Event::TaskRemoved { task: id.clone() });
     Ok(Outcome::Done)
 }

@@ -3,6 +3,7 @@
 //! Nothing here remembers a plan. A new leader, or one that lost every event, finds the same actions by
 //! comparing again; each action is safe to repeat.
 
+mod balance;
 mod fold;
 mod node;
 mod plan;
@@ -28,6 +29,26 @@ pub enum Action {
     Send(NodeName, Directive),
     /// Have a node look whether a task could run; then propose `RecordPrecheck`.
     OrderPrecheck {
+        /// The task.
+        task: TaskId,
+        /// The node.
+        node: NodeName,
+        /// Its process.
+        instance: u64,
+    },
+    /// Have a node look whether a task could run with its draft; then propose `RecordRevision`.
+    OrderRevision {
+        /// The task.
+        task: TaskId,
+        /// The revision of the draft.
+        revision: u64,
+        /// The node.
+        node: NodeName,
+        /// Its process.
+        instance: u64,
+    },
+    /// Have a node drop what a removed task left; then propose `RecordLeftovers`.
+    OrderSweep {
         /// The task.
         task: TaskId,
         /// The node.
@@ -63,6 +84,8 @@ pub enum Directive {
         ordinal: u64,
         /// Where its newest position record is known to stand.
         hint: Option<PositionHint>,
+        /// The document with which it last ran, where that is another one.
+        previous: Option<Arc<TaskSpec>>,
     },
     /// Stop this shard cleanly under this epoch or a lower one, and answer that it is released, also
     /// if it does not run.
@@ -94,6 +117,7 @@ pub fn reconcile(state: &ClusterState, observed: &Observed, now: Now) -> Vec<Act
     shard::reconcile(&mut plan);
     work::reconcile(&mut plan);
     node::reconcile(&mut plan);
+    balance::reconcile(&mut plan);
     plan.into_actions()
 }
 
@@ -105,6 +129,10 @@ impl fmt::Display for Action {
             Self::Send(node, directive) => write!(f, "tell {node}: {directive}"),
             Self::OrderPrecheck { task, node, .. } => write!(f, "have {node} precheck {task}"),
             Self::OrderCleanUp { task, node, .. } => write!(f, "have {node} clean up {task}"),
+            Self::OrderRevision { task, revision, node, .. } => {
+                write!(f, "have {node} precheck {task} with revision {revision}")
+            }
+            Self::OrderSweep { task, node, .. } => write!(f, "have {node} sweep {task}"),
         }
     }
 }
@@ -142,8 +170,24 @@ impl fmt::Display for Subject<'_> {
             CommandKind::Release { shard, epoch } => write!(f, "release {shard} {epoch}"),
             CommandKind::Checkpoints { .. } => f.write_str("checkpoints"),
             CommandKind::TaskFailed { shard, epoch, .. } => write!(f, "{shard} {epoch} failed"),
+            CommandKind::ApplyConnection { connection } => {
+                write!(f, "apply connection {}", connection.name)
+            }
+            CommandKind::DeleteConnection { name } => write!(f, "delete connection {name}"),
             CommandKind::ClearFault { task } => write!(f, "clear fault of {task}"),
             CommandKind::RemoveTask { task, .. } => write!(f, "remove {task}"),
+            CommandKind::Waive { task, .. } => write!(f, "waive items of {task}"),
+            CommandKind::ModifyTask { task, .. } => write!(f, "modify {task}"),
+            CommandKind::RecordRevision { task, revision, .. } => {
+                write!(f, "precheck of {task} with revision {revision}")
+            }
+            CommandKind::ChangeOverDone { task, revision } => {
+                write!(f, "{task} changed over to revision {revision}")
+            }
+            CommandKind::RecordLeftovers { task, .. } => write!(f, "leftovers of {task}"),
+            CommandKind::ForgetLeftovers { task } => write!(f, "forget leftovers of {task}"),
+            CommandKind::MoveShard { shard, node } => write!(f, "move {shard} to {node}"),
+            CommandKind::RecordRewind { shard, to } => write!(f, "rewind {shard} to {to}"),
         }
     }
 }

@@ -84,15 +84,28 @@ impl<'r> Plan<'r> {
         true
     }
 
-    /// The node that prepared for the shard if it still takes shards, else the best one.
+    /// Whether a node may be given a shard now.
+    pub(super) fn takes_shards(&self, node: &NodeName) -> bool {
+        self.candidates.iter().any(|candidate| candidate.node == *node)
+    }
+
+    /// The nodes that take shards, with what they will carry.
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The node where the shard is wanted or that prepared for it, if it still takes shards; else the
+    /// best one.
     ///
     /// A node where the shard crashed is taken only when the cluster has no other.
     pub(super) fn place_for(&self, id: &ShardId, shard: &Shard) -> Option<Candidate> {
         let crashed = shard.crashed_on();
-        if let Some((node, _)) = self.observed.prepared.get(id)
-            && !crashed.contains(node)
-            && let Some(ready) = self.candidates.iter().find(|candidate| candidate.node == *node)
-        {
+        let prepared = self.observed.prepared.get(id).map(|(node, _)| node);
+        let first = [shard.wanted_on(), prepared].into_iter().flatten().find_map(|node| {
+            let candidate = self.candidates.iter().find(|candidate| candidate.node == *node)?;
+            (!crashed.contains(node)).then_some(candidate)
+        });
+        if let Some(ready) = first {
             return Some(ready.clone());
         }
         let fallback = || {

@@ -5,13 +5,14 @@
 //!                        │ owner lost ───────────────► place under the next epoch
 //!                        │ failed ───────────────────► record; a crash also moves
 //!                        │ owner drains ─────────────► prepare the next, then revoke
+//!                        │ document changed ─────────► give it to the owner under the next epoch
 //!                        │ task shall not run ───────► revoke
 //!                        └ revoked and stopped ──────► place, or release
 //! ```
 
 use std::sync::Arc;
 
-use tidewire_shared::{Fault, FaultKind, ShardId};
+use tidewire_shared::{Fault, FaultKind, ShardId, TaskSpec};
 
 use super::Directive;
 use super::plan::Plan;
@@ -34,6 +35,20 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
                 None => {}
             }
         }
+        settle(plan, task);
+    }
+}
+
+/// The change-over is behind when every shard streams with the present document.
+fn settle(plan: &mut Plan<'_>, task: &Task) {
+    let streams = |(id, shard): (ShardId, &Shard)| {
+        let new = shard.assignment().is_some_and(|owner| owner.given.task == task.revision());
+        let report = plan.observed.of_owner(&id, shard);
+        new && report.is_some_and(|report| report.phase == ShardPhase::Synchronizing)
+    };
+    if task.previous().is_some() && task.shards().all(streams) {
+        let (task, revision) = (task.id().clone(), task.revision());
+        plan.propose(CommandKind::ChangeOverDone { task, revision });
     }
 }
 
@@ -66,6 +81,7 @@ impl Owned<'_> {
             _ if !wanted => self.withdraw(plan),
             Some(report) if report.phase == ShardPhase::Failed => self.failed(plan, report),
             _ if self.hand_over(plan) => {}
+            _ if self.owner.given != plan.state.revisions_of(self.task) => self.renew(plan),
             Some(_) => {}
             None => self.assign(plan),
         }
@@ -97,14 +113,37 @@ impl Owned<'_> {
         plan.send(&self.owner.node, self.owner.instance, directive);
     }
 
+    /// The task, or a connection that it names, has changed since the owner got its document: the same
+    /// process gets the new one under the next epoch, and starts over with it where it was.
+    fn renew(&self, plan: &mut Plan<'_>) {
+        plan.propose(CommandKind::Assign {
+            shard: self.id.clone(),
+            node: self.owner.node.clone(),
+            instance: self.owner.instance,
+            expect_epoch: self.shard.epoch(),
+        });
+    }
+
+    /// The document of before the change-over, as nodes got it.
+    fn previous(&self, plan: &Plan<'_>) -> Option<Arc<TaskSpec>> {
+        plan.state.resolve(self.task.previous()?).ok()
+    }
+
+    /// The task's document as nodes get it. The log lets none in that does not resolve.
+    fn document(&self, plan: &Plan<'_>) -> Option<Arc<TaskSpec>> {
+        plan.state.resolve(self.task.spec()).ok()
+    }
+
     fn assign(&self, plan: &mut Plan<'_>) {
+        let Some(spec) = self.document(plan) else { return };
         let directive = Directive::Assign {
             shard: self.id.clone(),
             epoch: self.shard.epoch(),
-            spec: Arc::clone(self.task.spec()),
+            spec,
             revision: self.task.revision(),
             ordinal: self.shard.ordinal(),
             hint: self.shard.checkpoint().map(|checkpoint| checkpoint.hint),
+            previous: self.previous(plan),
         };
         plan.send(&self.owner.node, self.owner.instance, directive);
     }
@@ -137,12 +176,14 @@ impl Owned<'_> {
         });
     }
 
-    /// Moves it off a draining node; false if it may stay.
+    /// Moves it off a draining node, or to the node where it is wanted; false if it may stay.
     ///
     /// The next owner gets a moment to prepare before this one stops. With nowhere to go, a node whose
     /// process ends lets go all the same, and one that somebody asked to drain keeps it running.
     fn hand_over(&self, plan: &mut Plan<'_>) -> bool {
-        let Some(cause) = plan.state.node(&self.owner.node).and_then(|node| node.drain()) else {
+        let drain = plan.state.node(&self.owner.node).and_then(|node| node.drain());
+        let wanted = self.shard.wanted_on().is_some_and(|node| plan.takes_shards(node));
+        let Some(cause) = drain.or(wanted.then_some(DrainCause::Asked)) else {
             return false;
         };
         let Some(next) = plan.place_for(&self.id, self.shard) else {
@@ -162,7 +203,7 @@ impl Owned<'_> {
                 }
             }
             _ => {
-                let spec = Arc::clone(self.task.spec());
+                let Some(spec) = self.document(plan) else { return true };
                 let directive = Directive::Prepare { shard: self.id.clone(), spec };
                 plan.prepare(&next, directive);
             }

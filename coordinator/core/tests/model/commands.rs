@@ -55,12 +55,50 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
             found: String::new(),
             message: String::new(),
             remedy: String::new(),
+            overridable: false,
+            waiver: None,
         };
         let report = PrecheckReport { at_ms: 0, items: vec![item] };
         CommandKind::RecordPrecheck { task: sample::task(task), report }
     });
     let left = Vec::new();
+    let waive = (0..TASKS, any::<bool>()).prop_map(|(task, overrides)| {
+        let item = vec!["wal_level".to_owned()];
+        let (ignore, overrides) = if overrides { (Vec::new(), item) } else { (item, Vec::new()) };
+        CommandKind::Waive { task: sample::task(task), ignore, overrides }
+    });
+    let modify = (0..TASKS, 0..3_u8).prop_map(|(task, tables)| CommandKind::ModifyTask {
+        task: sample::task(task),
+        spec: sample::spec_of(&format!("name-{task}"), tables),
+    });
+    let revision = (0..TASKS, 1..6_u64, any::<bool>()).prop_map(|(task, revision, passes)| {
+        let item = CheckItem {
+            name: "tables_exist".to_owned(),
+            result: if passes { CheckResult::Pass } else { CheckResult::Fail },
+            found: String::new(),
+            message: String::new(),
+            remedy: String::new(),
+            overridable: false,
+            waiver: None,
+        };
+        let report = PrecheckReport { at_ms: 0, items: vec![item] };
+        CommandKind::RecordRevision { task: sample::task(task), revision, report }
+    });
+    let over = (0..TASKS, 1..6_u64).prop_map(|(task, revision)| CommandKind::ChangeOverDone {
+        task: sample::task(task),
+        revision,
+    });
+    let leftovers = (0..TASKS, any::<bool>()).prop_map(|(task, some)| {
+        let left = if some { vec!["the slot".to_owned()] } else { Vec::new() };
+        CommandKind::RecordLeftovers { task: sample::task(task), left }
+    });
     prop_oneof![
+        1 => waive,
+        3 => modify,
+        3 => revision,
+        1 => over,
+        1 => leftovers,
+        1 => (0..TASKS).prop_map(|task| CommandKind::ForgetLeftovers { task: sample::task(task) }),
         4 => create,
         6 => (0..TASKS, wish)
             .prop_map(|(task, wish)| CommandKind::SetDesired { task: sample::task(task), wish }),
@@ -105,7 +143,12 @@ fn shard_kinds() -> impl Strategy<Value = CommandKind> {
             last_node,
         },
     );
+    let moved = (0..TASKS, 0..NODES).prop_map(|(task, node)| CommandKind::MoveShard {
+        shard: sample::shard(task),
+        node: sample::node(node),
+    });
     prop_oneof![
+        1 => moved,
         8 => assign,
         1 => (0..TASKS, epoch())
             .prop_map(|(task, above)| CommandKind::RaiseEpoch { shard: sample::shard(task), above }),
@@ -122,7 +165,7 @@ fn command() -> impl Strategy<Value = (Command, bool)> {
     let command =
         (any::<i64>(), option::of(0..1_000_u32), kind).prop_map(|(at_ms, request, kind)| {
             let request_id = request.map(|id| format!("r-{id}").parse().expect("a request id"));
-            Command { at_ms, request_id, kind }
+            Command { at_ms, request_id, by: String::new(), kind }
         });
     (command, proptest::bool::weighted(0.8))
 }
@@ -149,6 +192,11 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
             if let Some((current, Some(owner))) = shard_of(shard) {
                 *epoch = current;
                 *node = owner.node.clone();
+            }
+        }
+        CommandKind::RecordRevision { task, revision, .. } => {
+            if let Some(draft) = state.task(task).and_then(|task| task.draft()) {
+                *revision = draft.revision;
             }
         }
         CommandKind::Checkpoints { reports } => {
@@ -255,7 +303,7 @@ fn the_trials_reach_what_they_are_about() {
     let mut runner = TestRunner::deterministic();
     let crashed =
         |state: &ClusterState| state.shards().any(|(_, _, shard)| !shard.crashed_on().is_empty());
-    let (mut moved, mut failed, mut forgiven, mut removed) = (0, 0, 0, 0);
+    let (mut moved, mut failed, mut forgiven, mut removed, mut revised) = (0, 0, 0, 0, 0);
     for _ in 0..50 {
         let commands = vec(command(), 250).new_tree(&mut runner).expect("commands").current();
         play(&commands, |before, command, applied, after| {
@@ -266,6 +314,7 @@ fn the_trials_reach_what_they_are_about() {
                 }
                 CommandKind::TaskFailed { .. } => failed += done,
                 CommandKind::RemoveTask { .. } => removed += done,
+                CommandKind::RecordRevision { .. } => revised += done,
                 CommandKind::Checkpoints { .. } => {
                     forgiven += u32::from(crashed(before) && !crashed(after));
                 }
@@ -273,6 +322,6 @@ fn the_trials_reach_what_they_are_about() {
             }
         });
     }
-    let reached = [moved, failed, forgiven, removed];
+    let reached = [moved, failed, forgiven, removed, revised];
     assert!(reached.iter().all(|count| *count >= 3), "{reached:?}");
 }

@@ -168,7 +168,8 @@ proptest! {
                 cluster.happen(&Happening::Wish(number, wish));
             }
         }
-        cluster.steps(300);
+        // Long enough for the balance of a calm cluster, too.
+        cluster.steps(600);
         cluster.assert_converged();
         cluster.acts.clear();
         cluster.steps(30);

@@ -1,6 +1,7 @@
 //! Trials of the pure control plane: commands alone, a simulated cluster, and single scenarios in it.
 
 mod commands;
+mod connections;
 mod convergence;
 mod sample;
 mod scenarios;

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use tidewire_shared::spec::TableName;
 use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
 
-/// A whole document under this name, as the log keeps it.
+/// A document of one table under this name.
 pub(crate) fn spec(name: &str) -> Arc<TaskSpec> {
+    spec_of(name, 0)
+}
+
+/// A whole document under this name, with so many tables more than one, as the log keeps it.
+pub(crate) fn spec_of(name: &str, more: u8) -> Arc<TaskSpec> {
     let text = r#"{
         "name": "NAME",
         "source": {
@@ -27,7 +33,12 @@ pub(crate) fn spec(name: &str) -> Arc<TaskSpec> {
         "limits": {"recordBytes": "1MiB"}
     }"#;
     let document = text.replace("NAME", name);
-    Arc::new(serde_json::from_str(&document).expect("a document"))
+    let mut spec: TaskSpec = serde_json::from_str(&document).expect("a document");
+    for number in 0..more {
+        let table = TableName { schema: "public".to_owned(), table: format!("more_{number}") };
+        spec.objects[0].tables.push(table);
+    }
+    Arc::new(spec)
 }
 
 pub(crate) fn node(number: u8) -> NodeName {

@@ -210,6 +210,12 @@ impl Cluster {
             Action::OrderCleanUp { task, node, instance } => {
                 self.order(&node, instance, task, WorkKind::CleanUp);
             }
+            Action::OrderRevision { task, node, instance, .. } => {
+                self.order(&node, instance, task, WorkKind::Revision);
+            }
+            Action::OrderSweep { task, node, instance } => {
+                self.order(&node, instance, task, WorkKind::Sweep);
+            }
         }
     }
 
@@ -300,7 +306,15 @@ impl Cluster {
                 continue;
             }
             self.observed.work_done(&task, kind);
+            let revision = self.state.task(&task).and_then(|task| task.draft());
+            let revision = revision.map_or(0, |draft| draft.revision);
             self.propose(match kind {
+                WorkKind::Revision => CommandKind::RecordRevision {
+                    task,
+                    revision,
+                    report: PrecheckReport { at_ms: self.now.wall_ms, items: Vec::new() },
+                },
+                WorkKind::Sweep => CommandKind::RecordLeftovers { task, left: Vec::new() },
                 WorkKind::Precheck => CommandKind::RecordPrecheck {
                     task,
                     report: PrecheckReport { at_ms: self.now.wall_ms, items: Vec::new() },

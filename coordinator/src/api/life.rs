@@ -1,0 +1,193 @@
+//! The calls about the life of a task beyond starting and stopping: another document, its history, its
+//! log, another node, an earlier position, and what a deleted one left.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tidewire_coordinator_core::{CommandKind, Outcome, Revision, RevisionVerdict, Task};
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::convert::parsed;
+use tidewire_shared::{Desired, Lsn, NodeName, ShardId, TaskId, TaskSpec};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::admin::{no_task, not_looked, propose, read, request_id, resolve, view_task};
+use super::error;
+use crate::leader::Leader;
+
+/// Lines on their way to a reader.
+const LINES: usize = 64;
+
+/// Lines of a task's log as they come.
+pub(super) type LogStream =
+    Pin<Box<dyn futures::Stream<Item = Result<pb::TaskLogLine, Status>> + Send>>;
+
+/// Gives a task that exists another document.
+pub(super) async fn modify(
+    leader: &Leader,
+    request_id: tidewire_coordinator_core::RequestId,
+    task: TaskId,
+    spec: TaskSpec,
+    object: &str,
+) -> Result<pb::ApplyTaskResponse, Status> {
+    let kind = CommandKind::ModifyTask { task: task.clone(), spec: Arc::new(spec) };
+    let outcome = propose(leader, request_id, kind, object).await?;
+    let view = view_task(leader, &task, object)?;
+    let revision = match outcome {
+        Outcome::Modified { revision, .. } => revision,
+        _ => view.revision,
+    };
+    Ok(pb::ApplyTaskResponse { task: Some(view), created: false, revision })
+}
+
+pub(super) async fn history(
+    leader: Leader,
+    request: pb::GetTaskRequest,
+) -> Result<pb::TaskHistoryResponse, Status> {
+    let (id, object) = resolve(&leader, &request.name).await?;
+    let state = leader.handle().state();
+    let task = state.task(&id).ok_or_else(|| no_task(&object))?;
+    let deeds = task.deeds().map(|deed| pb::Deed {
+        at_ms: deed.at_ms,
+        by: deed.by.clone(),
+        what: deed.what.clone(),
+    });
+    Ok(pb::TaskHistoryResponse {
+        revisions: task.revisions().map(revision).collect(),
+        deeds: deeds.collect(),
+    })
+}
+
+fn revision(revision: &Revision) -> pb::Revision {
+    let failed = match &revision.verdict {
+        RevisionVerdict::Refused(items) => items.clone(),
+        RevisionVerdict::Checking | RevisionVerdict::Taken => Vec::new(),
+    };
+    let changes = revision.changes.iter().map(|change| pb::Change {
+        path: change.path.clone(),
+        old: change.old.clone(),
+        new: change.new.clone(),
+    });
+    pb::Revision {
+        number: revision.number,
+        at_ms: revision.at_ms,
+        by: revision.by.clone(),
+        changes: changes.collect(),
+        verdict: revision.verdict.as_str().to_owned(),
+        failed,
+    }
+}
+
+pub(super) async fn move_task(
+    leader: Leader,
+    request: pb::MoveTaskRequest,
+) -> Result<pb::TaskResponse, Status> {
+    let request_id = request_id(request.request_id)?;
+    let node: NodeName = parsed("node", &request.node)?;
+    let (task, object) = resolve(&leader, &request.name).await?;
+    let shard = ShardId { task: task.clone(), index: request.shard };
+    propose(&leader, request_id, CommandKind::MoveShard { shard, node }, &object).await?;
+    Ok(pb::TaskResponse { task: Some(view_task(&leader, &task, &object)?) })
+}
+
+pub(super) async fn rewind(
+    leader: Leader,
+    request: pb::RewindTaskRequest,
+) -> Result<pb::TaskResponse, Status> {
+    let request_id = request_id(request.request_id)?;
+    let (id, object) = resolve(&leader, &request.name).await?;
+    let state = leader.handle().state();
+    if state.outcome_of(&request_id).is_none() {
+        let task = state.task(&id).ok_or_else(|| no_task(&object))?;
+        let shard = at_rest(task, &object)?;
+        let rewound = leader.rewind(task, &shard, Lsn(request.to)).await;
+        rewound.map_err(|error| not_looked(&object, error))?;
+        let kind = CommandKind::RecordRewind { shard, to: Lsn(request.to) };
+        propose(&leader, request_id, kind, &object).await?;
+    }
+    Ok(pb::TaskResponse { task: Some(view_task(&leader, &id, &object)?) })
+}
+
+/// The shard of a task that has a position and runs nowhere.
+fn at_rest(task: &Task, object: &str) -> Result<ShardId, Status> {
+    let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
+    let paused = task.desired() == Desired::Paused || task.failure().is_some();
+    let name = task.name();
+    if owned || !paused {
+        let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
+        return Err(error::refused(object, "only a paused task can be rewound", &remedy));
+    }
+    let shard = task.shards().next().filter(|(_, shard)| shard.checkpoint().is_some());
+    shard.map(|(id, _)| id).ok_or_else(|| {
+        error::refused(object, "it has no position yet", "start it first")
+    })
+}
+
+pub(super) async fn forget_leftovers(
+    leader: Leader,
+    request: pb::TaskRequest,
+) -> Result<pb::ForgetLeftoversResponse, Status> {
+    let request_id = request_id(request.request_id)?;
+    let object = format!("task {}", request.name);
+    let state = read(&leader).await?;
+    let found = state.leftovers().find(|(id, left)| {
+        left.document.spec.name.as_str() == request.name || id.as_str() == request.name
+    });
+    let Some((id, left)) = found else {
+        return Err(error::not_found(&object, "see `tidewire task list --leftovers`"));
+    };
+    let kind = CommandKind::ForgetLeftovers { task: id.clone() };
+    propose(&leader, request_id, kind, &object).await?;
+    Ok(pb::ForgetLeftoversResponse { left: left.left.clone() })
+}
+
+pub(super) async fn remove_node(
+    leader: Leader,
+    request: pb::NodeRequest,
+) -> Result<pb::RemoveNodeResponse, Status> {
+    let request_id = request_id(request.request_id)?;
+    let node: NodeName = parsed("name", &request.name)?;
+    let object = format!("node {node}");
+    if leader.hears(&node) {
+        let remedy = format!("stop its process first; `tidewire nodes drain {node}` empties it");
+        return Err(error::refused(&object, "it is running", &remedy));
+    }
+    propose(&leader, request_id, CommandKind::ForgetNode { node }, &object).await?;
+    Ok(pb::RemoveNodeResponse {})
+}
+
+/// The lines there are, then, where asked, those that come until this coordinator leads no more.
+pub(super) async fn logs(
+    leader: Leader,
+    request: pb::TaskLogsRequest,
+) -> Result<LogStream, Status> {
+    let (task, _) = resolve(&leader, &request.name).await?;
+    let (sender, lines) = mpsc::channel(LINES);
+    tokio::spawn(async move {
+        let mut grown = leader.logs().watch();
+        let mut last = 0;
+        loop {
+            grown.borrow_and_update();
+            for (number, line) in leader.logs().after(&task, last) {
+                last = number;
+                if sender.send(Ok(line)).await.is_err() {
+                    return;
+                }
+            }
+            let exists = leader.handle().state().task(&task).is_some();
+            if !request.follow || !exists || !leader.leads() {
+                return;
+            }
+            tokio::select! {
+                changed = grown.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK) => {}
+                () = sender.closed() => return,
+            }
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(lines)))
+}
+
+/// How soon a reader hears that the leader or the task is gone.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
