@@ -100,12 +100,24 @@ pub struct Counters {
     pub transactions: u64,
     /// Changes that the task leaves out.
     pub filtered: u64,
+    /// Changes that went to the dead-letter topic.
+    #[serde(default)]
+    pub dead_letters: u64,
 }
 
 impl std::ops::AddAssign for Counters {
     fn add_assign(&mut self, more: Self) {
-        let Self { records, bytes, insert, update, delete, truncate, transactions, filtered } =
-            more;
+        let Self {
+            records,
+            bytes,
+            insert,
+            update,
+            delete,
+            truncate,
+            transactions,
+            filtered,
+            dead_letters,
+        } = more;
         self.records += records;
         self.bytes += bytes;
         self.insert += insert;
@@ -114,5 +126,6 @@ impl std::ops::AddAssign for Counters {
         self.truncate += truncate;
         self.transactions += transactions;
         self.filtered += filtered;
+        self.dead_letters += dead_letters;
     }
 }

@@ -67,6 +67,8 @@ struct CountersView {
     truncate: u64,
     transactions: u64,
     filtered: u64,
+    #[serde(rename = "deadLetters")]
+    dead_letters: u64,
 }
 
 /// Whether everything that the source had at the last look is durable at the target.
@@ -120,6 +122,7 @@ fn counters<'a>(reports: impl Iterator<Item = &'a wire::ShardReport>) -> Counter
             truncate: sum.truncate.saturating_add(shard.truncate),
             transactions: sum.transactions.saturating_add(shard.transactions),
             filtered: sum.filtered.saturating_add(shard.filtered),
+            dead_letters: sum.dead_letters.saturating_add(shard.dead_letters),
         }
     })
 }

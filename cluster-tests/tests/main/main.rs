@@ -5,6 +5,7 @@
 mod brokers;
 mod end_txn;
 mod failover;
+mod formats;
 mod leader;
 mod smoke;
 mod surroundings;

@@ -12,6 +12,7 @@
 //! * [`partition`]: which partition a record goes to.
 //! * [`takeover`]: the order of a start. [`reconnect`]: may I stream from here?
 //! * [`transaction`], [`pacing`], [`progress`]: when a Kafka transaction ends, and what then is durable.
+//! * [`throttle`]: how fast a task may write.
 //! * [`precheck`]: may this task start at all?
 
 pub mod batch;
@@ -30,4 +31,5 @@ pub mod publish;
 pub mod reconnect;
 pub mod schema;
 pub mod takeover;
+pub mod throttle;
 pub mod transaction;

@@ -2,6 +2,8 @@
 
 #[path = "encode/canal_json.rs"]
 mod canal_json;
+#[path = "encode/dead_letters.rs"]
+mod dead_letters;
 mod reader;
 mod stream;
 
@@ -56,6 +58,7 @@ fn config(kind: FormatKind) -> EncodeConfig {
         partitions: vec![4],
         record_bytes: 1 << 20,
         next_ordinal: 1,
+        dead_letters: None,
     }
 }
 

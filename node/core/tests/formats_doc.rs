@@ -65,6 +65,7 @@ fn encoded(kind: FormatKind) -> EncodedBatch {
         partitions: vec![1],
         record_bytes: 1 << 20,
         next_ordinal: 1,
+        dead_letters: None,
     };
     let mut out = EncodedBatch::new();
     let mut encoder = Encoder::new(config).expect("encoder");

@@ -120,6 +120,7 @@ fn encoder(kind: FormatKind) -> Encoder {
         partitions: vec![4],
         record_bytes: 1 << 20,
         next_ordinal: 1,
+        dead_letters: None,
     })
     .expect("encoder")
 }

@@ -11,6 +11,7 @@ use tidewire_kafka::{End, Sent, TopicHandle, TransactionalProducer};
 use tidewire_node_core::encode::{EncodedBatch, Record};
 use tidewire_node_core::pacing::{Backlog, Pace, pace};
 use tidewire_node_core::progress::{Progress, Reached};
+use tidewire_node_core::throttle::Throttle;
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_postgres::Feedback;
 use tidewire_shared::report::Counters;
@@ -48,6 +49,7 @@ pub(crate) struct Delivery {
     pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
     pub(crate) emptied: Pool<Box<EncodedBatch>>,
+    pub(crate) throttle: Throttle,
 }
 
 /// The open Kafka transaction and what surrounds it.
@@ -104,6 +106,11 @@ impl Run {
     async fn serve(mut self, batches: &mut mpsc::Receiver<Box<EncodedBatch>>) -> Result<(), Fault> {
         let kill = self.delivery.kill.clone();
         let served = loop {
+            match self.hold(&kill).await {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(fault) => break Err(fault),
+            }
             let wait = match self.pace() {
                 Some(Pace::End) => {
                     if let Err(fault) = self.commit() {
@@ -136,6 +143,21 @@ impl Run {
         served
     }
 
+    /// Waits a while where the task's limits ask for it; `false` where the next batch may go now. No
+    /// transaction stays open meanwhile: readers would wait with us, and the broker would end it.
+    async fn hold(&mut self, kill: &KillSwitch) -> Result<bool, Fault> {
+        let wait = self.delivery.throttle.wait(self.began.elapsed());
+        if wait.is_zero() || kill.is_tripped() {
+            return Ok(false);
+        }
+        self.commit()?;
+        tokio::select! {
+            () = kill.tripped() => {}
+            () = tokio::time::sleep(wait.min(IDLE_LOOK)) => self.idle()?,
+        }
+        Ok(true)
+    }
+
     /// Whether the open transaction is to be ended; `None` when there is none.
     fn pace(&self) -> Option<Pace> {
         let open = self.open.as_ref()?;
@@ -150,6 +172,9 @@ impl Run {
             self.send(batch, record)?;
         }
         self.accept(batch)?;
+        let Counters { insert, update, delete, truncate, bytes, .. } = batch.counters;
+        let rows = insert + update + delete + truncate;
+        self.delivery.throttle.spend(self.began.elapsed(), bytes, rows);
         self.delivery.seen.send_replace(self.received);
         self.look_around();
         Ok(())
@@ -161,7 +186,8 @@ impl Run {
         let value = batch.buf.get(record.value.clone()).ok_or_else(misnumbered)?;
         let key = record.key.clone().and_then(|range| batch.buf.get(range));
         let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
-        let texts = batch.identity_headers.then(|| record.identity.headers());
+        let told = batch.identity_headers || record.dead_letter;
+        let texts = told.then(|| record.identity.headers());
         let headers = texts
             .as_ref()
             .map(|texts| texts.each_ref().map(|(name, text)| (*name, text.as_bytes())));

@@ -115,6 +115,7 @@ impl From<Counters> for pb::Counters {
             truncate: counters.truncate,
             transactions: counters.transactions,
             filtered: counters.filtered,
+            dead_letters: counters.dead_letters,
         }
     }
 }
@@ -132,6 +133,7 @@ impl TryFrom<pb::Counters> for Counters {
             truncate: counters.truncate,
             transactions: counters.transactions,
             filtered: counters.filtered,
+            dead_letters: counters.dead_letters,
         })
     }
 }

@@ -59,7 +59,7 @@ fn the_json_of_a_task_is_the_contracts() {
             r#""shards":[{"id":"orders/0","node":"node-2","epoch":7,"phase":"Synchronizing","#,
             r#""position":{"source":"0/16B3748","durable":"0/16B3748","committed":"0/16B3700","confirmed":null},"#,
             r#""delayMs":12,"records":9,"bytes":90,"recordsPerSecond":5012.2,"restarts":1}],"#,
-            r#""counters":{"insert":7,"update":0,"delete":0,"truncate":0,"transactions":0,"filtered":0},"#,
+            r#""counters":{"insert":7,"update":0,"delete":0,"truncate":0,"transactions":0,"filtered":0,"deadLetters":0},"#,
             r#""walRetainedBytes":1048576,"predictedFailoverMs":4200,"error":null,"#,
             r#""precheck":{"result":"passed","at":"2026-01-01T00:00:00.000Z","items":[{"name":"wal_level","#,
             r#""result":"pass","found":"logical","message":"","remedy":""}]}}"#,

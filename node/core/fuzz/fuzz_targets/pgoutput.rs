@@ -29,6 +29,7 @@ fn encoder(kind: FormatKind) -> Encoder {
         partitions: vec![3],
         record_bytes: 1 << 20,
         next_ordinal: 1,
+        dead_letters: None,
     })
     .expect("configuration is valid")
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidewire_shared::spec::{Format, FormatKind, KeyChange, PartitionPolicy, RecordKey, TableName};
 use tidewire_shared::{Fault, FaultKind, Lsn};
 
+use super::dead_letter::{DeadLetterTopic, DeadLetters, Refused};
 use super::placement::{self, NotSent, Placement};
 use super::row::{OldImage, Row};
 use super::{EncodeError, EncodedBatch, Record, canal_json, dts_avro, shareplex_json};
@@ -34,6 +35,8 @@ pub struct EncodeConfig {
     pub record_bytes: u64,
     /// Ordinal of the next record, from the durable position.
     pub next_ordinal: u64,
+    /// Where changes go that cannot become records; `None`: the first of them is an error.
+    pub dead_letters: Option<DeadLetterTopic>,
 }
 
 /// Turns changes into records.
@@ -43,6 +46,7 @@ pub struct Encoder {
     key_change: KeyChange,
     identity_headers: bool,
     record_bytes: usize,
+    dead_letters: Option<DeadLetters>,
     partitions: Vec<i32>,
     database: String,
     next_ordinal: u64,
@@ -121,11 +125,18 @@ impl Encoder {
                 .remedy("use dts_avro, shareplex_json or canal_json"));
             }
         };
+        let placement = Placement { policy: config.partition, record_key: config.format.key };
+        let record_bytes = usize::try_from(config.record_bytes).unwrap_or(usize::MAX);
+        let dead_letters = config.dead_letters.map(|to| {
+            let partitions = partitions.get(usize::from(to.topic)).copied().unwrap_or(1);
+            DeadLetters { to, partitions, placement, record_bytes }
+        });
         Ok(Self {
-            placement: Placement { policy: config.partition, record_key: config.format.key },
+            placement,
             key_change: config.key_change,
             identity_headers: config.format.identity_headers,
-            record_bytes: usize::try_from(config.record_bytes).unwrap_or(usize::MAX),
+            record_bytes,
+            dead_letters,
             partitions,
             database: config.database,
             next_ordinal: config.next_ordinal,
@@ -139,7 +150,8 @@ impl Encoder {
     /// since 1970 UTC.
     ///
     /// # Errors
-    /// A record that is too large or that the format cannot hold. Nothing of the batch is to be sent;
+    /// A record that is too large or that the format cannot hold, where there is no dead-letter topic.
+    /// Nothing of the batch is to be sent;
     /// the encoder stands where it stood before.
     pub fn encode(
         &mut self,
@@ -242,11 +254,24 @@ impl Encoder {
                 self.truncate(row(Operation::Truncate, None, None), out)
             }
         };
-        result.map_err(|refusal| {
-            let of_new = matches!(change.operation, Operation::Insert | Operation::Update);
-            let image = if of_new { new } else { old };
-            self.error(&refusal, change, transaction.final_lsn, image, relation)
-        })
+        let Err(refusal) = result else { return Ok(()) };
+        let of_new = matches!(change.operation, Operation::Insert | Operation::Update);
+        let image = if of_new { new } else { old };
+        let error = self.error(&refusal, change, transaction.final_lsn, image, relation);
+        if matches!(refusal, Refusal::Unplanned) {
+            return Err(error);
+        }
+        let plan = self.in_batch.get(change.relation as usize);
+        let (Some(plan), Some(dead_letters)) = (plan, &self.dead_letters) else {
+            return Err(error);
+        };
+        // What was written of the record that failed.
+        out.buf.truncate(out.records.last().map_or(0, |record| record.value.end));
+        let (key, reason) = (&plan.key, error.what.as_str());
+        let refused = Refused { change, transaction, relation, key, old, new, reason };
+        self.next_ordinal += dead_letters.write(out, &refused);
+        out.counters.dead_letters += 1;
+        Ok(())
     }
 
     /// An update that moves its row is a delete where it was and an insert where it is.
@@ -354,6 +379,7 @@ impl Encoder {
                 sequence: row.change.sequence,
                 xid: row.transaction.xid,
             },
+            dead_letter: false,
         });
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod avro;
 mod canal_json;
 mod columns;
+mod dead_letter;
 mod dts_avro;
 mod encoder;
 mod error;
@@ -18,6 +19,7 @@ mod shareplex_json;
 mod sql_type;
 mod text;
 
+pub use dead_letter::DeadLetterTopic;
 pub use encoder::{EncodeConfig, Encoder};
 pub use error::EncodeError;
 pub use record::{EncodedBatch, Record};

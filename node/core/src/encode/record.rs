@@ -45,6 +45,8 @@ pub struct Record {
     pub value: Range<usize>,
     /// The change it tells of.
     pub identity: Identity,
+    /// It stands in for a change that was refused, and carries the headers of the identity always.
+    pub dead_letter: bool,
 }
 
 impl EncodedBatch {

@@ -117,7 +117,7 @@ const BUILT_IN: &[BuiltIn] = &[
 pub(crate) fn of(column: &RelationColumn) -> (String, i32) {
     let known = (!column.type_name.is_empty()).then(|| column.type_name.clone());
     let (built_in, code) = built_in(column.type_oid).unzip();
-    let code = code.unwrap_or(match column.type_kind {
+    let code = code.unwrap_or_else(|| match column.type_kind {
         'e' => VARCHAR,
         'c' => STRUCT,
         _ if column.type_name.ends_with("[]") => ARRAY,
@@ -145,6 +145,7 @@ mod tests {
             type_kind,
             type_name: type_name.to_owned(),
             in_identity: false,
+            detail: crate::schema::ColumnDetail::default(),
         }
     }
 

@@ -350,8 +350,19 @@ prop_compose! {
     fn counters()(
         (records, bytes, insert, update) in any::<(u64, u64, u64, u64)>(),
         (delete, truncate, transactions, filtered) in any::<(u64, u64, u64, u64)>(),
+        dead_letters in any::<u64>(),
     ) -> Counters {
-        Counters { records, bytes, insert, update, delete, truncate, transactions, filtered }
+        Counters {
+            records,
+            bytes,
+            insert,
+            update,
+            delete,
+            truncate,
+            transactions,
+            filtered,
+            dead_letters,
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! Changes that cannot become records, on their way to the dead-letter topic.
+
+use tidewire_node_core::encode::DeadLetterTopic;
+
+use super::*;
+
+/// Tables go to topic 0 of four partitions, dead letters to topic 1 of two.
+fn with_dead_letters(record_bytes: u64) -> EncodeConfig {
+    EncodeConfig {
+        partitions: vec![4, 2],
+        record_bytes,
+        dead_letters: Some(DeadLetterTopic { topic: 1, task: "orders".to_owned() }),
+        ..config(FormatKind::DtsAvro)
+    }
+}
+
+/// The row that the parts of one dead letter hold together.
+fn row_of(parts: &[&Value]) -> Value {
+    let text: String = parts.iter().map(|part| part["row"].as_str().expect("text")).collect();
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn a_refused_change_goes_there_with_its_row_and_the_others_go_on() {
+    let long = "long \"ä\" ".repeat(80);
+    let batch = batch('d', |s| {
+        s.insert(OID, &row("1", "n", "1")).insert(OID, &row("42", &long, "1"));
+        s.insert(OID, &row("3", "n", "12,5")).insert(OID, &row("4", "n", "1"));
+    });
+    let out = encode(with_dead_letters(400), &batch);
+    let topics: Vec<_> = out.records.iter().map(|r| (r.topic, r.dead_letter)).collect();
+    assert_eq!(topics, [(0, false), (1, true), (1, true), (0, false)]);
+    assert_eq!((out.counters.dead_letters, out.counters.insert), (2, 4));
+    assert_eq!(out.next_ordinal, 1 + 4);
+    let letter = |index: usize| -> Value {
+        serde_json::from_slice(out.value(&out.records[index])).expect("JSON")
+    };
+    let first = letter(1);
+    assert_eq!(
+        row_of(&[&first]),
+        json!({"new": {"id": "42", "note": long, "amount": "1"}}),
+        "the row is not lost"
+    );
+    for (member, expected) in [
+        ("task", json!("orders")),
+        ("table", json!("public.orders")),
+        ("lsn", json!("0/16B3748")),
+        ("sequence", json!(2)),
+        ("xid", json!(741)),
+        ("time", json!("2026-08-10T06:16:00.123456Z")),
+        ("operation", json!("INSERT")),
+        ("keyHash", json!("0000067e")),
+        ("part", json!(1)),
+        ("parts", json!(1)),
+    ] {
+        assert_eq!(first[member], expected, "{member}");
+    }
+    assert!(
+        first["reason"].as_str().is_some_and(|reason| reason.contains("over the limit of 400"))
+    );
+    assert_eq!(letter(2)["reason"], "column amount does not hold a numeric");
+    assert_eq!(keys(&out)[1].as_deref(), Some(r#"{"id":"42"}"#));
+    assert_eq!(out.records[1].partition, of_java_hash(JavaHash::of("42"), 2));
+    assert_eq!(out.records[1].identity.sequence, 2);
+}
+
+#[test]
+fn a_large_row_comes_in_parts_of_the_allowed_size() {
+    let note = "\"ä\\\u{1}\u{1F30A}".repeat(20_000);
+    let batch = batch('f', |s| {
+        s.update(OID, Some((b'O', &row("42", "n", "1"))), &row("42", &note, "2"));
+    });
+    let out = encode(with_dead_letters(32 << 10), &batch);
+    let letters = json_of(&out);
+    let parts: Vec<&Value> = letters.iter().collect();
+    assert!(parts.len() > 10);
+    for (index, (letter, record)) in letters.iter().zip(&out.records).enumerate() {
+        assert_eq!((&letter["part"], &letter["parts"]), (&json!(index + 1), &json!(parts.len())));
+        assert_eq!(record.partition, out.records[0].partition, "all in one partition, in order");
+        let size = record.value.end - record.key.clone().expect("key").start;
+        assert!(size <= 32 << 10, "{size}");
+    }
+    let row = row_of(&parts);
+    assert_eq!(row["old"], json!({"id": "42", "note": "n", "amount": "1"}));
+    assert_eq!(row["new"], json!({"id": "42", "note": note, "amount": "2"}));
+    assert_eq!(out.counters.dead_letters, 1, "one change");
+    assert_eq!(out.next_ordinal, 1 + parts.len() as u64);
+}
+
+#[test]
+fn a_change_without_its_key_goes_there_without_a_key() {
+    let mut rules = rules(&[("public", "orders", "orders")]);
+    rules[0].partition_by = vec!["note".to_owned()];
+    let options = Options::new(TaskTables::new(&rules).expect("rules"), Lsn::ZERO);
+    let batch = batch_of(options, 'd', |s| {
+        s.delete(OID, b'K', &key_only("1")).insert(OID, &row("2", "n", "1"));
+    });
+    let out = encode(with_dead_letters(1 << 20), &batch);
+    let first: Value = serde_json::from_slice(out.value(&out.records[0])).expect("JSON");
+    assert_eq!(
+        (row_of(&[&first]), out.records[0].dead_letter),
+        (json!({"old": {"id": "1"}}), true)
+    );
+    assert_eq!(avro(&EncodedBatch { records: out.records[1..].to_vec(), ..out }).len(), 1);
+}
+
+#[test]
+fn the_first_half_of_a_key_change_stays_when_the_second_is_refused() {
+    let batch = batch('d', |s| {
+        let new = row("2", &"x".repeat(500), "7");
+        s.update(OID, Some((b'K', &key_only("1"))), &new);
+    });
+    let out = encode(with_dead_letters(400), &batch);
+    let topics: Vec<_> = out.records.iter().map(|record| record.topic).collect();
+    assert_eq!(topics, [0, 1], "the delete, then the whole update as a dead letter");
+    let letter: Value = serde_json::from_slice(out.value(&out.records[1])).expect("JSON");
+    assert_eq!(
+        (&letter["operation"], &row_of(&[&letter])["old"]),
+        (&json!("UPDATE"), &json!({"id": "1"}))
+    );
+}
