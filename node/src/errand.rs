@@ -1,4 +1,6 @@
-//! Errands of the leader: a precheck, or the clean-up after a deleted task.
+//! Errands of the leader: a precheck, the clean-up after a deleted task, a look at a connection.
+
+mod connection;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use tidewire_postgres::{Source, Sql, publication, slot};
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{BadRecord, Managed, TableName};
-use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, ShardId, TaskId, TaskSpec};
 
 use crate::clock::now_ms;
 use crate::shard::blocking;
@@ -25,6 +27,7 @@ const CALL: Duration = Duration::from_secs(20);
 
 /// Does an errand and says what came of it.
 pub(crate) async fn run(
+    node: &NodeName,
     cluster: &ClusterId,
     work: Option<pb::work_order::Work>,
 ) -> pb::work_done::Outcome {
@@ -35,6 +38,12 @@ pub(crate) async fn run(
         Some(pb::work_order::Work::CleanUp(order)) => clean_up(cluster, order)
             .await
             .map(|left| pb::work_done::Outcome::CleanUp(pb::CleanUpDone { left })),
+        Some(pb::work_order::Work::Test(work)) => connection::test(node, work)
+            .await
+            .map(|tested| pb::work_done::Outcome::Tested(tested.into())),
+        Some(pb::work_order::Work::Discover(work)) => connection::discover(work)
+            .await
+            .map(|found| pb::work_done::Outcome::Discovered(found.into())),
         None => Err(Fault::new(FaultKind::Internal, "work order", "is of a kind not known here")
             .remedy("run coordinators and nodes of the same release")),
     };

@@ -118,8 +118,7 @@ impl ClusterState {
 
 fn documents_of(task: &Task) -> impl Iterator<Item = &Arc<TaskSpec>> {
     let draft = task.draft.as_ref().map(|draft| &draft.document.spec);
-    let previous = task.previous.as_ref().map(|document| &document.spec);
-    [Some(&task.spec), draft, previous].into_iter().flatten()
+    [Some(&task.spec), draft].into_iter().flatten()
 }
 
 fn names(spec: &TaskSpec) -> [Option<&ConnectionName>; 2] {

@@ -57,9 +57,11 @@ pub(super) fn unknown_outcome(object: &str) -> Status {
 /// What the core refused.
 pub(super) fn rejected(rejection: &Rejection) -> Status {
     let (code, word) = match rejection.code {
-        RejectionCode::NotFound => (Code::NotFound, "not_found"),
+        RejectionCode::NotFound | RejectionCode::NoConnection => (Code::NotFound, "not_found"),
         RejectionCode::AlreadyExists => (Code::AlreadyExists, "already_exists"),
-        RejectionCode::Refused | RejectionCode::Stale => (Code::FailedPrecondition, "refused"),
+        RejectionCode::Refused | RejectionCode::Stale | RejectionCode::InUse => {
+            (Code::FailedPrecondition, "refused")
+        }
         RejectionCode::Invalid => (Code::InvalidArgument, "invalid"),
         RejectionCode::NotBootstrapped => (Code::Unavailable, "unavailable"),
     };

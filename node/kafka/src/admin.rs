@@ -57,7 +57,7 @@ pub(crate) fn create_topic(
 }
 
 /// A client that logs nothing: nobody serves its queue of log lines, and errors come as answers.
-fn client(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, Fault> {
+pub(crate) fn client(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, Fault> {
     let mut config = ClientConfig::new();
     for (key, value) in settings.base().iter() {
         config.set(key, value);
@@ -66,7 +66,7 @@ fn client(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, Faul
     config.create().map_err(|error| fault(&error, "target.properties", settings))
 }
 
-fn fault(error: &rdkafka::error::KafkaError, object: &str, settings: &Settings) -> Fault {
+pub(crate) fn fault(error: &rdkafka::error::KafkaError, object: &str, settings: &Settings) -> Fault {
     use rdkafka::error::KafkaError as Wrapped;
     let code = match error {
         Wrapped::AdminOp(code) => Some(*code),

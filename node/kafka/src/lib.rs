@@ -8,10 +8,12 @@
 //! * [`TransactionalProducer`]: records in, transactions out, and whether each ended cleanly.
 //! * [`positions`]: the compacted topic whose records are the truth about a shard.
 //! * [`topics`]: what topics are; [`TopicIdentity`]: whether they are still the same ones.
+//! * [`discover`]: what a cluster holds, for people who set up a connection.
 //! * [`precheck`]: what a precheck wants to know of the target.
 
 mod admin;
 pub mod config;
+pub mod discover;
 mod fault;
 mod ffi;
 pub mod positions;

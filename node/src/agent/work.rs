@@ -52,11 +52,11 @@ async fn stream(
     let mut orders =
         NodeServiceClient::new(channel).work(ReceiverStream::new(outgoing)).await?.into_inner();
     while let Some(order) = orders.message().await? {
-        let (answers, node) = (answers.clone(), name.to_string());
+        let (answers, node) = (answers.clone(), name.clone());
         let Some(cluster) = cluster.borrow().clone() else { continue };
         tokio::spawn(async move {
-            let outcome = Some(errand::run(&cluster, order.work).await);
-            let done = pb::WorkDone { id: order.id, node, instance, outcome };
+            let outcome = Some(errand::run(&node, &cluster, order.work).await);
+            let done = pb::WorkDone { id: order.id, node: node.into(), instance, outcome };
             // A closed stream means another leader, which orders anew.
             drop(answers.send(done).await);
         });
