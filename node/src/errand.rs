@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewire_kafka::{Positions, Settings, positions};
 use tidewire_node_core::facts::Neighbour;
-use tidewire_node_core::objects::{self, ResolvedTable};
+use tidewire_node_core::objects::{self, ListedTable, ResolvedTable};
 use tidewire_node_core::precheck::{
     SourceLook, TargetLook, identifier, judge_source, judge_target,
 };
@@ -20,7 +20,7 @@ use tidewire_shared::spec::{BadRecord, Managed, TableName};
 use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, ShardId, TaskId, TaskSpec};
 
 use crate::clock::now_ms;
-use crate::shard::blocking;
+use crate::shard::{SourceObjects, blocking};
 
 /// Longest single call to the target.
 const CALL: Duration = Duration::from_secs(20);
@@ -93,7 +93,8 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
     let spec = parse(order.spec)?;
     let shard = first_shard(&order.task_id)?;
     let names = Names::new(&spec, &shard);
-    let tables = objects::resolve(&spec.objects, &spec.source.database, &[]);
+    let listed = listed(cluster, &spec, &shard).await;
+    let tables = objects::resolve(&spec.objects, &spec.source.database, &listed);
     let table_names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
     let heartbeat = spec.source.heartbeat.beats_into();
     let source_seen = async {
@@ -129,6 +130,21 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
         seen: &target_seen?,
     }));
     Ok(PrecheckReport { at_ms: now_ms(), items })
+}
+
+/// What the patterns of a task may take. A source that cannot be asked is told of by its own item.
+async fn listed(cluster: &ClusterId, spec: &TaskSpec, shard: &ShardId) -> Vec<ListedTable> {
+    if !objects::has_patterns(&spec.objects) {
+        return Vec::new();
+    }
+    let listed = async {
+        let mut sql = source(cluster, spec, shard)?.connect().await?;
+        SourceObjects::new(spec, shard).list(&mut sql).await
+    };
+    listed.await.unwrap_or_else(|fault: Fault| {
+        tracing::debug!(%fault, "could not list the tables of the source");
+        Vec::new()
+    })
 }
 
 /// The topics that a task writes to, once each.
@@ -211,5 +227,10 @@ async fn clean_source(
     }
     if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
         note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+    }
+    let inserts = shard.inserts_publication_name();
+    if publication_is_ours && let Err(fault) = publication::drop(&sql, &inserts).await {
+        let by_hand = format!("DROP PUBLICATION {};", identifier(&inserts));
+        note(format!("publication {inserts}"), &fault, &by_hand);
     }
 }

@@ -132,6 +132,13 @@ impl ShardId {
         format!("{cluster}/{}/{}", self.task, self.index)
     }
 
+    /// Name of the publication of those tables of which the task wants nothing but inserts; the other
+    /// publication has the slot's name.
+    #[must_use]
+    pub fn inserts_publication_name(&self) -> String {
+        format!("{}_inserts", self.slot_name())
+    }
+
     /// The managed replication slot and publication of this shard.
     ///
     /// At most 63 bytes of `[a-z0-9_]`, as PostgreSQL demands of slots.

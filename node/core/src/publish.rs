@@ -5,11 +5,14 @@
 //! column lists are left to the server only where no UPDATE or DELETE of the application could fail
 //! for them; the decoder applies them in any case.
 
-use tidewire_shared::spec::TableName;
+use std::collections::BTreeMap;
+
+use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::facts::{PublicationFacts, TableFacts};
 use crate::filter::FilterColumn;
+use crate::objects::ListedTable;
 use crate::schema::{TableRule, TaskTables};
 
 /// A table as it is to be published.
@@ -28,18 +31,16 @@ pub struct PublishTable {
 }
 
 /// What one publication is to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicationPlan {
     /// Its tables, in name order.
     pub tables: Vec<PublishTable>,
-    /// Whether it publishes updates and deletes too, not only inserts.
-    pub changes: bool,
-    /// Whether it publishes truncates.
-    pub truncate: bool,
+    /// The operations that it publishes.
+    pub publish: Operations,
 }
 
-/// What the two managed publications of a task are to hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the publications of a task are to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicationPlans {
     /// All changes.
     pub changes: PublicationPlan,
@@ -48,25 +49,35 @@ pub struct PublicationPlans {
 }
 
 impl PublicationPlans {
-    /// The plans for the tables that a task has, as far as `facts` know them. Row filters and column
-    /// lists exist from version 15 on.
+    /// The managed publications of the tables that a task has. `listed` gives their object ids, `facts`
+    /// what is known of those of which not everything goes out. Row filters and column lists exist from
+    /// version 15 on.
     #[must_use]
-    pub fn new(tables: &TaskTables, facts: &[TableFacts], version_num: u32) -> Self {
-        let mut changes = PublicationPlan { changes: true, ..PublicationPlan::default() };
-        let mut inserts = PublicationPlan::default();
+    pub fn managed(
+        tables: &TaskTables,
+        listed: &[ListedTable],
+        facts: &[TableFacts],
+        version_num: u32,
+    ) -> Self {
+        let all = Operations { insert: true, update: true, delete: true, truncate: false };
+        let mut changes = PublicationPlan { tables: Vec::new(), publish: all };
+        let none = Operations { update: false, delete: false, ..all };
+        let mut inserts = PublicationPlan { tables: Vec::new(), publish: none };
+        let oids: BTreeMap<_, _> = listed.iter().map(|table| (&table.name, table.oid)).collect();
+        let facts: BTreeMap<_, _> = facts.iter().map(|table| (&table.name, table)).collect();
         for (name, rule) in tables.iter() {
-            let known = facts.iter().find(|table| table.name == *name);
             let plan = if inserts_only(rule) { &mut inserts } else { &mut changes };
-            plan.truncate |= rule.operations.truncate;
+            plan.publish.truncate |= rule.operations.truncate;
             let mut table = PublishTable {
                 name: name.clone(),
-                oid: known.map_or(0, |known| known.oid),
+                oid: oids.get(name).copied().unwrap_or(0),
                 named: tables.names_outright(name),
                 columns: None,
                 row_filter: None,
             };
-            if let Some(known) = known.filter(|_| version_num >= 150_000) {
-                let pushed = Pushed { rule, table: known, guarded: plan.changes, version_num };
+            if let Some(known) = facts.get(name).filter(|_| version_num >= 150_000) {
+                let guarded = plan.publish.update;
+                let pushed = Pushed { rule, table: known, guarded, version_num };
                 table.row_filter = pushed.row_filter();
                 table.columns = pushed.columns();
             }
@@ -75,6 +86,32 @@ impl PublicationPlans {
         let inserts = tables.inserts_only().then_some(inserts);
         Self { changes, inserts }
     }
+
+    /// What a publication of someone else has to hold for the task.
+    #[must_use]
+    pub fn existing(tables: &TaskTables) -> Self {
+        let none = Operations { insert: false, update: false, delete: false, truncate: false };
+        let mut plan = PublicationPlan { tables: Vec::new(), publish: none };
+        for (name, rule) in tables.iter() {
+            let (publish, asked) = (&mut plan.publish, rule.operations);
+            publish.insert |= asked.insert;
+            publish.update |= asked.update;
+            publish.delete |= asked.delete;
+            publish.truncate |= asked.truncate;
+            let name = name.clone();
+            let table = PublishTable { name, oid: 0, named: true, columns: None, row_filter: None };
+            plan.tables.push(table);
+        }
+        Self { changes: plan, inserts: None }
+    }
+}
+
+/// The tables of a task of which the server may leave something out: their facts are needed.
+pub fn narrowed(tables: &TaskTables) -> impl Iterator<Item = &TableName> {
+    tables
+        .iter()
+        .filter(|(_, rule)| rule.filter.is_some() || !rule.columns.include.is_empty())
+        .map(|(name, _)| name)
 }
 
 /// Whether a table belongs in the publication of inserts.
@@ -170,7 +207,7 @@ pub struct Alignment {
     pub drop: Vec<TableName>,
     /// Tables to put in.
     pub add: Vec<PublishTable>,
-    /// Whether its operations have to be set.
+    /// Whether its operations have to be set: truncates were asked for, or are no longer.
     pub publish: bool,
     /// What is noted at the publication from then on.
     pub note: String,
@@ -226,15 +263,15 @@ pub fn align(
     let lines: Vec<(u32, u32, &str)> =
         noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect();
     let mut result = Alignment {
-        publish: (plan.truncate && !seen.truncate)
-            || (plan.changes && !(seen.update && seen.delete)),
+        publish: plan.publish.truncate != seen.truncate,
         note: note(&plan.tables),
         ..Alignment::default()
     };
     for table in &plan.tables {
         let published = seen.tables.iter().any(|published| published.name == table.name);
         let name = table.name.to_string().escape_default().to_string();
-        let line = lines.iter().find(|(oid, _, _)| *oid == table.oid);
+        let line =
+            lines.iter().find(|(oid, _, noted)| *oid == table.oid && (*oid != 0 || *noted == name));
         let renamed = table.named && lines.iter().any(|(_, _, noted)| *noted == name);
         match (published, line) {
             (true, Some((_, as_noted, _))) if *as_noted != form(table) => {

@@ -12,21 +12,28 @@ pub use fingerprint::{DecodingOptions, Fingerprint};
 pub use resume::{Resume, resume_at};
 pub use slot::{FirstSlot, SlotOrigin, first_position};
 
-use tidewire_shared::spec::TableName;
+use std::collections::BTreeMap;
+
 use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition};
 
-use crate::facts::{PublicationFacts, ServerFacts, SlotFacts, TimelineEnd};
+use crate::facts::{PublicationFacts, PublishedTable, ServerFacts, SlotFacts, TimelineEnd};
 use crate::precheck::identifier;
+use crate::publish::{PublicationPlan, PublishTable};
 
-/// What the publication must be.
+/// What a publication must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedPublication<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its object id as this process saw it before; `None` at the first connection.
     pub oid: Option<u32>,
-    /// The tables of the task: all must be published, whole.
-    pub tables: &'a [TableName],
+    /// The task manages it: it holds exactly what is planned. Otherwise its rows and columns are the
+    /// business of whoever made it.
+    pub managed: bool,
+    /// What it has to hold.
+    pub plan: &'a PublicationPlan,
+    /// The publication, if it is there.
+    pub seen: Option<&'a PublicationFacts>,
 }
 
 /// What the slot must be.
@@ -51,10 +58,8 @@ pub struct Reconnect<'a> {
     pub expected_slot: ExpectedSlot<'a>,
     /// The slot, if it is there.
     pub slot: Option<&'a SlotFacts>,
-    /// What the publication must be.
-    pub expected_publication: ExpectedPublication<'a>,
-    /// The publication, if it is there.
-    pub publication: Option<&'a PublicationFacts>,
+    /// What the publications must be.
+    pub publications: &'a [ExpectedPublication<'a>],
     /// What the server would be asked to decode now.
     pub fingerprint: Fingerprint,
 }
@@ -79,7 +84,7 @@ impl Reconnect<'_> {
     pub fn judge(&self) -> Verdict {
         let checks = self.server().and_then(|()| self.history()).and_then(|()| {
             slot::judge(self.expected_slot, self.slot, self.position)?;
-            self.publication()?;
+            self.publications.iter().try_for_each(ExpectedPublication::judge)?;
             self.decoding()
         });
         match checks {
@@ -136,59 +141,17 @@ impl Reconnect<'_> {
         behind(reached, server.flush_lsn)
     }
 
-    fn publication(&self) -> Result<(), Fault> {
-        let expected = &self.expected_publication;
-        let object = format!("publication {}", expected.name);
-        let stop = |text: String, remedy: String| {
-            Err(Fault::new(FaultKind::SourceState, object.clone(), text).remedy(remedy))
-        };
-        let again = "delete the task and create it again".to_owned();
-        let Some(seen) = self.publication else {
-            return stop(
-                "does not exist any more: changes without it are not decoded".into(),
-                again,
-            );
-        };
-        if expected.oid.is_some_and(|oid| oid != seen.oid) {
-            return stop(
-                "was dropped and created again: changes in between are not decoded".into(),
-                again,
-            );
-        }
-        if !(seen.insert && seen.update && seen.delete) {
-            return stop(
-                "does not publish all of insert, update and delete".into(),
-                format!(
-                    "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate');",
-                    identifier(expected.name)
-                ),
-            );
-        }
-        for table in expected.tables {
-            let published = seen.tables.iter().find(|published| published.name == *table);
-            if published.is_none() && !seen.all_tables {
-                let text = format!("does not publish {table} any more: its changes are lost");
-                return stop(text, again);
-            }
-            if published.is_some_and(|table| table.row_filter.is_some() || table.columns.is_some())
-            {
-                let text = format!("publishes only some rows or columns of {table}");
-                return stop(text, again);
-            }
-        }
-        Ok(())
-    }
-
     fn decoding(&self) -> Result<(), Fault> {
         let before = Fingerprint::from(self.position.fingerprint);
         if !before.same_publications(self.fingerprint) {
-            let object = format!("publication {}", self.expected_publication.name);
+            let name = self.publications.first().map_or("", |expected| expected.name);
+            let object = format!("publication {name}");
             let text = "was dropped and created again since the task last ran: changes in between \
                         are not decoded";
             return Err(Fault::new(FaultKind::SourceState, object, text)
                 .remedy("delete the task and create it again"));
         }
-        if self.position.inside.is_some() && before != self.fingerprint {
+        if self.position.inside.is_some() && !before.same_decoding(self.fingerprint) {
             return Err(history(
                 "would decode another way (server version or options changed) than when the task \
                  stopped inside a transaction, so its delivered part cannot be recognised",
@@ -197,6 +160,69 @@ impl Reconnect<'_> {
         }
         Ok(())
     }
+}
+
+impl ExpectedPublication<'_> {
+    fn judge(&self) -> Result<(), Fault> {
+        let again = "delete the task and create it again";
+        let Some(seen) = self.seen else {
+            return self.stop("does not exist any more: changes without it are not decoded", again);
+        };
+        if self.oid.is_some_and(|oid| oid != seen.oid) {
+            let text = "was dropped and created again: changes in between are not decoded";
+            return self.stop(text, again);
+        }
+        let wanted = self.plan.publish;
+        let published = [
+            ("insert", wanted.insert, seen.insert),
+            ("update", wanted.update, seen.update),
+            ("delete", wanted.delete, seen.delete),
+            ("truncate", wanted.truncate, seen.truncate),
+        ];
+        if published.iter().any(|(_, wanted, published)| *wanted && !published) {
+            let names: Vec<_> =
+                published.iter().filter(|(_, wanted, _)| *wanted).map(|(name, ..)| *name).collect();
+            let names = names.join(", ");
+            let name = identifier(self.name);
+            return self.stop(
+                &format!("does not publish all of {names}"),
+                &format!("ALTER PUBLICATION {name} SET (publish = '{names}');"),
+            );
+        }
+        let held: BTreeMap<_, _> = seen.tables.iter().map(|table| (&table.name, table)).collect();
+        for table in &self.plan.tables {
+            match held.get(&table.name) {
+                None if seen.all_tables => {}
+                None => {
+                    let name = &table.name;
+                    let text = format!("does not publish {name} any more: its changes are lost");
+                    return self.stop(&text, again);
+                }
+                Some(published) if self.managed && hides(table, published) => {
+                    let text = format!("publishes only some rows or columns of {}", table.name);
+                    return self.stop(&text, again);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&self, text: &str, remedy: &str) -> Result<(), Fault> {
+        let object = format!("publication {}", self.name);
+        Err(Fault::new(FaultKind::SourceState, object, text).remedy(remedy))
+    }
+}
+
+/// Whether less of a table is published than planned. The server writes filters in its own words, so
+/// only whether there is one can be compared; what it was when the stream began is watched.
+fn hides(planned: &PublishTable, published: &PublishedTable) -> bool {
+    let lacks = |columns: &Vec<String>| match &planned.columns {
+        None => true,
+        Some(wanted) => wanted.iter().any(|column| !columns.contains(column)),
+    };
+    (published.row_filter.is_some() && planned.row_filter.is_none())
+        || published.columns.as_ref().is_some_and(lacks)
 }
 
 const SERVER: &str = "source server";

@@ -34,26 +34,47 @@ pub(crate) fn create_topic(
     plan: &TopicPlan<'_>,
     timeout: Duration,
 ) -> Result<Created, Fault> {
-    let object = format!("topic {}", plan.name);
+    let answers = create_topics(settings, std::slice::from_ref(plan), timeout)?;
+    answers.into_iter().next().ok_or_else(|| {
+        Fault::new(
+            FaultKind::TargetBusy,
+            format!("topic {}", plan.name),
+            "no answer about the topic",
+        )
+    })
+}
+
+/// Makes topics and waits until the controller has them; the first that cannot be made is the fault.
+pub(crate) fn create_topics(
+    settings: &Settings,
+    plans: &[TopicPlan<'_>],
+    timeout: Duration,
+) -> Result<Vec<Created>, Fault> {
+    let topics = plans.iter().map(new_topic).collect::<Result<Vec<_>, _>>()?;
+    let options =
+        AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let object = plans.first().map_or_else(String::new, |plan| format!("topic {}", plan.name));
+    let answers = block_on(client(settings)?.create_topics(&topics, &options))
+        .map_err(|error| fault(&error, &object, settings))?;
+    let created = answers.into_iter().map(|answer| match answer {
+        Ok(_) => Ok(Created::Made),
+        Err((_, Code::TopicAlreadyExists)) => Ok(Created::Existed),
+        Err((name, code)) => {
+            Err(KafkaError { code, text: code.to_string() }.fault(format!("topic {name}")))
+        }
+    });
+    created.collect()
+}
+
+fn new_topic<'a>(plan: &TopicPlan<'a>) -> Result<NewTopic<'a>, Fault> {
     let too_many = |what: &str| {
-        Fault::new(FaultKind::Configuration, object.as_str(), format!("{what} are too many"))
+        let object = format!("topic {}", plan.name);
+        Fault::new(FaultKind::Configuration, object, format!("{what} are too many"))
     };
     let partitions = i32::try_from(plan.partitions).map_err(|_| too_many("partitions"))?;
     let replicas = i32::try_from(plan.replicas).map_err(|_| too_many("replicas"))?;
-    let topic = plan.config.iter().fold(
-        NewTopic::new(plan.name, partitions, TopicReplication::Fixed(replicas)),
-        |topic, (key, value)| topic.set(key, value),
-    );
-    let options =
-        AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
-    let answers = block_on(client(settings)?.create_topics([&topic], &options))
-        .map_err(|error| fault(&error, &object, settings))?;
-    match answers.into_iter().next() {
-        Some(Ok(_)) => Ok(Created::Made),
-        Some(Err((_, Code::TopicAlreadyExists))) => Ok(Created::Existed),
-        Some(Err((_, code))) => Err(KafkaError { code, text: code.to_string() }.fault(object)),
-        None => Err(Fault::new(FaultKind::TargetBusy, object, "no answer about the topic")),
-    }
+    let topic = NewTopic::new(plan.name, partitions, TopicReplication::Fixed(replicas));
+    Ok(plan.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value)))
 }
 
 /// A client that logs nothing: nobody serves its queue of log lines, and errors come as answers.
@@ -66,7 +87,11 @@ pub(crate) fn client(settings: &Settings) -> Result<AdminClient<DefaultClientCon
     config.create().map_err(|error| fault(&error, "target.properties", settings))
 }
 
-pub(crate) fn fault(error: &rdkafka::error::KafkaError, object: &str, settings: &Settings) -> Fault {
+pub(crate) fn fault(
+    error: &rdkafka::error::KafkaError,
+    object: &str,
+    settings: &Settings,
+) -> Fault {
     use rdkafka::error::KafkaError as Wrapped;
     let code = match error {
         Wrapped::AdminOp(code) => Some(*code),

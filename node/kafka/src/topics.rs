@@ -1,18 +1,23 @@
 //! What topics are: id, partitions, rights and the configuration that a task depends on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_node_core::facts::{PartitionHealth, TopicFacts};
+use tidewire_shared::spec::CreateTopics;
 use tidewire_shared::{Fault, FaultKind};
 
+use crate::admin::{TopicPlan, create_topics};
 use crate::config::Settings;
 use crate::fault::{KafkaError, kind_of};
 use crate::ffi::{Client, Config, DescribedTopic, Kind};
 
 /// One answer per topic, in the order of the question: there, absent, or not to be seen.
 pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
+
+/// Between two looks at whether a topic that was made is known everywhere.
+const SPREADING: Duration = Duration::from_millis(100);
 
 /// Identity of a topic: another id means that it was deleted and made again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +120,62 @@ impl Topics {
         let facts = |seen: Option<SeenTopic>| seen.map(SeenTopic::facts).transpose();
         let seen = self.look(names, timeout)?.into_iter();
         Ok(seen.map(|(name, answer)| (name, answer.and_then(facts))).collect())
+    }
+
+    /// As [`Self::describe`], after those of `wanted` that are missing were made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::identify`], and `TargetDenied` or `Configuration` when a topic cannot be made so.
+    pub fn describe_made(
+        &self,
+        settings: &Settings,
+        names: &[&str],
+        wanted: &[&str],
+        form: CreateTopics,
+        timeout: Duration,
+    ) -> Result<Answers<TopicFacts>, Fault> {
+        let seen = self.describe(names, timeout)?;
+        let absent = |name: &String| wanted.contains(&name.as_str());
+        let missing: Vec<&str> = seen
+            .iter()
+            .filter(|(name, answer)| matches!(answer, Ok(None)) && absent(name))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if missing.is_empty() {
+            return Ok(seen);
+        }
+        let plans: Vec<_> = missing
+            .iter()
+            .map(|name| TopicPlan {
+                name,
+                partitions: form.partitions,
+                replicas: u32::from(form.replication_factor),
+                config: &[],
+            })
+            .collect();
+        create_topics(settings, &plans, timeout)?;
+        tracing::info!(topics = ?missing, "made topics");
+        self.describe_until(names, &missing, Instant::now() + timeout)
+    }
+
+    /// A topic that the controller has made reaches the other brokers a little later.
+    fn describe_until(
+        &self,
+        names: &[&str],
+        made: &[&str],
+        deadline: Instant,
+    ) -> Result<Answers<TopicFacts>, Fault> {
+        loop {
+            let seen = self.describe(names, deadline.saturating_duration_since(Instant::now()))?;
+            let awaited = |(name, answer): &(String, Result<Option<TopicFacts>, Fault>)| {
+                matches!(answer, Ok(None)) && made.contains(&name.as_str())
+            };
+            if !seen.iter().any(awaited) || Instant::now() >= deadline {
+                return Ok(seen);
+            }
+            std::thread::sleep(SPREADING);
+        }
     }
 
     /// Facts, configuration and rights together.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidewire_node_core::facts::{ColumnFacts, TableFacts, TypeFacts, UniqueKey};
+use tidewire_node_core::objects::ListedTable;
 use tidewire_shared::spec::TableName;
 use tidewire_shared::{Fault, FaultKind};
 use tokio_postgres::types::ToSql;
@@ -25,7 +26,9 @@ const BY_OID: &str = "c.oid = ANY ($1::oid[])";
 /// column's. An array type is one that its element type names as its array, which leaves out
 /// `int2vector`, `point` and the like.
 const COLUMNS: &str = "WITH RECURSIVE col AS (\
-       SELECT attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attgenerated \
+       SELECT attrelid, attnum, attname, atttypid, atttypmod, attnotnull, attgenerated, \
+         (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d \
+          WHERE d.adrelid = attrelid AND d.adnum = attnum) AS initial \
        FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped), \
      down AS (\
        SELECT t.oid AS declared, t.oid, t.typtype, t.typbasetype, -1 AS typmod FROM pg_type t \
@@ -38,7 +41,9 @@ const COLUMNS: &str = "WITH RECURSIVE col AS (\
      SELECT col.attrelid, col.attname::text, col.atttypid, \
        CASE WHEN col.atttypmod >= 0 THEN col.atttypmod ELSE down.typmod END, col.attnotnull, \
        col.attgenerated <> '', t.oid, t.typname::text, n.nspname::text, t.typtype, \
-       coalesce(e.oid, 0::oid) \
+       coalesce(e.oid, 0::oid), coalesce(e.typtype, 'b'), \
+       ARRAY(SELECT enumlabel::text FROM pg_enum l \
+         WHERE l.enumtypid IN (t.oid, e.oid) ORDER BY enumsortorder), col.initial \
      FROM col JOIN down ON down.declared = col.atttypid AND down.typtype <> 'd' \
        JOIN pg_type t ON t.oid = down.oid JOIN pg_namespace n ON n.oid = t.typnamespace \
        LEFT JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid \
@@ -52,6 +57,29 @@ const KEYS: &str = "SELECT i.indrelid, x.relname::text, i.indisprimary, i.indisr
      WHERE i.indrelid = ANY ($1::oid[]) AND i.indisunique AND i.indisvalid AND i.indimmediate \
        AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts \
      GROUP BY i.indrelid, x.relname, i.indisprimary, i.indisreplident ORDER BY 1, 2";
+
+/// Every table that a publication can take, but for those of the system and of a heartbeat.
+const LISTED: &str = "SELECT c.oid, n.nspname::text, c.relname::text, \
+       CASE WHEN c.relispartition THEN ARRAY(SELECT a.relid::oid \
+         FROM pg_partition_ancestors(c.oid) AS a WHERE a.relid <> c.oid) ELSE '{}' END \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND c.oid >= 16384 \
+       AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
+       AND c.relname <> 'dts_postgres_heartbeat'";
+
+/// The tables that patterns may take, in no order.
+///
+/// # Errors
+/// `SourceUnreachable` when the connection breaks.
+pub async fn list(sql: &Sql) -> Result<Vec<ListedTable>, Fault> {
+    let rows = sql.all(LISTED, &[]).await?;
+    let table = |row: &Row| ListedTable {
+        oid: row.get(0),
+        name: TableName { schema: row.get(1), table: row.get(2) },
+        ancestors: row.get(3),
+    };
+    Ok(rows.iter().map(table).collect())
+}
 
 /// The tables of these names that exist, in name order.
 ///
@@ -135,12 +163,15 @@ fn column(row: &Row) -> Result<ColumnFacts, Fault> {
         type_modifier: row.get(3),
         not_null: row.get(4),
         generated: row.get(5),
+        default: row.get(13),
         base: TypeFacts {
             oid: row.get(6),
             name: row.get(7),
             schema: row.get(8),
             kind: letter(row, 9)?,
             element: row.get(10),
+            element_kind: letter(row, 11)?,
+            labels: row.get(12),
         },
     })
 }

@@ -1,6 +1,7 @@
 //! Publications: look, create, watch, drop.
 
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
+use tidewire_node_core::publish::{self, Alignment, PublicationPlan, PublishTable};
 use tidewire_shared::spec::TableName;
 use tidewire_shared::{Fault, FaultKind};
 use tokio_postgres::Row;
@@ -68,43 +69,115 @@ fn object(name: &str) -> String {
     format!("publication {name}")
 }
 
-/// Creates a publication of exactly these tables, and of TRUNCATE only if `truncate`. From 13 on
-/// changes of partitions appear under the partitioned table that was named.
+/// Creates a publication as planned, with a note of its tables. From 13 on changes of partitions
+/// appear under the partitioned table that was named.
 ///
 /// # Errors
 /// `SourceDenied` without CREATE on the database or ownership of the tables; `SourceState` when it
-/// exists or a table does not; `Configuration` when there are no tables.
+/// exists or a table does not.
 pub async fn create(
     sql: &Sql,
     name: &str,
-    tables: &[TableName],
-    truncate: bool,
+    plan: &PublicationPlan,
 ) -> Result<PublicationFacts, Fault> {
     let object = object(name);
-    sql.run(&object, &create_statement(sql.version_num(), name, tables, truncate)?).await?;
+    sql.run(&object, &create_statement(sql.version_num(), name, plan)?).await?;
     look(sql, name).await?.ok_or_else(|| {
         Fault::new(FaultKind::SourceState, object, "vanished right after it was created")
     })
 }
 
-fn create_statement(
-    version_num: u32,
-    name: &str,
-    tables: &[TableName],
-    truncate: bool,
-) -> Result<String, Fault> {
-    if tables.is_empty() {
-        return Err(Fault::new(FaultKind::Configuration, object(name), "would have no tables"));
-    }
-    let list = tables.iter().map(quote::table).collect::<Result<Vec<_>, _>>()?;
-    let truncate = if truncate { ", truncate" } else { "" };
+/// Both statements go as one message, so they are one transaction.
+fn create_statement(version_num: u32, name: &str, plan: &PublicationPlan) -> Result<String, Fault> {
+    let tables = plan.tables.iter().map(published).collect::<Result<Vec<_>, _>>()?;
+    let list = match tables.as_slice() {
+        [] => String::new(),
+        tables => format!(" FOR TABLE {}", tables.join(", ")),
+    };
     let via_root = if version_num >= 130_000 { ", publish_via_partition_root = true" } else { "" };
+    let name = quote::identifier(name)?;
     Ok(format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = 'insert, update, delete{truncate}'\
-         {via_root})",
-        quote::identifier(name)?,
-        list.join(", ")
+        "CREATE PUBLICATION {name}{list} WITH ({}{via_root}); {}",
+        publish(plan),
+        comment(&name, &publish::note(&plan.tables))?
     ))
+}
+
+/// Brings a publication to what is planned, in one transaction.
+///
+/// # Errors
+/// `SourceDenied` without ownership of publication and tables; `SourceState` when one of them does
+/// not exist.
+pub async fn align(
+    sql: &Sql,
+    name: &str,
+    plan: &PublicationPlan,
+    alignment: &Alignment,
+) -> Result<(), Fault> {
+    sql.run(&object(name), &align_statement(name, plan, alignment)?).await
+}
+
+fn align_statement(
+    name: &str,
+    plan: &PublicationPlan,
+    alignment: &Alignment,
+) -> Result<String, Fault> {
+    let name = quote::identifier(name)?;
+    let mut statements = Vec::new();
+    if !alignment.drop.is_empty() {
+        let tables =
+            alignment.drop.iter().map(quote::table).collect::<Result<Vec<_>, _>>()?.join(", ");
+        statements.push(format!("ALTER PUBLICATION {name} DROP TABLE {tables}"));
+    }
+    if !alignment.add.is_empty() {
+        let tables = alignment.add.iter().map(published).collect::<Result<Vec<_>, _>>()?.join(", ");
+        statements.push(format!("ALTER PUBLICATION {name} ADD TABLE {tables}"));
+    }
+    if alignment.publish {
+        statements.push(format!("ALTER PUBLICATION {name} SET ({})", publish(plan)));
+    }
+    statements.push(comment(&name, &alignment.note)?);
+    Ok(statements.join("; "))
+}
+
+fn published(table: &PublishTable) -> Result<String, Fault> {
+    let mut text = quote::table(&table.name)?;
+    if let Some(columns) = &table.columns {
+        let columns: Result<Vec<_>, _> =
+            columns.iter().map(|column| quote::identifier(column)).collect();
+        text.push_str(&format!(" ({})", columns?.join(", ")));
+    }
+    if let Some(row_filter) = &table.row_filter {
+        text.push_str(&format!(" WHERE ({row_filter})"));
+    }
+    Ok(text)
+}
+
+fn publish(plan: &PublicationPlan) -> String {
+    let operations = [
+        ("insert", plan.publish.insert),
+        ("update", plan.publish.update),
+        ("delete", plan.publish.delete),
+        ("truncate", plan.publish.truncate),
+    ];
+    let names: Vec<_> =
+        operations.iter().filter(|(_, published)| *published).map(|(name, _)| *name).collect();
+    format!("publish = '{}'", names.join(", "))
+}
+
+fn comment(quoted: &str, note: &str) -> Result<String, Fault> {
+    Ok(format!("COMMENT ON PUBLICATION {quoted} IS {}", quote::literal(note)?))
+}
+
+/// What was noted at the publication about its tables; `None` without a note.
+///
+/// # Errors
+/// `SourceUnreachable` when the connection breaks.
+pub async fn note(sql: &Sql, name: &str) -> Result<Option<String>, Fault> {
+    let statement = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication \
+         WHERE pubname = $1::text::name";
+    let rows = sql.about(&object(name), statement, &[&name]).await?;
+    Ok(rows.first().and_then(|row| row.get(0)))
 }
 
 /// Adds a table to the publication.
@@ -210,6 +283,8 @@ fn gone(name: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use tidewire_shared::spec::Operations;
+
     use super::*;
 
     fn name(table: &str) -> TableName {
@@ -266,14 +341,51 @@ mod tests {
 
     #[test]
     fn statements_fit_their_version() {
-        let old = create_statement(120_000, "p", &[name("A b")], false).expect("statement");
-        assert_eq!(
-            old,
+        let table = |name: &str| PublishTable {
+            name: self::name(name),
+            oid: 7,
+            named: true,
+            columns: None,
+            row_filter: None,
+        };
+        let plan = |tables: &[PublishTable], truncate| PublicationPlan {
+            tables: tables.to_vec(),
+            publish: Operations { truncate, ..Operations::default() },
+        };
+        let old = create_statement(120_000, "p", &plan(&[table("A b")], false)).expect("statement");
+        assert!(old.starts_with(
             "CREATE PUBLICATION \"p\" FOR TABLE \"s\".\"A b\" \
-             WITH (publish = 'insert, update, delete')"
+             WITH (publish = 'insert, update, delete'); COMMENT ON PUBLICATION \"p\" IS '"
+        ));
+        let narrow = PublishTable {
+            columns: Some(vec!["id".into(), "n".into()]),
+            row_filter: Some("(\"n\" > 1)".into()),
+            ..table("a")
+        };
+        let new = create_statement(180_000, "p", &plan(&[narrow], true)).expect("statement");
+        assert!(new.contains(" FOR TABLE \"s\".\"a\" (\"id\", \"n\") WHERE ((\"n\" > 1)) WITH"));
+        assert!(new.contains("delete, truncate', publish_via_partition_root = true); "));
+        let empty = create_statement(180_000, "p", &plan(&[], false)).expect("statement");
+        assert!(empty.starts_with("CREATE PUBLICATION \"p\" WITH ("));
+    }
+
+    #[test]
+    fn a_publication_is_brought_to_its_plan_in_one_message() {
+        let added =
+            PublishTable { name: name("c"), oid: 9, named: false, columns: None, row_filter: None };
+        let plan = PublicationPlan { tables: vec![added.clone()], publish: Operations::default() };
+        let alignment = Alignment {
+            drop: vec![name("b")],
+            add: vec![added],
+            publish: true,
+            note: "it's noted".into(),
+        };
+        assert_eq!(
+            align_statement("p", &plan, &alignment).expect("statement"),
+            "ALTER PUBLICATION \"p\" DROP TABLE \"s\".\"b\"; \
+             ALTER PUBLICATION \"p\" ADD TABLE \"s\".\"c\"; \
+             ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete'); \
+             COMMENT ON PUBLICATION \"p\" IS 'it''s noted'"
         );
-        let new = create_statement(180_000, "p", &[name("a")], true).expect("statement");
-        assert!(new.ends_with("delete, truncate', publish_via_partition_root = true)"));
-        assert!(create_statement(180_000, "p", &[], true).is_err());
     }
 }

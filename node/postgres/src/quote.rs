@@ -21,6 +21,18 @@ pub fn table(name: &TableName) -> Result<String, Fault> {
     Ok(format!("{}.{}", identifier(&name.schema)?, identifier(&name.table)?))
 }
 
+/// A text as a string literal, which no setting of the session reads another way.
+///
+/// # Errors
+/// `Configuration` for an empty text or one with a NUL.
+pub fn literal(text: &str) -> Result<String, Fault> {
+    let literal = doubled(text, '\'')?;
+    Ok(match literal.contains('\\') {
+        true => format!("E{}", literal.replace('\\', "\\\\")),
+        false => literal,
+    })
+}
+
 /// The value of `publication_names`: identifiers in a list, the list as a string literal.
 ///
 /// The replication grammar knows no backslash escapes, so doubling the quotes is enough.

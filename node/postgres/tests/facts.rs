@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{VERSIONS, server, source, sql, table};
+use support::{VERSIONS, plan, server, source, sql, table};
 use tidewire_node_core::facts::{ColumnFacts, OddPartition, TableFacts};
 use tidewire_postgres::precheck::Wanted;
 use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
@@ -104,12 +104,12 @@ async fn a_publication_made_again_under_its_name_is_found_out() {
         let connection = source(&server, 1).connect().await.expect("connection");
         assert_eq!(publication::look(&connection, "it's").await.expect("look"), None);
         let tables = [table("A b"), table("t")];
-        let made = publication::create(&connection, "it's", &tables, false).await.expect("made");
+        let made = publication::create(&connection, "it's", &plan(&tables, false)).await.expect("made");
         let names: Vec<_> = made.tables.iter().map(|t| t.name.table.as_str()).collect();
         assert_eq!(names, ["A b", "t"]);
         assert!(made.insert && made.update && made.delete && !made.truncate && !made.all_tables);
         publication::watch(&connection, &made).await.expect("as it was");
-        let fault = publication::create(&connection, "it's", &tables, false).await;
+        let fault = publication::create(&connection, "it's", &plan(&tables, false)).await;
         assert_eq!(fault.expect_err("exists").kind, FaultKind::SourceState);
 
         sql(&server, "ALTER PUBLICATION \"it's\" DROP TABLE t").await;
@@ -123,7 +123,7 @@ async fn a_publication_made_again_under_its_name_is_found_out() {
 
         publication::drop(&connection, "it's").await.expect("drop");
         assert!(publication::watch(&connection, &made).await.is_err());
-        publication::create(&connection, "it's", &tables, true).await.expect("made again");
+        publication::create(&connection, "it's", &plan(&tables, true)).await.expect("made again");
         let fault = publication::watch(&connection, &made).await.expect_err("another one");
         assert!(fault.message.contains("oid"), "{fault}");
         publication::drop(&connection, "it's").await.expect("drop");
@@ -208,7 +208,7 @@ async fn a_role_without_replication_is_reported_not_refused() {
     let fault = source.replicate().await.expect_err("refused");
     assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
     let connection = source.connect().await.expect("connection");
-    let fault = publication::create(&connection, "p", &names, false).await.expect_err("refused");
+    let fault = publication::create(&connection, "p", &plan(&names, false)).await.expect_err("refused");
     assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
     heartbeat::beat(&connection).await.expect("anybody may write a heartbeat");
 }

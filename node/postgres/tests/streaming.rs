@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{VERSIONS, contents, owner, read_commits, server, source, spec, sql, table, text};
+use support::{VERSIONS, contents, owner, plan, read_commits, server, source, spec, sql, table, text};
 use tidewire_postgres::{Feedback, Source, StreamReader, publication, slot};
 use tidewire_shared::{FaultKind, Lsn, SecretRef};
 use tidewire_testbed::servers::postgres::Postgres;
@@ -16,7 +16,7 @@ async fn prepared(server: &Postgres) -> Lsn {
     sql(server, "CREATE TABLE t (id int PRIMARY KEY, v text)").await;
     let source = source(server, 1);
     let connection = source.connect().await.expect("connection");
-    publication::create(&connection, SLOT, &[table("t")], false).await.expect("publication");
+    publication::create(&connection, SLOT, &plan(&[table("t")], false)).await.expect("publication");
     slot::create(&source, SLOT, false, PATIENCE).await.expect("slot")
 }
 

@@ -1,5 +1,6 @@
 //! One switch per pipeline: the first failure wins, and everything stops.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewire_shared::{Fault, FaultKind};
@@ -10,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct KillSwitch {
     token: CancellationToken,
     first: Arc<Mutex<Option<Fault>>>,
+    rebuild: Arc<AtomicBool>,
 }
 
 impl KillSwitch {
     pub(crate) fn new() -> Self {
-        Self { token: CancellationToken::new(), first: Arc::new(Mutex::new(None)) }
+        Self { token: CancellationToken::new(), first: Arc::default(), rebuild: Arc::default() }
     }
 
     /// Stops the pipeline because of a failure. Only the first failure is kept: later ones are its echo.
@@ -28,6 +30,19 @@ impl KillSwitch {
     /// Stops the pipeline because someone asked for it.
     pub(crate) fn stop(&self) {
         self.token.cancel();
+    }
+
+    /// Stops the pipeline so that it is built anew at once: the task has other tables now.
+    pub(crate) fn rebuild(&self) {
+        if !self.token.is_cancelled() {
+            self.rebuild.store(true, Ordering::Release);
+        }
+        self.token.cancel();
+    }
+
+    /// Whether the pipeline was stopped to be built anew.
+    pub(crate) fn is_rebuilt(&self) -> bool {
+        self.rebuild.load(Ordering::Acquire) && self.fault().is_none()
     }
 
     /// Resolves once the pipeline has to stop.

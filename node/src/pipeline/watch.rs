@@ -5,15 +5,16 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::{TopicIdentity, topics};
-use tidewire_node_core::facts::{PublicationFacts, SlotFacts};
+use tidewire_node_core::facts::SlotFacts;
 use tidewire_node_core::takeover::Owner;
-use tidewire_postgres::{Feedback, PublicationMark, Source, Sql, publication, server, slot};
+use tidewire_postgres::{Feedback, Source, Sql, server, slot};
 use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
 use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
 use tokio::sync::watch;
 
 use super::kill::KillSwitch;
 use crate::clock::now_ms;
+use crate::shard::SourceObjects;
 use crate::shard::meter::Meter;
 use crate::wal;
 
@@ -49,9 +50,7 @@ pub(crate) struct SourceWatch {
     pub(crate) owner: Owner,
     pub(crate) budget: WalBudget,
     pub(crate) feedback: Feedback,
-    pub(crate) publication: PublicationFacts,
-    /// Its rows in the catalog, seen before the stream began.
-    pub(crate) mark: PublicationMark,
+    pub(crate) objects: SourceObjects,
     pub(crate) end: watch::Sender<LogEnd>,
     pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
@@ -105,11 +104,12 @@ impl SourceWatch {
         }
         self.stalled(end, seen);
         if publication_too {
-            let name = &self.publication.name;
-            let mark = PublicationMark::look(sql, name).await?;
-            self.mark.compare(name, &mark)?;
-            let seen = publication::look(sql, name).await?;
-            publication::compare(&self.publication, seen.as_ref())?;
+            self.objects.compare(sql).await?;
+            let appeared = self.objects.appeared(sql).await?;
+            if !appeared.is_empty() {
+                tracing::info!(tables = ?appeared, "tables appeared that the task takes");
+                self.kill.rebuild();
+            }
         }
         Ok(())
     }

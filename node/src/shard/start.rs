@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here. The order, and why it is safe, stands in `tidewire_node_core::takeover`.
 
+mod objects;
 mod source;
 mod target;
 
@@ -19,6 +20,7 @@ use crate::pipeline::Parts;
 use source::SourceSide;
 use target::TargetSide;
 
+pub(crate) use objects::SourceObjects;
 pub(crate) use target::blocking;
 
 /// Between two questions to coordinators that do not answer.
@@ -102,7 +104,7 @@ impl Starter<'_> {
             }
             Step::ReadPositions { hint } => self.target.read_positions(hint).await,
             Step::ConfirmOwnership => Ok(self.confirm().await),
-            Step::VerifyTopics => self.target.verify_topics().await,
+            Step::VerifyTopics => self.verify_topics().await,
             Step::EnsurePublication => self.source.ensure_publication().await,
             Step::EnsureSlot => self.source.ensure_slot().await,
             Step::CommitClaim(entry) => {
@@ -121,6 +123,11 @@ impl Starter<'_> {
             Err(fault) if fault.kind == FaultKind::Fenced => Fact::ProducerLost,
             Err(fault) => Fact::Failed(fault),
         }
+    }
+
+    async fn verify_topics(&mut self) -> Result<Fact, Fault> {
+        let tables = self.source.resolve().await?;
+        self.target.verify_topics(tables, &self.assignment.spec.on_bad_record).await
     }
 
     async fn confirm(&self) -> Fact {

@@ -52,6 +52,8 @@ pub(crate) struct Supervisor {
 enum Ended {
     /// Asked to stop.
     Stopped,
+    /// To be built anew: the task has other tables now.
+    Rebuild,
     /// Another owner has a higher epoch.
     Superseded,
     /// Trouble; whether data had become durable before it.
@@ -79,6 +81,7 @@ impl Supervisor {
         loop {
             match self.attempt(std::mem::replace(&mut again, true)).await {
                 Ended::Stopped => return,
+                Ended::Rebuild => backoff.recovered(),
                 Ended::Superseded => {
                     tracing::info!(%shard, epoch = %self.assignment.epoch, "superseded");
                     self.surroundings.board.remove(shard, self.assignment.epoch);
@@ -139,9 +142,11 @@ impl Supervisor {
             Ok(pipeline) => pipeline,
             Err(fault) => return Ended::Trouble { fault, flowed: false },
         };
+        let kill = pipeline.kill.clone();
         let fault = self.watch(pipeline).await;
         let flowed = self.meter.report().counters.records > before || began.elapsed() > SETTLED;
         match fault {
+            None if kill.is_rebuilt() && !self.stop.is_cancelled() => Ended::Rebuild,
             None => Ended::Stopped,
             // Whether someone else owns the shard now is for the coordinators to say, at the next start.
             Some(fault) => Ended::Trouble { fault, flowed },

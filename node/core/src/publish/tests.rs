@@ -8,14 +8,22 @@ fn name(table: &str) -> TableName {
 }
 
 fn column(name: &str, oid: u32) -> ColumnFacts {
-    let base =
-        TypeFacts { oid, name: String::new(), schema: "pg_catalog".into(), kind: 'b', element: 0 };
+    let base = TypeFacts {
+        oid,
+        name: String::new(),
+        schema: "pg_catalog".into(),
+        kind: 'b',
+        element: 0,
+        element_kind: 'b',
+        labels: Vec::new(),
+    };
     ColumnFacts {
         name: name.into(),
         type_oid: oid,
         type_modifier: -1,
         not_null: true,
         generated: false,
+        default: None,
         base,
     }
 }
@@ -53,7 +61,7 @@ fn plans(
     };
     change(&mut rule);
     let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("tables");
-    PublicationPlans::new(&tables, std::slice::from_ref(facts), version)
+    PublicationPlans::managed(&tables, &[], std::slice::from_ref(facts), version)
 }
 
 fn filtered(filter: &str) -> impl FnOnce(&mut ObjectRule) {
@@ -86,7 +94,7 @@ fn a_table_of_inserts_alone_is_published_apart_and_filtered_there() {
     let plans = plans(change, &orders(), 150_000);
     assert!(plans.changes.tables.is_empty());
     let inserts = plans.inserts.expect("publication of inserts");
-    assert!(inserts.truncate && !inserts.changes);
+    assert!(inserts.publish.truncate && !inserts.publish.update && !inserts.publish.delete);
     assert_eq!(inserts.tables[0].row_filter.as_deref(), Some("(\"amount\" > 5)"));
     let listed = inserts.tables[0].columns.as_deref().expect("listed");
     assert_eq!(listed, ["amount", "secret"]);
@@ -111,7 +119,7 @@ fn planned(table: &str, oid: u32, named: bool) -> PublishTable {
 }
 
 fn plan(tables: &[PublishTable]) -> PublicationPlan {
-    PublicationPlan { tables: tables.to_vec(), changes: true, truncate: false }
+    PublicationPlan { tables: tables.to_vec(), publish: Operations::default() }
 }
 
 fn seen(tables: &[(&str, u32)]) -> PublicationFacts {
@@ -186,7 +194,7 @@ fn patterns_do_not_name_tables() {
     let rule = ObjectRule { patterns: vec![any], topic: "t".into(), ..ObjectRule::default() };
     let listed = [crate::objects::ListedTable { name: name("a"), oid: 4, ancestors: Vec::new() }];
     let tables = TaskTables::resolve(&[rule], "shop", &listed).expect("tables");
-    let plans = PublicationPlans::new(&tables, &[], 150_000);
+    let plans = PublicationPlans::managed(&tables, &listed, &[], 150_000);
     assert!(!plans.changes.tables[0].named);
     assert_eq!(plans.inserts, None);
 }

@@ -8,16 +8,20 @@ pub struct DecodingOptions {
     /// Options given to pgoutput, as sent (`proto_version`, `streaming`, …), without the names of the
     /// publications.
     pub options: BTreeMap<String, String>,
-    /// Object ids of the publications.
-    pub publication_oids: Vec<u32>,
+    /// Object id of the publication.
+    pub publication: Option<u32>,
+    /// Object id of the publication of inserts alone, where the task has one.
+    pub inserts: Option<u32>,
     /// Major version of the server, like 15.
     pub server_major: u32,
 }
 
 /// Identity of what the server is asked to decode.
 ///
-/// The upper half stands for the publications: it may never change. The lower half stands for options
-/// and server version, which may change between transactions but not inside one.
+/// The upper 24 bits stand for the publication and the 16 below them for the publication of inserts:
+/// neither may change, but the second may appear. The lower 24 stand for options and server version,
+/// which may change between transactions but not inside one. Tables are not part of it: they are added
+/// to a publication at a place in the log that every decoding sees alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 
@@ -25,27 +29,39 @@ impl DecodingOptions {
     /// The fingerprint: FNV-1a, the same on every machine and in every release.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut publications = Fnv::default();
-        let mut oids = self.publication_oids.clone();
-        oids.sort_unstable();
-        for oid in oids {
-            publications.add(&oid.to_be_bytes());
-        }
+        let oid = |oid: Option<u32>| {
+            oid.map_or(0, |oid| {
+                let mut fnv = Fnv::default();
+                fnv.add(&oid.to_be_bytes());
+                // Zero is left for "none".
+                fnv.folded(16).max(1)
+            })
+        };
+        let mut publication = Fnv::default();
+        publication.add(&self.publication.unwrap_or(0).to_be_bytes());
         let mut options = Fnv::default();
         options.add(&self.server_major.to_be_bytes());
         for (name, value) in &self.options {
             options.add_text(name);
             options.add_text(value);
         }
-        Fingerprint((publications.folded() << 32) | options.folded())
+        let upper = (publication.folded(24) << 16) | oid(self.inserts);
+        Fingerprint((upper << 24) | options.folded(24))
     }
 }
 
 impl Fingerprint {
-    /// Whether both stand for the same publications.
+    /// Whether `now` stands for the same publications, but for one of inserts that was not there before.
     #[must_use]
-    pub fn same_publications(self, other: Self) -> bool {
-        self.0 >> 32 == other.0 >> 32
+    pub fn same_publications(self, now: Self) -> bool {
+        let inserts = |it: Self| (it.0 >> 24) & 0xFFFF;
+        self.0 >> 40 == now.0 >> 40 && (inserts(self) == 0 || inserts(self) == inserts(now))
+    }
+
+    /// Whether a transaction would be decoded as before.
+    #[must_use]
+    pub fn same_decoding(self, now: Self) -> bool {
+        self.same_publications(now) && self.0 & 0xFF_FFFF == now.0 & 0xFF_FFFF
     }
 }
 
@@ -83,9 +99,9 @@ impl Fnv {
         self.add(&[0]);
     }
 
-    /// Both halves folded into 32 bits, as the draft does for shorter hashes.
-    fn folded(&self) -> u64 {
-        (self.0 >> 32) ^ (self.0 & 0xFFFF_FFFF)
+    /// Folded into fewer bits, as the draft does for shorter hashes.
+    fn folded(&self, bits: u32) -> u64 {
+        ((self.0 >> bits) ^ self.0) & ((1 << bits) - 1)
     }
 }
 
@@ -98,7 +114,8 @@ mod tests {
             options: [("proto_version", "1"), ("streaming", streaming)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
-            publication_oids: vec![oid],
+            publication: Some(oid),
+            inserts: None,
             server_major: major,
         }
     }
@@ -119,6 +136,11 @@ mod tests {
     #[test]
     fn publications_and_options_are_told_apart() {
         let now = options(16_384, 15, "off").fingerprint();
+        let inserts = DecodingOptions { inserts: Some(16_400), ..options(16_384, 15, "off") };
+        let other = DecodingOptions { inserts: Some(16_401), ..inserts.clone() };
+        assert!(now.same_decoding(inserts.fingerprint()), "tables we added are not part of it");
+        assert!(!inserts.fingerprint().same_publications(now), "it was dropped");
+        assert!(!inserts.fingerprint().same_publications(other.fingerprint()), "another one");
         for (other, same) in [
             (options(16_385, 15, "off"), false),
             (options(16_384, 16, "off"), true),

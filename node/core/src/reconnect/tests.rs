@@ -1,4 +1,5 @@
 use tidewire_shared::InTransaction;
+use tidewire_shared::spec::{Operations, TableName};
 
 use super::*;
 use crate::facts::PublishedTable;
@@ -26,7 +27,7 @@ fn healthy() -> Seen {
             lsn: Lsn(0x100),
             inside: None,
             incarnation: 0,
-            fingerprint: 5 << 32 | 6,
+            fingerprint: 5 << 40 | 6,
             next_ordinal: 1,
         },
         server: ServerFacts {
@@ -64,25 +65,29 @@ fn healthy() -> Seen {
             via_root: false,
             tables: vec![PublishedTable { name: table(), oid: 2, row_filter: None, columns: None }],
         }),
-        fingerprint: 5 << 32 | 6,
+        fingerprint: 5 << 40 | 6,
         oid: Some(16_400),
     }
 }
 
 impl Seen {
     fn verdict(&self) -> Verdict {
+        let planned =
+            PublishTable { name: table(), oid: 2, named: true, columns: None, row_filter: None };
+        let plan = PublicationPlan { tables: vec![planned], publish: Operations::default() };
         Reconnect {
             position: &self.position,
             server: &self.server,
             history: &self.history,
             expected_slot: ExpectedSlot { name: "tidewire_k", database: "shop" },
             slot: self.slot.as_ref(),
-            expected_publication: ExpectedPublication {
+            publications: &[ExpectedPublication {
                 name: "tidewire_k",
                 oid: self.oid,
-                tables: &[table()],
-            },
-            publication: self.publication.as_ref(),
+                managed: true,
+                plan: &plan,
+                seen: self.publication.as_ref(),
+            }],
             fingerprint: Fingerprint::from(self.fingerprint),
         }
         .judge()
@@ -231,7 +236,7 @@ fn a_publication_that_changed_is_refused() {
         Seen::publication_fault(|publication| publication.tables[0].columns = Some(Vec::new())),
         Seen::fault(|seen| {
             seen.oid = None;
-            seen.fingerprint = 9 << 32 | 6;
+            seen.fingerprint = 9 << 40 | 6;
         }),
     ];
     for fault in faults {
@@ -243,7 +248,7 @@ fn a_publication_that_changed_is_refused() {
 #[test]
 fn decoding_may_change_between_transactions_but_not_inside_one() {
     let mut seen = healthy();
-    seen.fingerprint = 5 << 32 | 7;
+    seen.fingerprint = 5 << 40 | 7;
     assert!(matches!(seen.verdict(), Verdict::Stream { .. }));
     seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x110), xid: 3, sequence: 9 });
     assert!(

@@ -1,13 +1,14 @@
 //! Two nodes, three epochs, one broker, one source: everything that may happen, and what must not.
 
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
+use tidewire_node_core::publish::{PublicationPlan, PublishTable};
 use tidewire_node_core::reconnect::{
     ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect, SlotOrigin,
     first_position,
 };
 use tidewire_node_core::takeover::{Fact, Holder, Owner, Ownership};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
-use tidewire_shared::spec::TableName;
+use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{ClusterId, Epoch, Lsn};
 
 use super::broker::{Broker, Foreign, Late, Refused};
@@ -102,7 +103,7 @@ pub(crate) struct World {
     readers_only: bool,
     cluster: ClusterId,
     publication: PublicationFacts,
-    tables: Vec<TableName>,
+    plan: PublicationPlan,
 }
 
 impl World {
@@ -122,7 +123,10 @@ impl World {
             tables: vec![published],
         };
         let cluster = "c".parse().expect("id");
-        Self { rules, budget, readers_only, cluster, publication, tables: vec![table] }
+        let planned =
+            PublishTable { name: table, oid: 2, named: true, columns: None, row_filter: None };
+        let plan = PublicationPlan { tables: vec![planned], publish: Operations::default() };
+        Self { rules, budget, readers_only, cluster, publication, plan }
     }
 
     fn owner(&self, epoch: u64) -> Owner {
@@ -231,12 +235,13 @@ impl World {
             history: &source.history.timeline_history(),
             expected_slot: SLOT,
             slot: slot.as_ref(),
-            expected_publication: ExpectedPublication {
+            publications: &[ExpectedPublication {
                 name: "tidewire_t",
                 oid: None,
-                tables: &self.tables,
-            },
-            publication: Some(&self.publication),
+                managed: true,
+                plan: &self.plan,
+                seen: Some(&self.publication),
+            }],
             fingerprint: Fingerprint::from(0),
         }
         .judge()

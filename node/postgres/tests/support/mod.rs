@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use tidewire_node_core::publish::{PublicationPlan, PublishTable};
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::{RawBatch, Source, StreamReader};
-use tidewire_shared::spec::{Managed, PostgresSource, TableName, Tls, TlsMode};
+use tidewire_shared::spec::{Managed, Operations, PostgresSource, TableName, Tls, TlsMode};
 use tidewire_shared::{Epoch, Lsn, SecretRef, ShardId};
 use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 
@@ -98,4 +99,19 @@ pub(crate) async fn read_commits(reader: &mut StreamReader, commits: usize) -> (
         }
     }
     (messages, end)
+}
+
+/// The plan of a publication of all changes of these tables.
+pub(crate) fn plan(tables: &[TableName], truncate: bool) -> PublicationPlan {
+    let table = |name: &TableName| PublishTable {
+        name: name.clone(),
+        oid: 0,
+        named: true,
+        columns: None,
+        row_filter: None,
+    };
+    PublicationPlan {
+        tables: tables.iter().map(table).collect(),
+        publish: Operations { truncate, ..Operations::default() },
+    }
 }

@@ -1,22 +1,20 @@
 //! The PostgreSQL side of a start.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
-use tidewire_node_core::reconnect::{
-    DecodingOptions, ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect,
-    SlotOrigin, first_position,
-};
+use tidewire_node_core::facts::ServerFacts;
+use tidewire_node_core::reconnect::{ExpectedSlot, FirstSlot, Reconnect, SlotOrigin, first_position};
+use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Feedback, PublicationMark, ReplicationClient, Source, Sql, StreamReader, heartbeat,
+    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat,
     publication, server, slot,
 };
 use tidewire_shared::spec::{Managed, PostgresSource, SlotFailover, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
 
 use super::super::Assignment;
+use super::objects::SourceObjects;
 
 /// A new slot waits for the transactions that are open; longer than this and the user hears of them.
 const SLOT_PATIENCE: Duration = Duration::from_secs(60);
@@ -25,16 +23,13 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct SourceSide {
     spec: PostgresSource,
     owner: Owner,
-    tables: Vec<TableName>,
+    objects: SourceObjects,
     slot: String,
     publication: String,
     heartbeat: Option<TableName>,
     source: Source,
     ahead: Option<tokio::task::JoinHandle<Result<Sql, Fault>>>,
     sql: Option<Sql>,
-    /// What was seen last; the stream is watched against it.
-    published: Option<PublicationFacts>,
-    mark: PublicationMark,
     /// Confirmed by the slot when it was taken.
     confirmed: Lsn,
     client: Option<ReplicationClient>,
@@ -47,8 +42,8 @@ pub(super) struct OpenStream {
     pub(super) reader: StreamReader,
     pub(super) feedback: Feedback,
     pub(super) confirmed: Lsn,
-    pub(super) published: PublicationFacts,
-    pub(super) mark: PublicationMark,
+    /// Its tables and publications; the stream is watched against them.
+    pub(super) objects: SourceObjects,
     pub(super) slot: String,
     pub(super) owner: Owner,
     /// The heartbeat table, where there is one.
@@ -67,9 +62,8 @@ impl SourceSide {
         };
         let ours = assignment.shard.slot_name();
         let source = Source::new(&spec, &owner.application_name())?;
-        let rules = assignment.spec.objects.iter();
         Ok(Self {
-            tables: rules.flat_map(|rule| rule.tables.iter().cloned()).collect(),
+            objects: SourceObjects::new(&assignment.spec, &assignment.shard),
             slot: spec.slot.name(&ours),
             publication: spec.publication.name(&ours),
             heartbeat: spec.heartbeat.beats_into(),
@@ -78,8 +72,6 @@ impl SourceSide {
             source,
             ahead: None,
             sql: None,
-            published: None,
-            mark: PublicationMark::default(),
             confirmed: Lsn::ZERO,
             client: None,
             server: None,
@@ -112,20 +104,22 @@ impl SourceSide {
         Ok(self.sql.insert(sql))
     }
 
-    /// First start only: makes the managed publication, or finds the one there is.
+    /// Finds the tables that the task has now. From the second start on the managed publications get
+    /// those that appeared, before anything can keep the start from going on: what changes from then
+    /// on waits in the log.
+    pub(super) async fn resolve(&mut self) -> Result<TaskTables, Fault> {
+        self.sql().await?;
+        let sql = self.sql.as_mut().ok_or_else(unverified)?;
+        let tables = self.objects.resolve(sql).await?.clone();
+        self.objects.align(sql).await?;
+        Ok(tables)
+    }
+
+    /// First start only: makes the managed publications, or finds those there are.
     pub(super) async fn ensure_publication(&mut self) -> Result<Fact, Fault> {
-        let (name, tables) = (self.publication.clone(), self.tables.clone());
-        let managed = self.spec.publication == Managed::Managed;
-        let sql = self.sql().await?;
-        let seen = publication::look(sql, &name).await?;
-        let published = match seen {
-            Some(published) => published,
-            None if managed => publication::create(sql, &name, &tables, false).await?,
-            None => {
-                return Err(missing("publication", &name, "create it, or let the task manage one"));
-            }
-        };
-        self.published = Some(published);
+        self.sql().await?;
+        let sql = self.sql.as_mut().ok_or_else(unverified)?;
+        self.objects.create(sql).await?;
         Ok(Fact::PublicationReady)
     }
 
@@ -148,7 +142,7 @@ impl SourceSide {
             server: &facts,
             expected: self.expected_slot(),
             origin,
-            fingerprint: self.fingerprint(&facts),
+            fingerprint: self.objects.fingerprint(&facts),
         })?;
         Ok(Fact::SlotReady(position))
     }
@@ -215,26 +209,18 @@ impl SourceSide {
             other => client.timeline_history(other).await?,
         };
         self.ensure_heartbeat().await?;
-        let (slot_name, publication_name) = (self.slot.clone(), self.publication.clone());
-        let sql = self.sql().await?;
-        let slot = slot::look(sql, &slot_name).await?;
-        let mark = PublicationMark::look(sql, &publication_name).await?;
-        let published = publication::look(sql, &publication_name).await?;
-        self.mark = mark;
-        self.published.clone_from(&published);
+        self.sql().await?;
+        let sql = self.sql.as_mut().ok_or_else(unverified)?;
+        let slot = slot::look(sql, &self.slot).await?;
+        self.objects.look(sql).await?;
         let verdict = Reconnect {
             position,
             server: &facts,
             history: &history,
             expected_slot: self.expected_slot(),
             slot: slot.as_ref(),
-            expected_publication: ExpectedPublication {
-                name: &self.publication,
-                oid: None,
-                tables: &self.tables,
-            },
-            publication: published.as_ref(),
-            fingerprint: self.fingerprint(&facts),
+            publications: &self.objects.expected(),
+            fingerprint: self.objects.fingerprint(&facts),
         }
         .judge();
         self.confirmed = slot.and_then(|slot| slot.confirmed_flush).unwrap_or(Lsn::ZERO);
@@ -245,20 +231,16 @@ impl SourceSide {
 
     /// Starts replication.
     pub(super) async fn stream(self, start: &Start) -> Result<OpenStream, Fault> {
-        let unverified = || Fault::new(FaultKind::Internal, "start", "streams before it verified");
         let client = self.client.ok_or_else(unverified)?;
         let server = self.server.ok_or_else(unverified)?;
-        let mut published = self.published.ok_or_else(unverified)?;
-        // Nothing is lost with it, so nothing stops for it.
-        published.tables.retain(|table| Some(&table.name) != self.heartbeat.as_ref());
-        let (reader, feedback) = client.start(&self.slot, start.from, &[&self.publication]).await?;
+        let (reader, feedback) =
+            client.start(&self.slot, start.from, &self.objects.names()).await?;
         Ok(OpenStream {
             source: self.source,
             reader,
             feedback,
             confirmed: self.confirmed,
-            published,
-            mark: self.mark,
+            objects: self.objects,
             slot: self.slot,
             owner: self.owner,
             heartbeat: self.heartbeat,
@@ -269,15 +251,10 @@ impl SourceSide {
     fn expected_slot(&self) -> ExpectedSlot<'_> {
         ExpectedSlot { name: &self.slot, database: &self.spec.database }
     }
+}
 
-    fn fingerprint(&self, server: &ServerFacts) -> Fingerprint {
-        DecodingOptions {
-            options: BTreeMap::from([("proto_version".to_owned(), "1".to_owned())]),
-            publication_oids: self.published.iter().map(|published| published.oid).collect(),
-            server_major: server.version_num / 10_000,
-        }
-        .fingerprint()
-    }
+fn unverified() -> Fault {
+    Fault::new(FaultKind::Internal, "start", "took a step before the one it rests on")
 }
 
 fn missing(what: &str, name: &str, remedy: &str) -> Fault {

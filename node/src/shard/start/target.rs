@@ -8,7 +8,7 @@ use tidewire_kafka::{
 };
 use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
-use tidewire_node_core::facts::PublicationFacts;
+use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::progress::Progress;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, PositionEntry, PositionHint, Start, TopicPin};
@@ -17,13 +17,14 @@ use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::{BadRecord, FormatKind, HeartbeatMode, TableName};
+use tidewire_shared::spec::{BadRecord, CreateTopics, FormatKind, HeartbeatMode, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::Assignment;
 use super::super::meter::Meter;
+use super::objects::SourceObjects;
 use super::source::OpenStream;
 use crate::pipeline::Parts;
 use crate::pipeline::delivery::Delivery;
@@ -43,7 +44,11 @@ pub(super) struct TargetSide {
     transactional_id: String,
     key: String,
     ordinal: u64,
+    /// The tables that the task has now, and every topic it may write to.
     tables: TaskTables,
+    /// The topics that the newest position pins.
+    pins: Vec<TopicPin>,
+    create_topics: Option<CreateTopics>,
     node: NodeName,
     task: tidewire_shared::TaskName,
     producer: Option<TransactionalProducer>,
@@ -58,16 +63,14 @@ impl TargetSide {
         node: &NodeName,
     ) -> Result<Self, Fault> {
         let spec = &assignment.spec;
-        let mut tables = TaskTables::new(&spec.objects)?;
-        if let BadRecord::DeadLetter(topic) = &spec.on_bad_record {
-            tables.add_topic(topic)?;
-        }
         Ok(Self {
             settings: Settings::new(&spec.target, spec.limits.record_bytes)?,
             transactional_id: assignment.shard.transactional_id(cluster),
             key: assignment.shard.position_key(cluster),
             ordinal: assignment.ordinal,
-            tables,
+            tables: TaskTables::default(),
+            pins: Vec::new(),
+            create_topics: spec.target.create_topics,
             node: node.clone(),
             task: spec.name.clone(),
             producer: None,
@@ -110,18 +113,50 @@ impl TargetSide {
         let newest = read.record.clone().map(|record| entry(record, &self.key)).transpose()?;
         self.positions = Some(positions);
         self.read = Some(read);
+        self.pins = newest.as_ref().map(|entry| entry.topics.clone()).unwrap_or_default();
         Ok(Fact::PositionsRead(newest))
     }
 
-    pub(super) async fn verify_topics(&mut self) -> Result<Fact, Fault> {
-        let (settings, names) = (self.settings.clone(), self.tables.topics().to_vec());
-        let seen = blocking(move || {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Topics::new(&settings)?.describe(&names, CALL)
+    /// Looks at the topics of the tables that the task has now, and makes those that are missing where
+    /// it is to make them.
+    pub(super) async fn verify_topics(
+        &mut self,
+        mut tables: TaskTables,
+        bad_record: &BadRecord,
+    ) -> Result<Fact, Fault> {
+        if let BadRecord::DeadLetter(topic) = bad_record {
+            tables.add_topic(topic)?;
+        }
+        let needed = tables.topics().to_vec();
+        let pinned = self.pins.iter().map(|pin| pin.name.clone());
+        let mut names = needed.clone();
+        names.extend(pinned.filter(|name| !needed.contains(name)));
+        let (settings, creation) = (self.settings.clone(), self.create_topics);
+        let (mine, wanted) = (names.clone(), needed.clone());
+        let answers = blocking(move || {
+            let names: Vec<&str> = mine.iter().map(String::as_str).collect();
+            let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            let topics = Topics::new(&settings)?;
+            match creation {
+                Some(form) => topics.describe_made(&settings, &names, &wanted, form, CALL),
+                None => topics.describe(&names, CALL),
+            }
         })
         .await?;
-        let seen = seen.into_iter().map(|(name, answer)| answer.map(|facts| (name, facts)));
-        Ok(Fact::TopicsSeen(seen.collect::<Result<_, _>>()?))
+        let mut seen = Vec::with_capacity(answers.len());
+        for (name, answer) in answers {
+            if needed.contains(&name) {
+                seen.push((name, answer?));
+            } else if let Ok(Some(facts)) = answer
+                && self.pins.iter().any(|pin| pin.name == name && same(pin, &facts))
+            {
+                // No table goes there now, but changes of one that did may still come.
+                tables.add_topic(&name)?;
+                seen.push((name, Some(facts)));
+            }
+        }
+        self.tables = tables;
+        Ok(Fact::TopicsSeen(seen))
     }
 
     pub(super) async fn commit_claim(&mut self, claim: PositionEntry) -> Result<Fact, Fault> {
@@ -181,8 +216,7 @@ impl TargetSide {
             reader,
             feedback,
             confirmed,
-            published,
-            mark,
+            objects,
             slot,
             owner,
             heartbeat,
@@ -193,7 +227,7 @@ impl TargetSide {
         let beat = beats.start(&source, assignment, stream_seen);
         Ok(Box::new(Parts {
             reader,
-            decoder: self.decoder(assignment, &start, heartbeat, &published),
+            decoder: self.decoder(assignment, &start, heartbeat, &objects),
             encoder: self.encoder(assignment, &start, server_version)?,
             source_watch: SourceWatch {
                 source: source.clone(),
@@ -201,8 +235,7 @@ impl TargetSide {
                 owner,
                 budget: assignment.spec.source.wal_budget,
                 feedback: feedback.clone(),
-                publication: published,
-                mark,
+                objects,
                 end: source_end,
                 meter: meter.clone(),
                 kill: kill.clone(),
@@ -237,12 +270,11 @@ impl TargetSide {
         assignment: &Assignment,
         start: &Start,
         heartbeat: Option<TableName>,
-        published: &PublicationFacts,
+        objects: &SourceObjects,
     ) -> Decoder {
         let mut options = Options::new(self.tables.clone(), start.from);
         options.heartbeat = heartbeat;
-        options.names =
-            published.tables.iter().map(|table| (table.oid, table.name.clone())).collect();
+        options.names = objects.published();
         options.resume = start.claim.position.inside;
         options.hold = assignment.spec.format.kind == FormatKind::ShareplexJson;
         let size = |most: usize, wanted: Option<u64>| {
@@ -320,6 +352,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(error) => Err(Fault::new(FaultKind::Internal, "kafka call", error)),
     }
+}
+
+fn same(pin: &TopicPin, topic: &TopicFacts) -> bool {
+    pin.id == topic.id && pin.partitions == topic.partitions
 }
 
 fn too_early() -> Fault {

@@ -1,0 +1,245 @@
+//! The tables of a shard at its source: which there are now, and that they are published.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
+use tidewire_node_core::objects::{self, ListedTable};
+use tidewire_node_core::publish::{self, PublicationPlan, PublicationPlans};
+use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
+use tidewire_node_core::schema::TaskTables;
+use tidewire_postgres::{PublicationMark, Sql, catalog, publication};
+use tidewire_shared::spec::{Managed, ObjectRule, TableName};
+use tidewire_shared::{Fault, FaultKind, ShardId, TaskSpec};
+
+/// What a shard takes from its source.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceObjects {
+    rules: Vec<ObjectRule>,
+    database: String,
+    managed: bool,
+    tables: TaskTables,
+    /// The publication of all changes, and that of inserts where there is one.
+    publications: Vec<Publication>,
+}
+
+/// A publication of a shard.
+#[derive(Clone, Debug)]
+struct Publication {
+    name: String,
+    plan: PublicationPlan,
+    /// As it was seen last; the stream is watched against it.
+    seen: Option<PublicationFacts>,
+    /// Its rows in the catalog, seen before that.
+    mark: PublicationMark,
+}
+
+impl SourceObjects {
+    pub(crate) fn new(spec: &TaskSpec, shard: &ShardId) -> Self {
+        let source = &spec.source;
+        let tables = TaskTables::default();
+        let PublicationPlans { changes: plan, .. } = PublicationPlans::existing(&tables);
+        let name = source.publication.name(&shard.slot_name());
+        let inserts = shard.inserts_publication_name();
+        Self {
+            rules: spec.objects.clone(),
+            database: source.database.clone(),
+            managed: source.publication == Managed::Managed,
+            tables,
+            publications: [name, inserts]
+                .map(|name| Publication {
+                    name,
+                    plan: plan.clone(),
+                    seen: None,
+                    mark: PublicationMark::default(),
+                })
+                .into(),
+        }
+    }
+
+    /// Finds the tables that the task has now, and how they are to be published.
+    pub(crate) async fn resolve(&mut self, sql: &mut Sql) -> Result<&TaskTables, Fault> {
+        let listed = self.list(sql).await?;
+        self.tables = TaskTables::resolve(&self.rules, &self.database, &listed)?;
+        let plans = if self.managed {
+            let narrowed: Vec<_> = publish::narrowed(&self.tables).cloned().collect();
+            let facts = match narrowed.as_slice() {
+                [] => Vec::new(),
+                names => catalog::tables(sql, names).await?,
+            };
+            PublicationPlans::managed(&self.tables, &listed, &facts, sql.version_num())
+        } else {
+            PublicationPlans::existing(&self.tables)
+        };
+        let plans: Vec<_> = std::iter::once(plans.changes).chain(plans.inserts).collect();
+        self.publications.truncate(plans.len());
+        for (publication, plan) in self.publications.iter_mut().zip(plans) {
+            publication.plan = plan;
+        }
+        Ok(&self.tables)
+    }
+
+    /// The tables that patterns may take: of a publication that is not ours, those it holds.
+    pub(crate) async fn list(&self, sql: &mut Sql) -> Result<Vec<ListedTable>, Fault> {
+        let mut listed = catalog::list(sql).await?;
+        let first = self.publications.first().filter(|_| !self.managed);
+        if let Some(Publication { name, .. }) = first
+            && let Some(seen) = publication::look(sql, name).await?
+        {
+            listed.retain(|table| seen.tables.iter().any(|held| held.name == table.name));
+        }
+        Ok(listed)
+    }
+
+    /// Whether the database holds tables that the task has by a pattern and does not take yet; gives
+    /// their names.
+    pub(crate) async fn appeared(&self, sql: &mut Sql) -> Result<Vec<String>, Fault> {
+        if !objects::has_patterns(&self.rules) {
+            return Ok(Vec::new());
+        }
+        let listed = self.list(sql).await?;
+        let now = objects::resolve(&self.rules, &self.database, &listed);
+        let new = now.into_iter().filter(|table| self.tables.rule(&table.name).is_none());
+        Ok(new.map(|table| table.name.to_string()).collect())
+    }
+
+    /// First start only: makes the managed publications, or finds those there are.
+    pub(crate) async fn create(&mut self, sql: &Sql) -> Result<(), Fault> {
+        for publication in &mut self.publications {
+            let name = &publication.name;
+            publication.seen = match publication::look(sql, name).await? {
+                Some(seen) => Some(seen),
+                None if self.managed => {
+                    Some(publication::create(sql, name, &publication.plan).await?)
+                }
+                None => {
+                    let object = format!("publication {name}");
+                    return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
+                        .remedy("create it, or let the task manage one"));
+                }
+            };
+        }
+        self.align(sql).await
+    }
+
+    /// Looks at the publications as they are when the stream begins.
+    pub(crate) async fn look(&mut self, sql: &Sql) -> Result<(), Fault> {
+        for publication in &mut self.publications {
+            publication.mark = PublicationMark::look(sql, &publication.name).await?;
+            publication.seen = publication::look(sql, &publication.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the managed publications to what the task has now: tables that appeared are added,
+    /// those that left it are taken out. Changes of a table are delivered from its addition on.
+    pub(crate) async fn align(&mut self, sql: &Sql) -> Result<(), Fault> {
+        let mut started = false;
+        for Publication { name, plan, seen, .. } in &mut self.publications {
+            *seen = publication::look(sql, name).await?;
+            if !self.managed {
+                continue;
+            }
+            let Some(there) = seen else {
+                // The task may have got its first table of inserts since it started.
+                if started {
+                    *seen = Some(publication::create(sql, name, plan).await?);
+                }
+                continue;
+            };
+            started = true;
+            let noted = publication::note(sql, name).await?;
+            let alignment = publish::align(plan, there, noted.as_deref())?;
+            if alignment.is_empty() {
+                continue;
+            }
+            for table in &alignment.add {
+                tracing::info!(publication = name, table = %table.name, "adding a table");
+            }
+            for table in &alignment.drop {
+                tracing::info!(publication = name, %table, "taking a table out");
+            }
+            publication::align(sql, name, plan, &alignment).await?;
+            *seen = publication::look(sql, name).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn expected(&self) -> Vec<ExpectedPublication<'_>> {
+        let expected = self.publications.iter().map(|publication| ExpectedPublication {
+            name: &publication.name,
+            oid: None,
+            managed: self.managed,
+            plan: &publication.plan,
+            seen: publication.seen.as_ref(),
+        });
+        expected.collect()
+    }
+
+    pub(crate) fn fingerprint(&self, server: &ServerFacts) -> Fingerprint {
+        let mut oids = self
+            .publications
+            .iter()
+            .map(|publication| publication.seen.as_ref().map(|seen| seen.oid));
+        DecodingOptions {
+            options: BTreeMap::from([("proto_version".to_owned(), "1".to_owned())]),
+            publication: oids.next().flatten(),
+            inserts: oids.next().flatten(),
+            server_major: server.version_num / 10_000,
+        }
+        .fingerprint()
+    }
+
+    /// Names of the publications.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.publications.iter().map(|publication| publication.name.as_str()).collect()
+    }
+
+    /// Object ids and names of the tables that are published now.
+    pub(crate) fn published(&self) -> HashMap<u32, TableName> {
+        let seen = self.publications.iter().filter_map(|publication| publication.seen.as_ref());
+        let tables = seen.flat_map(|seen| &seen.tables);
+        tables.map(|table| (table.oid, table.name.clone())).collect()
+    }
+
+    /// Looks at the publications and compares them with what they were when the stream began.
+    pub(crate) async fn compare(&self, sql: &mut Sql) -> Result<(), Fault> {
+        for Publication { name, seen, plan, mark } in &self.publications {
+            let Some(before) = seen else { continue };
+            mark.compare(name, &PublicationMark::look(sql, name).await?)?;
+            let now = publication::look(sql, name).await?;
+            let mut before = before.clone();
+            let gone = self.dropped(sql, &before, now.as_ref(), plan).await?;
+            // Only what the task still has: of anything else nothing is lost.
+            before.tables.retain(|held| {
+                plan.tables.iter().any(|table| table.name == held.name) && !gone.contains(&held.oid)
+            });
+            publication::compare(&before, now.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Tables taken by a pattern that left a publication because they were dropped altogether.
+    async fn dropped(
+        &self,
+        sql: &mut Sql,
+        before: &PublicationFacts,
+        now: Option<&PublicationFacts>,
+        plan: &PublicationPlan,
+    ) -> Result<Vec<u32>, Fault> {
+        let Some(now) = now else { return Ok(Vec::new()) };
+        let by_pattern =
+            |held: &TableName| plan.tables.iter().any(|table| table.name == *held && !table.named);
+        let left: Vec<u32> = before
+            .tables
+            .iter()
+            .filter(|held| now.tables.iter().all(|table| table.oid != held.oid))
+            .filter(|held| by_pattern(&held.name))
+            .map(|held| held.oid)
+            .collect();
+        if left.is_empty() {
+            return Ok(left);
+        }
+        let exist = catalog::tables_by_oid(sql, &left).await?;
+        Ok(left.into_iter().filter(|oid| exist.iter().all(|table| table.oid != *oid)).collect())
+    }
+}
