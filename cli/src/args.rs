@@ -1,9 +1,10 @@
 //! Everything that can be asked of `tidewire` on its command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use tidewire_shared::{NodeName, Period, TaskName};
+use tidewire_shared::{Lsn, NodeName, Period, TaskName};
 
 use crate::command::wait::Goal;
 
@@ -226,7 +227,7 @@ pub(crate) struct TaskArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// Create a task from a document.
+    /// Create a task from a document, or give one that exists another document.
     #[command(after_help = "Example:
   tidewire task apply -f orders.yaml --start --wait --timeout 2m")]
     Apply(ApplyArgs),
@@ -252,12 +253,38 @@ pub(crate) enum TaskCommand {
   tidewire task terminate orders")]
     Terminate(MoveArgs),
     /// Delete a task with its slot, publication and positions.
-    #[command(after_help = "Example:
-  tidewire task delete orders")]
+    #[command(after_help = "Examples:
+  tidewire task delete orders
+  tidewire task delete --forget orders")]
     Delete {
         /// Which task.
         name: TaskName,
+        /// The task is deleted already: stop trying to drop what it left.
+        #[arg(long)]
+        forget: bool,
     },
+    /// Set the position of a paused task back, within what its slot still has.
+    #[command(after_help = "Example:
+  tidewire task pause orders --wait
+  tidewire task rewind orders --to 0/16B3748 --yes
+  tidewire task resume orders")]
+    Rewind(RewindArgs),
+    /// Have another node run a task.
+    #[command(after_help = "Examples:
+  tidewire task move orders --to node-2
+  tidewire task move orders/0 --to node-2")]
+    Move(RelocateArgs),
+    /// Show the documents of a task with what changed, and what was asked of it.
+    #[command(after_help = "Example:
+  tidewire task history orders")]
+    History {
+        /// Which task.
+        name: TaskName,
+    },
+    /// Show what the shards of a task told lately, wherever they ran.
+    #[command(after_help = "Example:
+  tidewire task logs orders -f")]
+    Logs(LogArgs),
     /// Show one task.
     #[command(after_help = "Example:
   tidewire task get orders -o json")]
@@ -267,8 +294,13 @@ pub(crate) enum TaskCommand {
     },
     /// List all tasks.
     #[command(after_help = "Example:
-  tidewire task list -o wide")]
-    List,
+  tidewire task list -o wide
+  tidewire task list --leftovers")]
+    List {
+        /// What deleted tasks left at source or target, instead of the tasks.
+        #[arg(long)]
+        leftovers: bool,
+    },
     /// Wait until a task is in a phase, or has caught up with its source.
     #[command(after_help = "Example:
   tidewire task wait orders --for caught-up --timeout 5m")]
@@ -317,7 +349,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub(crate) start: bool,
     /// Wait until it is in a phase.
-    #[arg(long, value_name = "PHASE", num_args = 0..=1, require_equals = true, default_missing_value = "Synchronizing", requires = "start")]
+    #[arg(long, value_name = "PHASE", num_args = 0..=1, require_equals = true, default_missing_value = "Synchronizing")]
     pub(crate) wait: Option<Goal>,
 }
 
@@ -341,6 +373,54 @@ pub(crate) struct MoveArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct RewindArgs {
+    /// Which task.
+    pub(crate) name: TaskName,
+    /// Position in the source's log, like 0/16B3748.
+    #[arg(long, value_name = "LSN")]
+    pub(crate) to: Lsn,
+    /// Changes after the position may go out twice.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RelocateArgs {
+    /// Which task, or which shard of it.
+    #[arg(value_name = "NAME[/SHARD]")]
+    pub(crate) shard: NamedShard,
+    /// The node.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: NodeName,
+}
+
+/// A shard by the name of its task; the first one where none is named.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedShard {
+    pub(crate) task: TaskName,
+    pub(crate) index: u32,
+}
+
+impl FromStr for NamedShard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (task, index) = text.split_once('/').unwrap_or((text, "0"));
+        let index = index.parse().map_err(|_| "write NAME or NAME/SHARD".to_owned())?;
+        Ok(Self { task: task.parse().map_err(|error| format!("{error}"))?, index })
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LogArgs {
+    /// Which task.
+    pub(crate) name: TaskName,
+    /// Go on with the lines that come.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct NodesArgs {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -358,6 +438,13 @@ pub(crate) enum NodesCommand {
     #[command(after_help = "Example:
   tidewire nodes drain node-1")]
     Drain {
+        /// Which node.
+        name: NodeName,
+    },
+    /// Drop a node that is gone and carries nothing.
+    #[command(after_help = "Example:
+  tidewire nodes remove node-1")]
+    Remove {
         /// Which node.
         name: NodeName,
     },

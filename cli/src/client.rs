@@ -7,7 +7,9 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tidewire_proto::admin::v1::admin_service_client::AdminServiceClient;
-use tidewire_proto::convert::detail_of;
+use tidewire_proto::convert::{CALLER_METADATA, detail_of};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -27,6 +29,8 @@ pub(crate) struct Client {
     coordinators: Vec<Channel>,
     names: String,
     timeout: Duration,
+    /// Who asks; goes along with every call, and into the history of what is changed.
+    caller: Option<AsciiMetadataValue>,
 }
 
 impl Client {
@@ -39,7 +43,7 @@ impl Client {
     /// A way to `endpoints`.
     pub(crate) fn to(endpoints: &[String], timeout: Duration) -> Result<Self, Failure> {
         let coordinators = endpoints.iter().map(|text| channel(text)).collect::<Result<_, _>>()?;
-        Ok(Self { coordinators, names: endpoints.join(", "), timeout })
+        Ok(Self { coordinators, names: endpoints.join(", "), timeout, caller: caller().ok() })
     }
 
     /// Until when a call that begins now may go on.
@@ -67,6 +71,9 @@ impl Client {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let mut request = Request::new(message.clone());
                 request.set_timeout(left);
+                if let Some(caller) = &self.caller {
+                    request.metadata_mut().insert(CALLER_METADATA, caller.clone());
+                }
                 let called = make(AdminServiceClient::new(coordinator.clone()), request);
                 let status = match tokio::time::timeout(left, called).await {
                     Ok(Ok(response)) => return Ok(response.into_inner()),
@@ -99,6 +106,14 @@ impl Client {
             .remedy("start one, or name one that runs with --endpoint or TIDEWIRE_ENDPOINT"),
         }
     }
+}
+
+/// `user@host`, as the operating system has them.
+fn caller() -> Result<AsciiMetadataValue, InvalidMetadataValue> {
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::geteuid().as_raw()));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    AsciiMetadataValue::try_from(format!("{user}@{}", host.trim()))
 }
 
 fn channel(text: &str) -> Result<Channel, Failure> {

@@ -127,6 +127,7 @@ async fn live(
     let mut tasks = JoinSet::new();
     tasks.spawn(handle.clone().keep_membership());
     tasks.spawn(leader.clone().run());
+    tasks.spawn(leader.clone().weigh_idle_wal());
     tasks.spawn(report_health(leader, health));
     let reason = handle.failed().await;
     Err(Fault::new(FaultKind::Internal, "raft", format!("it cannot go on: {reason}"))

@@ -4,6 +4,7 @@ mod cluster;
 mod completion;
 mod coordinator;
 mod dev;
+mod life;
 mod node;
 mod nodes;
 mod positions;

@@ -23,6 +23,17 @@ pub(super) async fn run(args: NodesArgs) -> Result<(), Failure> {
                 .await?;
             show(answer, format)
         }
+        NodesCommand::Remove { name } => {
+            let object = format!("node {name}");
+            let request = pb::NodeRequest { request_id: request_id(), name: name.to_string() };
+            client
+                .call(&object, request, |mut service, request| async move {
+                    service.remove_node(request).await
+                })
+                .await?;
+            let view = serde_json::json!({"name": name.as_str()});
+            print(format, &view, |_| format!("node {name} removed"))
+        }
         NodesCommand::Resume { name } => {
             let object = format!("node {name}");
             let request = pb::NodeRequest { request_id: request_id(), name: name.to_string() };

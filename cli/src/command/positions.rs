@@ -33,9 +33,7 @@ pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
 }
 
 /// The brokers to ask and how, and the task to show.
-async fn target(
-    args: &ShowArgs,
-) -> Result<(Vec<String>, KafkaSecurity, Option<String>), Failure> {
+async fn target(args: &ShowArgs) -> Result<(Vec<String>, KafkaSecurity, Option<String>), Failure> {
     let name = args.name.as_ref().map(ToString::to_string);
     if let Some(file) = &args.file {
         let spec = read_document(file, args.common.output)?;

@@ -8,13 +8,15 @@ use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::admin::v1::precheck_task_request::Subject;
 use tidewire_proto::convert::required;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Phase, TaskName, TaskSpec};
+use tidewire_shared::{Desired, Phase, TaskName, TaskSpec};
 
-use super::wait;
+use super::life::Start;
+use super::{life, wait};
 use crate::args::{ApplyArgs, Format, MoveArgs, PrecheckArgs, TaskArgs, TaskCommand};
 use crate::client::{CALL, Client, request_id};
 use crate::document::{Document, Explained};
 use crate::failure::{Exit, Failure, of_document};
+use crate::output::leftovers::{LeftoversView, leftovers_table};
 use crate::output::precheck::{PrecheckView, precheck_table};
 use crate::output::task::{TaskView, task_list, task_table};
 use crate::output::{note, print, warn, write};
@@ -57,9 +59,16 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
             }
             finish(&waits, task, change, Phase::Terminated, format).await
         }
-        TaskCommand::Delete { name } => delete(&client(PRECHECK)?, &name, format).await,
+        TaskCommand::Delete { name, forget: false } => {
+            delete(&client(PRECHECK)?, &name, format).await
+        }
+        TaskCommand::Delete { name, forget: true } => forget(&client(CALL)?, &name, format).await,
+        TaskCommand::Rewind(args) => show(life::rewind(&client(PRECHECK)?, args).await?, format),
+        TaskCommand::Move(args) => show(life::relocate(&client(CALL)?, args).await?, format),
+        TaskCommand::History { name } => life::history(&client(CALL)?, &name, format).await,
+        TaskCommand::Logs(args) => life::logs(&client(CALL)?, args, format).await,
         TaskCommand::Get { name } => show(wait::get(&client(CALL)?, &name).await?, format),
-        TaskCommand::List => list(&client(CALL)?, format).await,
+        TaskCommand::List { leftovers } => list(&client(CALL)?, leftovers, format).await,
         TaskCommand::Wait { name, goal } => {
             let goal = goal.or(Phase::Synchronizing);
             let task = wait::until(&client(WAIT)?, &name, goal).await?;
@@ -84,13 +93,21 @@ async fn apply(
         })
         .await?;
     if format != Format::Json {
-        note(&format!("task {name} {}", if answer.created { "created" } else { "exists already" }));
+        note(&format!("task {name} {}", told(&answer)));
     }
     let mut task = answer.task.unwrap_or_default();
-    if args.start {
-        task = start(calls, &name).await?;
+    if task.modification.as_ref().is_some_and(|it| it.revision == answer.revision) {
+        task = life::decided(waits, &name, answer.revision).await?;
     }
-    if let Some(goal) = args.wait {
+    if args.start {
+        task = match life::start_of(&task) {
+            Some(Start::Start) => start(calls, &name).await?,
+            Some(Start::Resume) => resume(calls, &name).await?,
+            None => task,
+        };
+    }
+    let runs = task.desired == Desired::Running.as_str();
+    if let Some(goal) = args.wait.filter(|_| runs) {
         task = wait::until(waits, &name, goal.or(Phase::Synchronizing)).await?;
     }
     show(task, format)
@@ -157,6 +174,39 @@ async fn finish(
     }
 }
 
+/// What became of a document.
+fn told(answer: &pb::ApplyTaskResponse) -> String {
+    let task = answer.task.as_ref();
+    let running = task.map_or(0, |task| task.revision);
+    match (answer.created, task.and_then(|task| task.modification.as_ref())) {
+        (true, _) => "created".to_owned(),
+        (false, Some(it)) if it.revision == answer.revision => {
+            format!(
+                "runs on with revision {running} while a node looks at revision {}",
+                it.revision
+            )
+        }
+        (false, _) => format!("has this document, revision {running}"),
+    }
+}
+
+async fn forget(client: &Client, name: &TaskName, format: Format) -> Result<(), Failure> {
+    let request = pb::TaskRequest {
+        request_id: request_id(),
+        name: name.to_string(),
+        ..pb::TaskRequest::default()
+    };
+    let answer = client
+        .call(&about(name), request, |mut service, request| async move {
+            service.forget_leftovers(request).await
+        })
+        .await?;
+    let view = serde_json::json!({"name": name.as_str(), "left": answer.left});
+    print(format, &view, |_| {
+        format!("left to you, of task {name}:\n  {}", answer.left.join("\n  "))
+    })
+}
+
 async fn delete(client: &Client, name: &TaskName, format: Format) -> Result<(), Failure> {
     let request = pb::TaskRequest { request_id: request_id(), name: name.to_string() };
     let answer = client
@@ -171,12 +221,16 @@ async fn delete(client: &Client, name: &TaskName, format: Format) -> Result<(), 
     })
 }
 
-async fn list(client: &Client, format: Format) -> Result<(), Failure> {
+async fn list(client: &Client, leftovers: bool, format: Format) -> Result<(), Failure> {
     let answer = client
         .call("tasks", pb::ListTasksRequest {}, |mut service, request| async move {
             service.list_tasks(request).await
         })
         .await?;
+    if leftovers {
+        let left: Vec<_> = answer.leftovers.into_iter().map(LeftoversView::from).collect();
+        return print(format, &left, |_| leftovers_table(&left));
+    }
     let tasks = answer.tasks.into_iter().map(TaskView::try_from).collect::<Result<Vec<_>, _>>()?;
     print(format, &tasks, |wide| task_list(&tasks, wide))
 }

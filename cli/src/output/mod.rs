@@ -1,6 +1,8 @@
 //! What is printed: data to stdout, everything else to stderr.
 
 pub(crate) mod cluster;
+pub(crate) mod history;
+pub(crate) mod leftovers;
 pub(crate) mod positions;
 pub(crate) mod precheck;
 pub(crate) mod task;

@@ -5,7 +5,8 @@ use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::{ConvertError, optional};
 use tidewire_proto::task::v1 as wire;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Fault, Lsn, Phase};
+use tidewire_shared::spec::{WalBudget, WalState};
+use tidewire_shared::{ByteSize, Fault, Lsn, Phase, TaskSpec};
 
 use super::precheck::{PrecheckView, precheck_table};
 use super::{drawn, table, time};
@@ -29,6 +30,7 @@ pub(crate) struct TaskView {
     shards: Vec<ShardView>,
     counters: CountersView,
     wal_retained_bytes: u64,
+    wal: WalView,
     predicted_failover_ms: u64,
     error: Option<Fault>,
     precheck: Option<PrecheckView>,
@@ -48,6 +50,40 @@ struct ShardView {
     bytes: u64,
     records_per_second: f64,
     restarts: u32,
+}
+
+/// The log that the slot holds back at the source, against the budget of the task.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WalView {
+    retained_bytes: u64,
+    warn_bytes: u64,
+    limit_bytes: u64,
+    state: &'static str,
+}
+
+impl WalView {
+    fn new(budget: &WalBudget, retained_bytes: u64) -> Self {
+        Self {
+            retained_bytes,
+            warn_bytes: budget.warn.0,
+            limit_bytes: budget.limit.0,
+            state: budget.state(retained_bytes).as_str(),
+        }
+    }
+
+    /// For people, when there is something to tell.
+    fn line(&self) -> Option<String> {
+        let size = |bytes: u64| ByteSize(bytes);
+        (self.state != WalState::Ok.as_str()).then(|| {
+            format!(
+                "wal: the slot holds {} at the source (walBudget: warn {}, limit {})",
+                size(self.retained_bytes),
+                size(self.warn_bytes),
+                size(self.limit_bytes)
+            )
+        })
+    }
 }
 
 /// Log positions as PostgreSQL writes them.
@@ -87,10 +123,18 @@ impl TryFrom<pb::Task> for TaskView {
         let caught_up = caught_up(&task);
         let reports = || task.shards.iter().filter_map(|shard| shard.report.as_ref());
         let error: Option<Fault> = optional("task.error", task.error.clone())?;
+        let spec: Option<TaskSpec> = optional("task.spec", task.spec.clone())?;
+        let budget = spec.map(|spec| spec.source.wal_budget).unwrap_or_default();
+        // While nobody runs it, a node that was asked has looked.
+        let retained = match reports().map(|report| report.wal_retained_bytes).sum() {
+            0 => task.idle_wal_bytes,
+            bytes => bytes,
+        };
         let precheck: Option<PrecheckReport> = optional("task.precheck", task.precheck.clone())?;
         Ok(Self {
             delay_ms: reports().map(|report| report.delay_ms).max(),
-            wal_retained_bytes: reports().map(|report| report.wal_retained_bytes).sum(),
+            wal_retained_bytes: retained,
+            wal: WalView::new(&budget, retained),
             predicted_failover_ms: reports()
                 .map(|report| report.predicted_failover_ms)
                 .max()
@@ -192,6 +236,9 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
             fault.object, fault.message, fault.remedy
         ));
     }
+    if let Some(line) = task.wal.line() {
+        text.push_str(&format!("\n\n{line}"));
+    }
     if let Some(precheck) = &task.precheck
         && (wide || task.phase == Phase::PrecheckFailed.as_str())
     {
@@ -224,7 +271,7 @@ impl TaskView {
             self.desired.clone(),
             each(|shard| shard.epoch.to_string()),
             each(|shard| shard.position.durable.clone().unwrap_or_else(|| "-".to_owned())),
-            format!("{}KiB", self.wal_retained_bytes / 1024),
+            format!("{}KiB {}", self.wal_retained_bytes / 1024, self.wal.state),
             self.created_at.clone().unwrap_or_default(),
         ]
     }

@@ -188,13 +188,6 @@ pub enum CommandKind {
         /// The findings.
         report: PrecheckReport,
     },
-    /// Every shard runs with this revision: the change-over is behind.
-    ChangeOverDone {
-        /// The task.
-        task: TaskId,
-        /// The revision; another one in the state refuses the command.
-        revision: u64,
-    },
     /// What is still left of a removed task after another clean-up; nothing: it is forgotten.
     RecordLeftovers {
         /// The task.
@@ -213,6 +206,15 @@ pub enum CommandKind {
         shard: ShardId,
         /// The node.
         node: NodeName,
+    },
+    /// The slot of a task that does not run was dropped at its limit of WAL.
+    SlotDropped {
+        /// The shard.
+        shard: ShardId,
+        /// The node that did it.
+        node: NodeName,
+        /// What that costs.
+        fault: Fault,
     },
     /// A node has set the position of a paused shard back.
     RecordRewind {

@@ -73,7 +73,7 @@ impl ClusterState {
         self.connections.get(name)
     }
 
-    /// Tasks that name the connection, also in a document before or after the present one, by name;
+    /// Tasks that name the connection, also in a draft of them, by name;
     /// removed ones among them as long as the cluster tries to drop what they left.
     #[must_use]
     pub fn users_of(&self, name: &ConnectionName) -> Vec<TaskName> {

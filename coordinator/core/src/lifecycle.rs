@@ -119,7 +119,6 @@ pub fn phase_of(task: &Task, observed: &Observed) -> Phase {
     let assigned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     match settled {
         Phase::Initializing if changes_over(task) => match running_phase(task, observed) {
-            // The owner still streams with the document before, or starts with the new one.
             Phase::Initializing | Phase::Synchronizing => Phase::Modifying,
             trouble => trouble,
         },
@@ -138,11 +137,10 @@ pub fn phase_of(task: &Task, observed: &Observed) -> Phase {
     }
 }
 
-/// Whether an owner has yet to stream with the present document.
+/// Whether an owner has yet to be given the present document.
 fn changes_over(task: &Task) -> bool {
-    let given_old =
-        |shard: &Shard| shard.assignment().is_some_and(|owner| owner.given.task != task.revision());
-    task.previous().is_some() || task.shards().any(|(_, shard)| given_old(shard))
+    let given = |shard: &Shard| shard.assignment().map(|owner| owner.given.task);
+    task.shards().any(|(_, shard)| given(shard).is_some_and(|it| it != task.revision()))
 }
 
 /// The worst phase among the shards.

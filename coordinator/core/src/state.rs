@@ -238,8 +238,6 @@ pub struct Task {
     /// Numbers given to documents so far.
     pub(crate) newest_revision: u64,
     pub(crate) draft: Option<Draft>,
-    /// The document before the change-over that is under way.
-    pub(crate) previous: Option<Document>,
     pub(crate) revisions: Ring<Revision>,
     pub(crate) deeds: Ring<Deed>,
     pub(crate) shards: BTreeMap<u32, Shard>,
@@ -318,12 +316,6 @@ impl Task {
         self.draft.as_ref().filter(|draft| draft.refused.is_none())
     }
 
-    /// The document with which it last ran, until every shard runs with the present one.
-    #[must_use]
-    pub fn previous(&self) -> Option<&Arc<TaskSpec>> {
-        self.previous.as_ref().map(|document| &document.spec)
-    }
-
     /// Its documents, oldest first, with what changed.
     pub fn revisions(&self) -> impl DoubleEndedIterator<Item = &Revision> {
         self.revisions.iter()
@@ -350,6 +342,15 @@ impl Task {
     #[must_use]
     pub fn started_before(&self) -> bool {
         self.shards.values().any(|shard| shard.checkpoint.is_some())
+    }
+
+    /// Whether it may hold WAL at its source while nobody runs it: it did run, has no owner, and is not
+    /// about to be deleted.
+    #[must_use]
+    pub fn may_hold_wal(&self) -> bool {
+        self.started_before()
+            && self.desired != Desired::Deleted
+            && self.shards.values().all(|shard| shard.assignment.is_none())
     }
 
     /// Whether its shards shall have owners.

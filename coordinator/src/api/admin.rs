@@ -12,7 +12,7 @@ use tidewire_shared::{NodeName, Persistence, TaskId, TaskName, TaskSpec};
 use tonic::{Request, Response, Status};
 
 use super::relay::{Route, marked, not_relayed, route};
-use super::{Door, error, view};
+use super::{Door, connection, error, life, view};
 use crate::clock;
 use crate::identity_text;
 use crate::leader::{Leader, Term, WorkError};
@@ -100,11 +100,105 @@ impl AdminService for Service {
         at_leader!(self, request, get_task, writes: false, get)
     }
 
+    async fn task_history(
+        &self,
+        request: Request<pb::GetTaskRequest>,
+    ) -> Result<Response<pb::TaskHistoryResponse>, Status> {
+        at_leader!(self, request, task_history, writes: false, life::history)
+    }
+
+    type TaskLogsStream = life::LogStream;
+
+    async fn task_logs(
+        &self,
+        request: Request<pb::TaskLogsRequest>,
+    ) -> Result<Response<life::LogStream>, Status> {
+        match route(&self.door, &request).await? {
+            Route::Here(leader) => {
+                life::logs(leader, request.into_inner()).await.map(Response::new)
+            }
+            Route::There(mut client, address) => match client.task_logs(marked(request)).await {
+                Ok(lines) => Ok(Response::new(Box::pin(lines.into_inner()))),
+                Err(status) => Err(not_relayed(&self.door, &address, false, status).await),
+            },
+        }
+    }
+
+    async fn rewind_task(
+        &self,
+        request: Request<pb::RewindTaskRequest>,
+    ) -> Result<Response<pb::TaskResponse>, Status> {
+        at_leader!(self, request, rewind_task, writes: true, life::rewind)
+    }
+
+    async fn move_task(
+        &self,
+        request: Request<pb::MoveTaskRequest>,
+    ) -> Result<Response<pb::TaskResponse>, Status> {
+        at_leader!(self, request, move_task, writes: true, life::move_task)
+    }
+
+    async fn forget_leftovers(
+        &self,
+        request: Request<pb::TaskRequest>,
+    ) -> Result<Response<pb::ForgetLeftoversResponse>, Status> {
+        at_leader!(self, request, forget_leftovers, writes: true, life::forget_leftovers)
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::NodeRequest>,
+    ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
+        at_leader!(self, request, remove_node, writes: true, life::remove_node)
+    }
+
     async fn list_tasks(
         &self,
         request: Request<pb::ListTasksRequest>,
     ) -> Result<Response<pb::ListTasksResponse>, Status> {
         at_leader!(self, request, list_tasks, writes: false, list)
+    }
+
+    async fn apply_connection(
+        &self,
+        request: Request<pb::ApplyConnectionRequest>,
+    ) -> Result<Response<pb::ApplyConnectionResponse>, Status> {
+        at_leader!(self, request, apply_connection, writes: true, connection::apply)
+    }
+
+    async fn delete_connection(
+        &self,
+        request: Request<pb::ConnectionRequest>,
+    ) -> Result<Response<pb::DeleteConnectionResponse>, Status> {
+        at_leader!(self, request, delete_connection, writes: true, connection::delete)
+    }
+
+    async fn get_connection(
+        &self,
+        request: Request<pb::GetConnectionRequest>,
+    ) -> Result<Response<pb::ConnectionResponse>, Status> {
+        at_leader!(self, request, get_connection, writes: false, connection::get)
+    }
+
+    async fn list_connections(
+        &self,
+        request: Request<pb::ListConnectionsRequest>,
+    ) -> Result<Response<pb::ListConnectionsResponse>, Status> {
+        at_leader!(self, request, list_connections, writes: false, connection::list)
+    }
+
+    async fn test_connection(
+        &self,
+        request: Request<pb::TestConnectionRequest>,
+    ) -> Result<Response<pb::TestConnectionResponse>, Status> {
+        at_leader!(self, request, test_connection, writes: false, connection::test)
+    }
+
+    async fn discover_connection(
+        &self,
+        request: Request<pb::DiscoverConnectionRequest>,
+    ) -> Result<Response<pb::DiscoverConnectionResponse>, Status> {
+        at_leader!(self, request, discover_connection, writes: false, connection::discover)
     }
 
     async fn list_nodes(
@@ -144,11 +238,16 @@ async fn apply(
     let spec: TaskSpec = required("spec", request.spec)?;
     let object = format!("task {}", spec.name);
     let state = read(&leader).await?;
+    if let Some(present) = state.task_named(&spec.name).map(|task| task.id().clone()) {
+        return life::modify(&leader, request_id, present, spec, &object).await;
+    }
     let task = unused_task_id(&state)?;
     let kind = CommandKind::CreateTask { task, spec: Arc::new(spec) };
     let (id, created) = match propose(&leader, request_id, kind, &object).await? {
         Outcome::Created(id) => (id, true),
         Outcome::Exists(id) => (id, false),
+        // The same wish again, of which a later one has changed the document since.
+        Outcome::Modified { task, .. } => (task, false),
         Outcome::Done | Outcome::Unchanged | Outcome::Epoch(_) | Outcome::Checkpointed { .. } => {
             return Err(error::invalid(
                 "request_id",
@@ -157,7 +256,8 @@ async fn apply(
             ));
         }
     };
-    Ok(pb::ApplyTaskResponse { task: Some(view_task(&leader, &id, &object)?), created })
+    let task = view_task(&leader, &id, &object)?;
+    Ok(pb::ApplyTaskResponse { revision: task.revision, task: Some(task), created })
 }
 
 fn unused_task_id(state: &ClusterState) -> Result<TaskId, Status> {
@@ -165,7 +265,10 @@ fn unused_task_id(state: &ClusterState) -> Result<TaskId, Status> {
         let id: TaskId = identity_text::random()
             .parse()
             .map_err(|_| Status::internal("an identity breaks its own rule"))?;
-        if state.task(&id).is_none() && state.removed(&id).is_none() {
+        if state.task(&id).is_none()
+            && state.removed(&id).is_none()
+            && state.leftovers_of(&id).is_none()
+        {
             return Ok(id);
         }
     }
@@ -202,13 +305,14 @@ async fn precheck(
     Ok(pb::PrecheckTaskResponse { report: Some(report.into()) })
 }
 
-fn not_looked(object: &str, error: WorkError) -> Status {
+pub(super) fn not_looked(object: &str, error: WorkError) -> Status {
     let remedy = match &error {
         WorkError::NotLeader => "ask again".to_owned(),
-        WorkError::NoNode => "start a node: prechecks run where the tasks will run".to_owned(),
+        WorkError::NoNode => "start a node: it looks from where the tasks will run".to_owned(),
+        WorkError::Unresolved(rejection) => return error::rejected(rejection),
         WorkError::Failed(fault) => fault.remedy.clone(),
     };
-    let message = format!("no precheck: {error}");
+    let message = format!("nobody could look: {error}");
     match &error {
         // Asking again would give the same answer.
         WorkError::Failed(fault) if fault.kind.persistence() != Persistence::Connection => {
@@ -269,7 +373,8 @@ async fn list(leader: Leader, _: pb::ListTasksRequest) -> Result<pb::ListTasksRe
     let mut tasks: Vec<pb::Task> =
         with_term(&leader, |term| state.tasks().map(|task| view::task(task, term)).collect())?;
     tasks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(pb::ListTasksResponse { tasks })
+    let leftovers = state.leftovers().map(|(id, left)| view::leftovers(id, left)).collect();
+    Ok(pb::ListTasksResponse { tasks, leftovers })
 }
 
 async fn nodes(leader: Leader, _: pb::ListNodesRequest) -> Result<pb::ListNodesResponse, Status> {
@@ -327,14 +432,15 @@ async fn cluster_status(
         members: members.collect(),
         nodes: view_nodes(&leader, &state)?,
         tasks: phases,
+        leftovers: u32::try_from(state.leftovers().count()).unwrap_or(u32::MAX),
     })
 }
 
-fn request_id(text: String) -> Result<RequestId, Status> {
+pub(super) fn request_id(text: String) -> Result<RequestId, Status> {
     RequestId::try_from(text).map_err(|error| ConvertError::new("request_id", error).into())
 }
 
-async fn read(leader: &Leader) -> Result<Arc<ClusterState>, Status> {
+pub(super) async fn read(leader: &Leader) -> Result<Arc<ClusterState>, Status> {
     match leader.handle().read_linearizable().await {
         Ok(state) => Ok(state),
         Err(error) => Err(error::not_read(leader.handle(), error).await),
@@ -342,7 +448,7 @@ async fn read(leader: &Leader) -> Result<Arc<ClusterState>, Status> {
 }
 
 /// The identity of the task that has this name now.
-async fn resolve(leader: &Leader, name: &str) -> Result<(TaskId, String), Status> {
+pub(super) async fn resolve(leader: &Leader, name: &str) -> Result<(TaskId, String), Status> {
     let name: TaskName = parsed("name", name)?;
     let object = format!("task {name}");
     let state = read(leader).await?;
@@ -350,17 +456,17 @@ async fn resolve(leader: &Leader, name: &str) -> Result<(TaskId, String), Status
     Ok((task.id().clone(), object))
 }
 
-fn no_task(object: &str) -> Status {
+pub(super) fn no_task(object: &str) -> Status {
     error::not_found(object, "look at `tidewire task list` for the tasks there are")
 }
 
-async fn propose(
+pub(super) async fn propose(
     leader: &Leader,
     request_id: RequestId,
     kind: CommandKind,
     object: &str,
 ) -> Result<Outcome, Status> {
-    let command = Command::requested(clock::wall_ms(), request_id, kind);
+    let command = Command::requested(clock::wall_ms(), request_id, kind).wished_by(leader.caller());
     match leader.handle().propose(command).await {
         Ok(outcome) => Ok(outcome),
         Err(error) => Err(error::not_proposed(leader.handle(), object, error).await),
@@ -373,7 +479,7 @@ fn with_term<T>(leader: &Leader, look: impl FnOnce(&Term) -> T) -> Result<T, Sta
     term.map(look).ok_or_else(|| error::unavailable("cluster", "the leader changes", "ask again"))
 }
 
-fn view_task(leader: &Leader, id: &TaskId, object: &str) -> Result<pb::Task, Status> {
+pub(super) fn view_task(leader: &Leader, id: &TaskId, object: &str) -> Result<pb::Task, Status> {
     let state = leader.handle().state();
     let task = state.task(id).ok_or_else(|| no_task(object))?;
     with_term(leader, |term| view::task(task, term))

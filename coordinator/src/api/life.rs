@@ -119,9 +119,9 @@ fn at_rest(task: &Task, object: &str) -> Result<ShardId, Status> {
         return Err(error::refused(object, "only a paused task can be rewound", &remedy));
     }
     let shard = task.shards().next().filter(|(_, shard)| shard.checkpoint().is_some());
-    shard.map(|(id, _)| id).ok_or_else(|| {
-        error::refused(object, "it has no position yet", "start it first")
-    })
+    shard
+        .map(|(id, _)| id)
+        .ok_or_else(|| error::refused(object, "it has no position yet", "start it first"))
 }
 
 pub(super) async fn forget_leftovers(

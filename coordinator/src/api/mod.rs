@@ -1,7 +1,9 @@
 //! The three gRPC services and what they share: where this coordinator stands, and how errors are told.
 
 pub(crate) mod admin;
+mod connection;
 mod error;
+mod life;
 pub(crate) mod node;
 pub(crate) mod raft;
 mod relay;

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use tidewire_proto::admin::v1::admin_service_client::AdminServiceClient;
-use tidewire_proto::convert::detail_of;
+use tidewire_proto::convert::{CALLER_METADATA, detail_of};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Request, Status};
@@ -14,6 +14,9 @@ use crate::raft::network::channel;
 
 /// Marks a call that was passed on, so that it is not passed on again.
 const MARK: &str = "tidewire-relayed";
+
+/// Characters of a caller's name that are kept.
+const CALLER_MAX: usize = 128;
 
 /// Who serves a call.
 pub(super) enum Route {
@@ -30,7 +33,7 @@ pub(super) enum Route {
 pub(super) async fn route<T>(door: &Door, request: &Request<T>) -> Result<Route, Status> {
     let leader = door.leader()?;
     if leader.leads() {
-        return Ok(Route::Here(leader));
+        return Ok(Route::Here(leader.on_behalf_of(&caller(request))));
     }
     let known = leader.handle().leader();
     match known.filter(|member| member.name != leader.handle().identity().name) {
@@ -42,6 +45,12 @@ pub(super) async fn route<T>(door: &Door, request: &Request<T>) -> Result<Route,
         }
         Some(_) | None => Err(error::no_leader(leader.handle()).await),
     }
+}
+
+/// Who asks, as they say themselves: nobody checks it while there are no tokens.
+fn caller<T>(request: &Request<T>) -> String {
+    let said = request.metadata().get(CALLER_METADATA).and_then(|name| name.to_str().ok());
+    said.unwrap_or_default().chars().take(CALLER_MAX).collect()
 }
 
 /// Marks a call as passed on.

@@ -1,7 +1,10 @@
 //! Tasks and nodes as people see them: the log, seen through the newest reports.
 
-use tidewire_coordinator_core::{ClusterState, Node, Observed, Task, node_state, phase_of};
+use tidewire_coordinator_core::{
+    ClusterState, Leftovers, Node, Observed, Task, node_state, phase_of,
+};
 use tidewire_proto::admin::v1 as pb;
+use tidewire_shared::TaskId;
 
 use crate::leader::Term;
 
@@ -33,6 +36,11 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
         precheck: task.precheck().cloned().map(Into::into),
         spec: Some(hidden(task).into()),
         display_name: task.spec().display_name.clone(),
+        modification: task.draft().map(|draft| pb::Modification {
+            revision: draft.revision,
+            refused: draft.refused.clone().map(Into::into),
+        }),
+        idle_wal_bytes: term.idle_wal.get(task.id()).copied().unwrap_or_default(),
         shards,
     }
 }
@@ -48,6 +56,16 @@ fn hidden(task: &Task) -> tidewire_shared::TaskSpec {
         }
     }
     spec
+}
+
+/// What a deleted task left.
+pub(super) fn leftovers(id: &TaskId, left: &Leftovers) -> pb::Leftovers {
+    pb::Leftovers {
+        task: left.document.spec.name.to_string(),
+        id: id.to_string(),
+        left: left.left.clone(),
+        since_ms: left.since_ms,
+    }
 }
 
 /// A node with what it carries.

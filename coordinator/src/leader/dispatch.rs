@@ -5,6 +5,7 @@ use tidewire_proto::node::v1::to_node::Message;
 use tidewire_proto::node::v1::{Assign, Dismissed, Prepare, Revoke, ToNode};
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId};
 
+use super::neighbours::neighbours;
 use super::observation::wire_hint;
 use super::term::Term;
 use super::work::StepFacts;
@@ -37,6 +38,12 @@ pub(super) fn dispatch(
             }
             Action::OrderCleanUp { task, node, .. } => {
                 order(term, state, task, WorkKind::CleanUp, node, now_ms)
+            }
+            Action::OrderRevision { task, node, .. } => {
+                order(term, state, task, WorkKind::Revision, node, now_ms)
+            }
+            Action::OrderSweep { task, node, .. } => {
+                order(term, state, task, WorkKind::Sweep, node, now_ms)
             }
         };
         if carried_out {
@@ -79,6 +86,37 @@ fn message(directive: &Directive) -> Message {
     }
 }
 
+/// What a node must know for a step; none when the step is not due any more.
+fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts> {
+    if kind == WorkKind::Sweep {
+        let left = state.leftovers_of(id)?;
+        let spec = state.resolve(&left.document.spec).ok()?;
+        let ordinal = left.ordinal;
+        return Some(StepFacts {
+            spec,
+            started_before: true,
+            ordinal,
+            revision: 0,
+            neighbours: Vec::new(),
+        });
+    }
+    let task = state.task(id)?;
+    let spec = match kind {
+        WorkKind::Revision => &task.unchecked_draft()?.document.spec,
+        WorkKind::Precheck | WorkKind::CleanUp | WorkKind::Sweep => task.spec(),
+    };
+    Some(StepFacts {
+        spec: state.resolve(spec).ok()?,
+        started_before: task.started_before(),
+        ordinal: task.shards().next().map_or(0, |(_, shard)| shard.ordinal()),
+        revision: task.unchecked_draft().map_or(0, |draft| draft.revision),
+        neighbours: match kind {
+            WorkKind::Precheck | WorkKind::Revision => neighbours(state, Some(id), task.name()),
+            WorkKind::CleanUp | WorkKind::Sweep => Vec::new(),
+        },
+    })
+}
+
 fn order(
     term: &mut Term,
     state: &ClusterState,
@@ -87,13 +125,7 @@ fn order(
     node: &NodeName,
     now_ms: u64,
 ) -> bool {
-    let Some(found) = state.task(task) else { return false };
-    let ordinal = found.shards().next().map_or(0, |(_, shard)| shard.ordinal());
-    let facts = StepFacts {
-        spec: std::sync::Arc::clone(found.spec()),
-        started_before: found.started_before(),
-        ordinal,
-    };
+    let Some(facts) = facts(state, task, kind) else { return false };
     let sent = term.order_step(node, task, kind, &facts);
     let opened_ms = term.observed.session(node).map_or(now_ms, |session| session.opened_ms);
     if !sent && now_ms.saturating_sub(opened_ms) > WORK_STREAM_GRACE_MS {

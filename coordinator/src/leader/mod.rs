@@ -11,18 +11,23 @@
 //! ```
 
 mod dispatch;
+mod idle_wal;
+mod neighbours;
 mod observation;
 mod rounds;
 mod session;
+mod task_log;
 mod term;
 mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewire_coordinator_core::Timing;
+use tidewire_shared::NodeName;
 use tokio::sync::Notify;
 
 pub(crate) use session::{OpenError, SessionKey};
+pub(crate) use task_log::TaskLogs;
 pub(crate) use term::Term;
 pub(crate) use work::WorkError;
 
@@ -36,12 +41,44 @@ pub(crate) struct Leader {
     term: Arc<Mutex<Option<Term>>>,
     /// Something happened that the next round should not wait for.
     bell: Arc<Notify>,
+    logs: Arc<TaskLogs>,
+    /// Who asks through this copy of the desk, by their own claim.
+    caller: Arc<str>,
 }
 
 impl Leader {
     /// A desk at which nobody sits yet; [`Leader::run`] does the work.
     pub(crate) fn new(handle: Handle, timing: Timing) -> Self {
-        Self { handle, timing, term: Arc::default(), bell: Arc::default() }
+        Self {
+            handle,
+            timing,
+            term: Arc::default(),
+            bell: Arc::default(),
+            logs: Arc::default(),
+            caller: Arc::default(),
+        }
+    }
+
+    /// The desk as this caller uses it.
+    pub(crate) fn on_behalf_of(&self, caller: &str) -> Self {
+        Self { caller: Arc::from(caller), ..self.clone() }
+    }
+
+    /// Who asks, by their own claim; empty: nobody said.
+    pub(crate) fn caller(&self) -> &str {
+        &self.caller
+    }
+
+    /// What the shards told.
+    pub(crate) fn logs(&self) -> &TaskLogs {
+        &self.logs
+    }
+
+    /// Whether a process of this node has an open session here.
+    pub(crate) fn hears(&self, node: &NodeName) -> bool {
+        let term = self.lock();
+        let session = term.as_ref().and_then(|term| term.observed.session(node));
+        session.is_some_and(|session| session.closed_ms.is_none())
     }
 
     /// Raft, on which all of this stands.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidewire_coordinator_core::{Observed, Timing};
 use tidewire_proto::node::v1::{ToNode, WorkOrder};
 use tidewire_proto::task::v1::ShardReport;
-use tidewire_shared::{NodeName, ShardId};
+use tidewire_shared::{NodeName, ShardId, TaskId};
 use tokio::sync::mpsc;
 
 use super::work::Order;
@@ -25,6 +25,8 @@ pub(crate) struct Term {
     pub(super) orders: BTreeMap<u64, Order>,
     /// The newest report of each shard by each node, as it came.
     pub(super) reports: BTreeMap<NodeName, BTreeMap<ShardId, ShardReport>>,
+    /// What slots of tasks that do not run held back when a node last looked, bytes.
+    pub(crate) idle_wal: BTreeMap<TaskId, u64>,
     /// Counts sessions, work streams and orders.
     serial: u64,
 }
@@ -49,6 +51,7 @@ impl Term {
             workers: BTreeMap::new(),
             orders: BTreeMap::new(),
             reports: BTreeMap::new(),
+            idle_wal: BTreeMap::new(),
             serial: 0,
         }
     }

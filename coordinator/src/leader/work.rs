@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use tidewire_coordinator_core::{Command, CommandKind, Standing, WorkKind};
+use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, Task, WorkKind};
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Precheck, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, Rewind, WorkDone, WorkOrder};
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
+use tidewire_shared::{Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
+use super::neighbours::neighbours;
+use super::observation::wire_hint;
 use super::session::Inbox;
 use super::term::{Outbox, Term};
 use super::{Leader, SessionKey};
@@ -35,8 +37,14 @@ pub(super) struct Order {
 enum Purpose {
     /// A step in the life of a task, as the core wants it.
     Step(TaskId, WorkKind),
+    /// The precheck of this revision of a task, as the core wants it.
+    Revision(TaskId, u64),
     /// A call that waits for the report.
     Look(oneshot::Sender<Result<PrecheckReport, Fault>>),
+    /// A call that waits for whatever the node answers.
+    Ask(oneshot::Sender<Result<Outcome, Fault>>),
+    /// A call that waits until a position is set back.
+    Rewind(oneshot::Sender<Result<(), Fault>>),
 }
 
 /// Why no node does the work.
@@ -48,6 +56,9 @@ pub(crate) enum WorkError {
     /// Nobody could take the order.
     #[error("no node is connected")]
     NoNode,
+    /// The document cannot be given to a node: a connection that it names is missing or does not fit.
+    #[error(transparent)]
+    Unresolved(Box<Rejection>),
     /// The node could not carry it out.
     #[error(transparent)]
     Failed(Box<Fault>),
@@ -100,6 +111,11 @@ impl Leader {
     /// # Errors
     /// When the answer does not hold what it must.
     pub(crate) async fn work_done(&self, done: WorkDone) -> Result<(), ConvertError> {
+        if let Some(Outcome::Log(log)) = done.outcome {
+            let node: NodeName = tidewire_proto::convert::parsed("node", &done.node)?;
+            self.logs.take(&self.handle.state(), &node, done.instance, log.lines);
+            return Ok(());
+        }
         let Some(outcome) = done.outcome else {
             return Err(ConvertError::new("outcome", "is missing"));
         };
@@ -127,17 +143,44 @@ impl Leader {
                         self.step_done(&task, WorkKind::Precheck);
                         CommandKind::RecordPrecheck { task, report }
                     }
-                    Purpose::Step(..) => {
+                    Purpose::Revision(task, revision) => {
+                        self.step_done(&task, WorkKind::Revision);
+                        CommandKind::RecordRevision { task, revision, report }
+                    }
+                    _ => {
                         return Err(ConvertError::new("precheck", "was not asked"));
                     }
                 }
             }
+            answer @ (Outcome::Tested(_) | Outcome::Discovered(_) | Outcome::WalWeighed(_)) => {
+                match order.purpose {
+                    Purpose::Ask(call) => {
+                        // Whoever asked may have gone.
+                        drop(call.send(Ok(answer)));
+                        return Ok(());
+                    }
+                    _ => return Err(ConvertError::new("outcome", "was not asked")),
+                }
+            }
+            Outcome::Rewind(_) => match order.purpose {
+                Purpose::Rewind(answer) => {
+                    // Whoever asked may have gone.
+                    drop(answer.send(Ok(())));
+                    return Ok(());
+                }
+                _ => return Err(ConvertError::new("rewind", "was not asked")),
+            },
+            Outcome::Log(_) => return Err(ConvertError::new("log", "answers no order")),
             Outcome::CleanUp(clean_up) => match order.purpose {
                 Purpose::Step(task, WorkKind::CleanUp) => {
                     self.step_done(&task, WorkKind::CleanUp);
                     CommandKind::RemoveTask { task, left: clean_up.left }
                 }
-                Purpose::Step(..) | Purpose::Look(_) => {
+                Purpose::Step(task, WorkKind::Sweep) => match self.swept(&task, clean_up.left) {
+                    Some(left) => CommandKind::RecordLeftovers { task, left },
+                    None => return Ok(()),
+                },
+                _ => {
                     return Err(ConvertError::new("clean_up", "was not asked"));
                 }
             },
@@ -151,9 +194,80 @@ impl Leader {
         Ok(())
     }
 
+    /// What is left after another clean-up, if that is news. What is still the same counts as an attempt
+    /// that failed, so that the next one waits longer.
+    fn swept(&self, task: &TaskId, left: Vec<String>) -> Option<Vec<String>> {
+        if left.is_empty() {
+            self.step_done(task, WorkKind::Sweep);
+            return Some(left);
+        }
+        if let Some(term) = self.lock().as_mut() {
+            let why = format!("could not drop all that it left: {}", left.join("; "));
+            let fault = Fault::new(FaultKind::SourceState, format!("task {task}"), why);
+            term.observed.work_failed(task, WorkKind::Sweep, fault, clock::mono_ms());
+        }
+        let known = self.handle.state();
+        let news = known.leftovers_of(task).is_some_and(|known| known.left != left);
+        news.then_some(left)
+    }
+
     fn step_done(&self, task: &TaskId, kind: WorkKind) {
         if let Some(term) = self.lock().as_mut() {
             term.observed.work_done(task, kind);
+        }
+    }
+
+    /// Has a connected node set the position of a shard back.
+    ///
+    /// # Errors
+    /// When this coordinator does not lead, no node is connected, or the node did not do it.
+    pub(crate) async fn rewind(&self, task: &Task, id: &ShardId, to: Lsn) -> Result<(), WorkError> {
+        let state = self.handle.state();
+        let spec = state.resolve(task.spec()).map_err(|_| WorkError::NotLeader)?;
+        let shard = state.shard(id).ok_or(WorkError::NotLeader)?;
+        let rewind = Rewind {
+            spec: Some(spec.as_ref().clone().into()),
+            task_id: id.task.to_string(),
+            shard: id.index,
+            ordinal: shard.ordinal(),
+            epoch: shard.epoch().0,
+            to: to.0,
+            hint: shard.checkpoint().map(|checkpoint| wire_hint(checkpoint.hint)),
+        };
+        let (answer, done) = oneshot::channel();
+        {
+            let mut term = self.lock();
+            let term = term.as_mut().ok_or(WorkError::NotLeader)?;
+            let node = term.worker().ok_or(WorkError::NoNode)?;
+            if !term.order(&node, Work::Rewind(rewind), Purpose::Rewind(answer)) {
+                return Err(WorkError::NoNode);
+            }
+        }
+        match done.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fault)) => Err(WorkError::Failed(Box::new(fault))),
+            Err(_) => Err(WorkError::NotLeader),
+        }
+    }
+
+    /// Has a connected node do something beside its shards, and waits for its answer.
+    ///
+    /// # Errors
+    /// When this coordinator does not lead, no node is connected, or the node could not do it.
+    pub(crate) async fn ask(&self, work: Work) -> Result<Outcome, WorkError> {
+        let (call, answer) = oneshot::channel();
+        {
+            let mut term = self.lock();
+            let term = term.as_mut().ok_or(WorkError::NotLeader)?;
+            let node = term.worker().ok_or(WorkError::NoNode)?;
+            if !term.order(&node, work, Purpose::Ask(call)) {
+                return Err(WorkError::NoNode);
+            }
+        }
+        match answer.await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(fault)) => Err(WorkError::Failed(Box::new(fault))),
+            Err(_) => Err(WorkError::NotLeader),
         }
     }
 
@@ -166,21 +280,18 @@ impl Leader {
         spec: &TaskSpec,
         task: Option<(&TaskId, bool)>,
     ) -> Result<PrecheckReport, WorkError> {
+        let resolved = self.handle.state().resolve(&Arc::new(spec.clone()));
+        let spec = resolved.map_err(|rejection| WorkError::Unresolved(Box::new(rejection)))?;
         let (answer, report) = oneshot::channel();
         {
             let mut term = self.lock();
             let term = term.as_mut().ok_or(WorkError::NotLeader)?;
-            let now_ms = clock::mono_ms();
-            let node = term
-                .workers
-                .keys()
-                .find(|node| term.observed.standing(node, now_ms) == Standing::Live)
-                .cloned()
-                .ok_or(WorkError::NoNode)?;
+            let node = term.worker().ok_or(WorkError::NoNode)?;
             let precheck = Precheck {
-                spec: Some(spec.clone().into()),
+                spec: Some(spec.as_ref().clone().into()),
                 task_id: task.map_or_else(String::new, |(id, _)| id.to_string()),
                 started_before: task.is_some_and(|(_, started_before)| started_before),
+                neighbours: neighbours(&self.handle.state(), task.map(|(id, _)| id), &spec.name),
             };
             let sent = term.order(&node, Work::Precheck(precheck), Purpose::Look(answer));
             if !sent {
@@ -196,6 +307,13 @@ impl Leader {
 }
 
 impl Term {
+    /// A living node that takes work.
+    fn worker(&self) -> Option<NodeName> {
+        let now_ms = clock::mono_ms();
+        let lives = |node: &&NodeName| self.observed.standing(node, now_ms) == Standing::Live;
+        self.workers.keys().find(lives).cloned()
+    }
+
     /// Hands a step in the life of a task to a node; `false`: it could not be sent.
     pub(super) fn order_step(
         &mut self,
@@ -207,18 +325,29 @@ impl Term {
         let spec = Some(facts.spec.as_ref().clone().into());
         let task_id = task.to_string();
         let work = match kind {
-            WorkKind::Precheck => {
-                Work::Precheck(Precheck { spec, task_id, started_before: facts.started_before })
+            WorkKind::Precheck | WorkKind::Revision => Work::Precheck(Precheck {
+                spec,
+                task_id,
+                started_before: facts.started_before,
+                neighbours: facts.neighbours.clone(),
+            }),
+            WorkKind::CleanUp | WorkKind::Sweep => {
+                Work::CleanUp(CleanUp { spec, task_id, ordinal: facts.ordinal })
             }
-            WorkKind::CleanUp => Work::CleanUp(CleanUp { spec, task_id, ordinal: facts.ordinal }),
         };
-        self.order(node, work, Purpose::Step(task.clone(), kind))
+        let purpose = match kind {
+            WorkKind::Revision => Purpose::Revision(task.clone(), facts.revision),
+            _ => Purpose::Step(task.clone(), kind),
+        };
+        self.order(node, work, purpose)
     }
 
     fn order(&mut self, node: &NodeName, work: Work, purpose: Purpose) -> bool {
         self.orders.retain(|_, order| match &order.purpose {
             Purpose::Look(answer) => !answer.is_closed(),
-            Purpose::Step(..) => true,
+            Purpose::Rewind(answer) => !answer.is_closed(),
+            Purpose::Ask(answer) => !answer.is_closed(),
+            Purpose::Step(..) | Purpose::Revision(..) => true,
         });
         if self.orders.len() >= ORDERS_MAX {
             return false;
@@ -239,6 +368,10 @@ pub(super) struct StepFacts {
     pub(super) spec: Arc<TaskSpec>,
     pub(super) started_before: bool,
     pub(super) ordinal: u64,
+    /// Of the draft; 0 where the step is not about one.
+    pub(super) revision: u64,
+    /// The other tasks, for a precheck.
+    pub(super) neighbours: Vec<Neighbour>,
 }
 
 fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {
@@ -246,7 +379,12 @@ fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {
         Purpose::Step(task, kind) => {
             term.observed.work_failed(&task, kind, fault, clock::mono_ms());
         }
+        Purpose::Revision(task, _) => {
+            term.observed.work_failed(&task, WorkKind::Revision, fault, clock::mono_ms());
+        }
         // Whoever asked may have gone.
         Purpose::Look(answer) => drop(answer.send(Err(fault))),
+        Purpose::Rewind(answer) => drop(answer.send(Err(fault))),
+        Purpose::Ask(answer) => drop(answer.send(Err(fault))),
     }
 }

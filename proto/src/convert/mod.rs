@@ -16,7 +16,7 @@ mod status;
 mod target;
 mod task;
 
-pub use status::{ERROR_METADATA, LEADER_METADATA, detail_of, status};
+pub use status::{CALLER_METADATA, ERROR_METADATA, LEADER_METADATA, detail_of, status};
 
 use std::fmt::Display;
 use std::str::FromStr;

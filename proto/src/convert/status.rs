@@ -13,6 +13,9 @@ pub const ERROR_METADATA: &str = "tidewire-error-bin";
 /// Metadata key under which a coordinator that does not lead names the endpoint of the one that does.
 pub const LEADER_METADATA: &str = "tidewire-leader";
 
+/// Metadata key under which a client says who asks, like `ann@host`.
+pub const CALLER_METADATA: &str = "tidewire-caller";
+
 /// A status that carries `detail`.
 #[must_use]
 pub fn status(code: Code, detail: &ErrorDetail) -> Status {

@@ -45,6 +45,7 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
         | CommandKind::Waive { task, .. } => task,
         CommandKind::TaskFailed { shard, .. }
         | CommandKind::MoveShard { shard, .. }
+        | CommandKind::SlotDropped { shard, .. }
         | CommandKind::RecordRewind { shard, .. } => &shard.task,
         _ => return,
     };
@@ -76,6 +77,9 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::TaskFailed { shard, node, fault, .. } => {
             (task(&shard.task), format!("failed on {node}: {fault}"))
         }
+        CommandKind::SlotDropped { shard, node, fault } => {
+            (task(&shard.task), format!("slot dropped by {node}: {fault}"))
+        }
         CommandKind::ApplyConnection { connection } => {
             (format!("connection {}", connection.name), "apply".into())
         }
@@ -104,7 +108,6 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
             (task(&shard.task), format!("rewind shard {} to {to}", shard.index))
         }
         CommandKind::RegisterNode { .. }
-        | CommandKind::ChangeOverDone { .. }
         | CommandKind::RecordLeftovers { .. }
         | CommandKind::RecordPrecheck { .. }
         | CommandKind::Assign { .. }

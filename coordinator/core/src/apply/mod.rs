@@ -105,13 +105,13 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
         CommandKind::RecordRevision { task, revision, report } => {
             modify::record_revision(state, task, *revision, report, at_ms, events)
         }
-        CommandKind::ChangeOverDone { task, revision } => {
-            modify::change_over_done(state, task, *revision, events)
-        }
         CommandKind::RecordLeftovers { task, left } => leftovers::record(state, task, left),
         CommandKind::ForgetLeftovers { task } => leftovers::forget(state, task),
         CommandKind::MoveShard { shard, node } => {
             assignment::move_shard(state, shard, node, events)
+        }
+        CommandKind::SlotDropped { shard, node, fault } => {
+            task::slot_dropped(state, shard, node, fault, at_ms, events)
         }
         CommandKind::RecordRewind { shard, .. } => assignment::rewound(state, shard, events),
     }

@@ -66,7 +66,7 @@ pub(super) fn modify(
         task.desired = Desired::Stopped;
         task.clearance = Clearance::None;
         task.precheck = None;
-        take(task, Draft { revision: number, document, refused: None }, ran);
+        take(task, Draft { revision: number, document, refused: None });
     } else {
         task.draft = Some(Draft { revision: number, document, refused: None });
     }
@@ -109,12 +109,9 @@ fn has_run(task: &Task) -> bool {
     task.shards.values().any(|shard| shard.epoch.0 > 0)
 }
 
-/// Makes a draft the document of its task; what it ran with before is kept for the change-over.
-fn take(task: &mut Task, draft: Draft, ran: bool) {
-    let before = std::mem::replace(&mut task.spec, draft.document.spec);
-    if ran {
-        task.previous.get_or_insert(Document { spec: before });
-    }
+/// Makes a draft the document of its task; owners of its shards are given it anew.
+fn take(task: &mut Task, draft: Draft) {
+    task.spec = draft.document.spec;
     task.revision = draft.revision;
     task.draft = None;
 }
@@ -137,7 +134,7 @@ pub(super) fn record_revision(
     if report.passed() {
         judge(task, number, RevisionVerdict::Taken);
         task.precheck = Some(report);
-        take(task, draft, true);
+        take(task, draft);
     } else {
         let failed = report.items.iter().filter(|item| item.result == CheckResult::Fail);
         let items = failed.map(|item| item.name.clone()).collect();
@@ -163,19 +160,4 @@ fn judge(task: &mut Task, number: u64, verdict: RevisionVerdict) {
     {
         newest.verdict = verdict;
     }
-}
-
-pub(super) fn change_over_done(
-    state: &mut ClusterState,
-    id: &TaskId,
-    revision: u64,
-    events: &mut Vec<Event>,
-) -> Verdict {
-    let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
-    if task.revision != revision || task.previous.is_none() {
-        return Ok(Outcome::Unchanged);
-    }
-    task.previous = None;
-    events.push(Event::TaskChanged { task: id.clone() });
-    Ok(Outcome::Done)
 }

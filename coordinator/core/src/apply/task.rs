@@ -69,7 +69,6 @@ pub(super) fn create(
         failure: None,
         newest_revision: 1,
         draft: None,
-        previous: None,
         revisions,
         deeds: Ring::default(),
         shards,
@@ -271,6 +270,27 @@ pub(super) fn fail(
             at_ms,
         });
     }
+    touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+/// The slot of a task that does not run is gone: it cannot go on.
+pub(super) fn slot_dropped(
+    state: &mut ClusterState,
+    id: &ShardId,
+    node: &NodeName,
+    fault: &Fault,
+    at_ms: i64,
+    events: &mut Vec<Event>,
+) -> Verdict {
+    let task = state.tasks.get_mut(&id.task).ok_or_else(|| Rejection::no_task(&id.task))?;
+    task.failure = Some(Failure {
+        fault: fault.clone(),
+        shard: id.clone(),
+        node: node.clone(),
+        quarantined: false,
+        at_ms,
+    });
     touch(task, at_ms, events);
     Ok(Outcome::Done)
 }

@@ -84,8 +84,6 @@ pub enum Directive {
         ordinal: u64,
         /// Where its newest position record is known to stand.
         hint: Option<PositionHint>,
-        /// The document with which it last ran, where that is another one.
-        previous: Option<Arc<TaskSpec>>,
     },
     /// Stop this shard cleanly under this epoch or a lower one, and answer that it is released, also
     /// if it does not run.
@@ -181,12 +179,10 @@ impl fmt::Display for Subject<'_> {
             CommandKind::RecordRevision { task, revision, .. } => {
                 write!(f, "precheck of {task} with revision {revision}")
             }
-            CommandKind::ChangeOverDone { task, revision } => {
-                write!(f, "{task} changed over to revision {revision}")
-            }
             CommandKind::RecordLeftovers { task, .. } => write!(f, "leftovers of {task}"),
             CommandKind::ForgetLeftovers { task } => write!(f, "forget leftovers of {task}"),
             CommandKind::MoveShard { shard, node } => write!(f, "move {shard} to {node}"),
+            CommandKind::SlotDropped { shard, .. } => write!(f, "slot of {shard} dropped"),
             CommandKind::RecordRewind { shard, to } => write!(f, "rewind {shard} to {to}"),
         }
     }

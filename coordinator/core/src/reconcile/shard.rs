@@ -35,20 +35,6 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
                 None => {}
             }
         }
-        settle(plan, task);
-    }
-}
-
-/// The change-over is behind when every shard streams with the present document.
-fn settle(plan: &mut Plan<'_>, task: &Task) {
-    let streams = |(id, shard): (ShardId, &Shard)| {
-        let new = shard.assignment().is_some_and(|owner| owner.given.task == task.revision());
-        let report = plan.observed.of_owner(&id, shard);
-        new && report.is_some_and(|report| report.phase == ShardPhase::Synchronizing)
-    };
-    if task.previous().is_some() && task.shards().all(streams) {
-        let (task, revision) = (task.id().clone(), task.revision());
-        plan.propose(CommandKind::ChangeOverDone { task, revision });
     }
 }
 
@@ -124,11 +110,6 @@ impl Owned<'_> {
         });
     }
 
-    /// The document of before the change-over, as nodes got it.
-    fn previous(&self, plan: &Plan<'_>) -> Option<Arc<TaskSpec>> {
-        plan.state.resolve(self.task.previous()?).ok()
-    }
-
     /// The task's document as nodes get it. The log lets none in that does not resolve.
     fn document(&self, plan: &Plan<'_>) -> Option<Arc<TaskSpec>> {
         plan.state.resolve(self.task.spec()).ok()
@@ -143,7 +124,6 @@ impl Owned<'_> {
             revision: self.task.revision(),
             ordinal: self.shard.ordinal(),
             hint: self.shard.checkpoint().map(|checkpoint| checkpoint.hint),
-            previous: self.previous(plan),
         };
         plan.send(&self.owner.node, self.owner.instance, directive);
     }

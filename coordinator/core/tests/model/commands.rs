@@ -84,10 +84,6 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
         let report = PrecheckReport { at_ms: 0, items: vec![item] };
         CommandKind::RecordRevision { task: sample::task(task), revision, report }
     });
-    let over = (0..TASKS, 1..6_u64).prop_map(|(task, revision)| CommandKind::ChangeOverDone {
-        task: sample::task(task),
-        revision,
-    });
     let leftovers = (0..TASKS, any::<bool>()).prop_map(|(task, some)| {
         let left = if some { vec!["the slot".to_owned()] } else { Vec::new() };
         CommandKind::RecordLeftovers { task: sample::task(task), left }
@@ -96,7 +92,6 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
         1 => waive,
         3 => modify,
         3 => revision,
-        1 => over,
         1 => leftovers,
         1 => (0..TASKS).prop_map(|task| CommandKind::ForgetLeftovers { task: sample::task(task) }),
         4 => create,

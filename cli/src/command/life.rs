@@ -1,0 +1,170 @@
+//! `tidewire task history|logs|rewind|move` and what becomes of another document.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::convert::optional;
+use tidewire_shared::precheck::PrecheckReport;
+use tidewire_shared::{Phase, TaskName};
+use tonic::Request;
+
+use super::wait;
+use crate::args::{Format, LogArgs, RelocateArgs, RewindArgs};
+use crate::client::{Client, request_id};
+use crate::failure::{Exit, Failure};
+use crate::output::history::{HistoryView, LogView, history_table, log_line};
+use crate::output::{note, print, write};
+
+/// Pause between two looks at a revision, and before a broken log is followed again.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Waits until a document that was given is taken or refused. The task as it is then.
+pub(super) async fn decided(
+    client: &Client,
+    name: &TaskName,
+    revision: u64,
+) -> Result<pb::Task, Failure> {
+    let deadline = client.deadline();
+    loop {
+        let task = wait::get(client, name).await?;
+        let pending = task.modification.as_ref().filter(|it| it.revision == revision);
+        match pending.map(|it| it.refused.clone()) {
+            None => return Ok(task),
+            Some(refused @ Some(_)) => {
+                let report: Option<PrecheckReport> = optional("modification.refused", refused)?;
+                let report = report.unwrap_or(PrecheckReport { at_ms: 0, items: Vec::new() });
+                let object =
+                    format!("task {name}: revision {revision} (revision {} stays)", task.revision);
+                return Err(wait::precheck_failed(&object, &report));
+            }
+            Some(None) if std::time::Instant::now() + LOOK >= deadline => {
+                let why = format!("a node still looks at revision {revision}");
+                return Err(Failure::new(
+                    Exit::Unreachable,
+                    "unknown_outcome",
+                    format!("task {name}"),
+                    why,
+                )
+                .remedy(format!("see `tidewire task history {name}`")));
+            }
+            Some(None) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// How a task that was applied is brought to run, where it does not already.
+pub(super) fn start_of(task: &pb::Task) -> Option<Start> {
+    let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == task.phase)?;
+    match phase {
+        Phase::NotStarted | Phase::PrecheckFailed | Phase::Ready | Phase::Failed => {
+            Some(Start::Start)
+        }
+        Phase::Paused => Some(Start::Resume),
+        // Refused with the legal moves.
+        Phase::Terminated => Some(Start::Start),
+        Phase::Prechecking
+        | Phase::Initializing
+        | Phase::Synchronizing
+        | Phase::Retrying
+        | Phase::Modifying => None,
+    }
+}
+
+/// The move that brings a task to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Start,
+    Resume,
+}
+
+pub(super) async fn history(
+    client: &Client,
+    name: &TaskName,
+    format: Format,
+) -> Result<(), Failure> {
+    let request = pb::GetTaskRequest { name: name.to_string() };
+    let answer = client
+        .call(&format!("task {name}"), request, |mut service, request| async move {
+            service.task_history(request).await
+        })
+        .await?;
+    let view = HistoryView::new(name.as_str(), answer);
+    print(format, &view, |_| history_table(&view))
+}
+
+/// Prints the lines there are; with `-f` those that come too, until it is stopped. A leader that goes
+/// away is replaced by the next, and lines that both know are printed once.
+pub(super) async fn logs(client: &Client, args: LogArgs, format: Format) -> Result<(), Failure> {
+    let object = format!("task {}", args.name);
+    let mut printed = BTreeSet::new();
+    loop {
+        let request = pb::TaskLogsRequest { name: args.name.to_string(), follow: args.follow };
+        let mut lines = client
+            .call(&object, request, |mut service, request| async move {
+                service.task_logs(without_deadline(request)).await
+            })
+            .await?;
+        while let Ok(Some(line)) = lines.message().await {
+            if printed.insert((line.node.clone(), line.instance, line.serial)) {
+                let view = LogView::from(line);
+                match format {
+                    Format::Json | Format::Yaml => {
+                        print(Format::Json, &view, |_| String::new())?;
+                    }
+                    Format::Table | Format::Wide => write(&log_line(&view))?,
+                }
+            }
+        }
+        if !args.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A log that is followed has no end that could be late.
+fn without_deadline<T>(mut request: Request<T>) -> Request<T> {
+    request.metadata_mut().remove("grpc-timeout");
+    request
+}
+
+/// Sets the position of a paused task back. What lies after it goes out a second time, so it has to be
+/// asked for by name.
+pub(super) async fn rewind(client: &Client, args: RewindArgs) -> Result<pb::Task, Failure> {
+    let object = format!("task {}", args.name);
+    if !args.yes {
+        let why = "readers get every change after that position a second time";
+        return Err(
+            Failure::new(Exit::Usage, "invalid", object, why).remedy("add --yes if that is meant")
+        );
+    }
+    let request = pb::RewindTaskRequest {
+        request_id: request_id(),
+        name: args.name.to_string(),
+        to: args.to.0,
+    };
+    let answer =
+        client
+            .call(&object, request, |mut service, request| async move {
+                service.rewind_task(request).await
+            })
+            .await?;
+    note(&format!("task {} goes on at {}; resume it", args.name, args.to));
+    Ok(answer.task.unwrap_or_default())
+}
+
+pub(super) async fn relocate(client: &Client, args: RelocateArgs) -> Result<pb::Task, Failure> {
+    let request = pb::MoveTaskRequest {
+        request_id: request_id(),
+        name: args.shard.task.to_string(),
+        shard: args.shard.index,
+        node: args.to.to_string(),
+    };
+    let answer = client
+        .call(&format!("task {}", args.shard.task), request, |mut service, request| async move {
+            service.move_task(request).await
+        })
+        .await?;
+    Ok(answer.task.unwrap_or_default())
+}
