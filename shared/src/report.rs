@@ -28,6 +28,9 @@ pub struct ShardReport {
     pub confirmed_lsn: Lsn,
     /// Where the newest durable position record stands; absent before the first one.
     pub position: Option<PositionHint>,
+    /// Of an at_least_once task its newest durable position record, protobuf, which only the
+    /// coordinators keep; empty for exactly_once.
+    pub record: Vec<u8>,
     /// Everything the source had durable at the last look is durable at the target.
     pub caught_up: bool,
     /// Now minus commit time of the last durable record, milliseconds; 0 when caught up.

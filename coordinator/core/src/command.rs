@@ -282,6 +282,8 @@ pub struct Checkpoint {
     pub hint: PositionHint,
     /// When it was reported, milliseconds since 1970.
     pub at_ms: i64,
+    /// Of an at_least_once task the position record itself, which nobody else keeps; else empty.
+    pub record: Vec<u8>,
 }
 
 /// Where a position record stands in the positions topic.

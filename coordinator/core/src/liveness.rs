@@ -40,6 +40,11 @@ pub struct Timing {
     pub forget_ms: u64,
     /// How often positions are folded into the log.
     pub fold_ms: u64,
+    /// How often they are where tasks deliver at_least_once.
+    pub keep_ms: u64,
+    /// Nothing fences the owner of an at_least_once shard but its lease: it is gone this long after
+    /// it was last heard, or after this leader began.
+    pub reassign_ms: u64,
 }
 
 impl Default for Timing {
@@ -58,6 +63,8 @@ impl Default for Timing {
             work_ms: 120_000,
             forget_ms: 600_000,
             fold_ms: 10_000,
+            keep_ms: 1_000,
+            reassign_ms: 7_000,
         }
     }
 }
@@ -98,6 +105,26 @@ pub fn standing(
     } else {
         Standing::Live
     }
+}
+
+/// Whether the lease of a process has surely ended, so that what nobody fences may go elsewhere.
+///
+/// What was heard of another process under the name says nothing about this one, except that it
+/// was not heard since.
+#[must_use]
+pub fn lease_is_over(
+    session: Option<&Session>,
+    instance: u64,
+    grace_from_ms: u64,
+    timing: &Timing,
+    now_ms: u64,
+) -> bool {
+    let heard_ms = match session {
+        Some(session) if session.instance == instance => session.heard_ms,
+        Some(session) => session.opened_ms,
+        None => grace_from_ms,
+    };
+    now_ms.saturating_sub(heard_ms) >= timing.reassign_ms
 }
 
 /// Whether the leader may renew leases: only while it is backed by a quorum.
@@ -219,6 +246,21 @@ mod tests {
     fn a_clock_that_stands_still_or_runs_back_declares_nobody_gone() {
         assert_eq!(stands(Some(&session(10_000, None)), 9_000), Standing::Live);
         assert_eq!(stands(Some(&session(10_000, Some(10_000))), 9_000), Standing::Silent);
+    }
+
+    #[test]
+    fn an_unfenced_owner_keeps_its_shard_for_a_whole_lease() {
+        let timing = Timing::default();
+        let over = |session: Option<&Session>, instance, now_ms| {
+            lease_is_over(session, instance, 1_000, &timing, now_ms)
+        };
+        let closed = session(10_000, Some(10_000));
+        assert!(!over(Some(&closed), 1, 16_999) && over(Some(&closed), 1, 17_000));
+        // Another process under its name: nothing is known since that one came.
+        let other = Session { opened_ms: 12_000, ..session(30_000, None) };
+        assert!(!over(Some(&other), 2, 18_999) && over(Some(&other), 2, 19_000));
+        // A new leader has heard nobody yet.
+        assert!(!over(None, 1, 7_999) && over(None, 1, 8_000));
     }
 
     #[test]

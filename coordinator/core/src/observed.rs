@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewire_shared::{Epoch, Fault, Lsn, NodeName, ShardId, TaskId};
 
 use crate::command::{CommandKind, PositionHint};
-use crate::liveness::{Standing, Timing, standing};
+use crate::liveness::{Standing, Timing, lease_is_over, standing};
 use crate::reconcile::{Action, Directive};
 use crate::state::{Assignment, Clearance, ClusterState, Node, Shard, Task};
 
@@ -47,6 +47,8 @@ pub struct ShardObservation {
     pub durable_lsn: Lsn,
     /// Where the newest durable position record stands; its serial is 0 before there is one.
     pub hint: PositionHint,
+    /// Of an at_least_once task its newest durable position record; else empty.
+    pub record: Vec<u8>,
 }
 
 /// A node's open, or lately closed, stream to the leader.
@@ -295,6 +297,13 @@ impl Observed {
     #[must_use]
     pub fn standing(&self, node: &NodeName, now_ms: u64) -> Standing {
         standing(self.sessions.get(node), self.grace_from_ms, &self.timing, now_ms)
+    }
+
+    /// Whether the lease of a process has surely ended.
+    #[must_use]
+    pub fn lease_is_over(&self, node: &NodeName, instance: u64, now_ms: u64) -> bool {
+        let session = self.sessions.get(node);
+        lease_is_over(session, instance, self.grace_from_ms, &self.timing, now_ms)
     }
 
     /// The newest report of a shard by its owner under its present epoch.

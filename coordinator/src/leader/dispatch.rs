@@ -61,7 +61,7 @@ fn send(term: &Term, node: &NodeName, directive: &Directive) -> bool {
 
 fn message(directive: &Directive) -> Message {
     match directive {
-        Directive::Assign { shard, epoch, spec, revision, ordinal, hint } => {
+        Directive::Assign { shard, epoch, spec, revision, ordinal, hint, record } => {
             Message::Assign(Assign {
                 task_id: shard.task.to_string(),
                 shard: shard.index,
@@ -70,6 +70,7 @@ fn message(directive: &Directive) -> Message {
                 revision: *revision,
                 ordinal: *ordinal,
                 hint: hint.map(wire_hint),
+                record: record.clone(),
             })
         }
         Directive::Revoke { shard, epoch } => Message::Revoke(Revoke {

@@ -24,6 +24,7 @@ pub(super) fn observation(report: ShardReport) -> core::ShardObservation {
         fault: report.fault,
         durable_lsn: report.durable_lsn,
         hint,
+        record: report.record,
     }
 }
 

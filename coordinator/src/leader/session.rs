@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use tidewire_coordinator_core::{
-    Command, CommandKind, DrainCause, NodeRegistration, Rejection, ShardObservation, admit,
+    ClusterState, Command, CommandKind, DrainCause, NodeRegistration, Rejection, ShardObservation, admit,
     may_renew,
 };
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::to_node::Message;
-use tidewire_proto::node::v1::{Heartbeat, Lease, Registered, Released, ToNode};
+use tidewire_proto::node::v1::{Heartbeat, Kept, Lease, Registered, Released, ToNode};
 use tidewire_shared::{Epoch, NodeName, ShardId, ShardReport};
 use tokio::sync::mpsc;
 
@@ -143,7 +143,8 @@ impl Leader {
             return Ok(false);
         };
         if may_renew(acked_ms, &self.timing, now_ms) {
-            let lease = Message::Lease(Lease { sequence: heartbeat.sequence });
+            let kept = kept(&self.handle.state(), key, &observations);
+            let lease = Message::Lease(Lease { sequence: heartbeat.sequence, kept });
             // A node that does not read its messages gets no lease either.
             drop(outbox.sender.try_send(Ok(ToNode { message: Some(lease) })));
         }
@@ -190,6 +191,23 @@ impl Leader {
         }
         self.ring();
     }
+}
+
+/// What the log has of the positions that this node's at_least_once shards report.
+fn kept(
+    state: &ClusterState,
+    key: &SessionKey,
+    reports: &BTreeMap<ShardId, ShardObservation>,
+) -> Vec<Kept> {
+    let kept = |(id, report): (&ShardId, &ShardObservation)| {
+        if report.record.is_empty() || !state.owns(&key.node, key.instance, id, report.epoch) {
+            return None;
+        }
+        let serial = state.shard(id)?.checkpoint()?.hint.serial;
+        let (task_id, epoch) = (id.task.to_string(), report.epoch.0);
+        Some(Kept { task_id, shard: id.index, epoch, serial })
+    };
+    reports.iter().filter_map(kept).collect()
 }
 
 /// Whether a heartbeat tells anything but progress.

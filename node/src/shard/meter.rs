@@ -148,6 +148,7 @@ mod tests {
             durable_lsn: Lsn::ZERO,
             confirmed_lsn: Lsn::ZERO,
             position: None,
+            record: Vec::new(),
             caught_up: false,
             delay_ms: 0,
             counters: Counters::default(),

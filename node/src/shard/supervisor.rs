@@ -185,6 +185,7 @@ fn first_report(assignment: &Assignment) -> ShardReport {
         durable_lsn: Lsn::ZERO,
         confirmed_lsn: Lsn::ZERO,
         position: None,
+        record: Vec::new(),
         caught_up: false,
         delay_ms: 0,
         counters: Counters::default(),

@@ -39,6 +39,7 @@ impl From<ShardReport> for pb::ShardReport {
             position_offset: position.offset,
             position_topic_id_high: position.topic_id_high,
             position_topic_id_low: position.topic_id_low,
+            record: report.record,
         }
     }
 }
@@ -59,6 +60,7 @@ impl TryFrom<pb::ShardReport> for ShardReport {
             durable_lsn: Lsn(report.durable_lsn),
             confirmed_lsn: Lsn(report.confirmed_lsn),
             position,
+            record: report.record,
             caught_up: report.caught_up,
             delay_ms: report.delay_ms,
             counters: required("counters", report.counters)?,

@@ -55,7 +55,7 @@ fn is_calm(plan: &Plan<'_>) -> bool {
             task.may_run()
                 && shard.wanted_on().is_none()
                 && !plan.observed.prepared.contains_key(&id)
-                && !plan.is_lost(owner)
+                && !plan.is_lost(task, owner)
         }
         None => !task.may_run(),
     })

@@ -84,6 +84,8 @@ pub enum Directive {
         ordinal: u64,
         /// Where its newest position record is known to stand.
         hint: Option<PositionHint>,
+        /// Of an at_least_once task its newest position record; empty before there is one.
+        record: Vec<u8>,
     },
     /// Stop this shard cleanly under this epoch or a lower one, and answer that it is released, also
     /// if it does not run.

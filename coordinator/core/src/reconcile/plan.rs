@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tidewire_shared::spec::Delivery;
 use tidewire_shared::{NodeName, ShardId};
 
 use super::{Action, Directive};
@@ -149,8 +150,15 @@ impl<'r> Plan<'r> {
         live.get(choice).map(|node| (node.name().clone(), node.instance()))
     }
 
-    /// Whether the process that owns a shard is away for good.
-    pub(super) fn is_lost(&self, owner: &Assignment) -> bool {
+    /// Whether the process that owns a shard is away for good. Where Kafka does not fence it, its
+    /// lease must be over, too.
+    pub(super) fn is_lost(&self, task: &Task, owner: &Assignment) -> bool {
+        let fenced = task.spec().delivery == Delivery::ExactlyOnce;
+        self.is_away(owner)
+            && (fenced || self.observed.lease_is_over(&owner.node, owner.instance, self.now.mono_ms))
+    }
+
+    fn is_away(&self, owner: &Assignment) -> bool {
         let registered = self.state.node(&owner.node).map(|node| node.instance());
         let connected = self.observed.session(&owner.node).map(|session| session.instance);
         registered != Some(owner.instance)

@@ -49,7 +49,7 @@ struct Owned<'s> {
 impl Owned<'_> {
     fn reconcile(&self, plan: &mut Plan<'_>) {
         let wanted = self.task.may_run();
-        if plan.is_lost(self.owner) {
+        if plan.is_lost(self.task, self.owner) {
             // With no place for it the assignment stays: its node may come back and simply go on.
             if wanted {
                 plan.place(&self.id, self.shard);
@@ -124,6 +124,7 @@ impl Owned<'_> {
             revision: self.task.revision(),
             ordinal: self.shard.ordinal(),
             hint: self.shard.checkpoint().map(|checkpoint| checkpoint.hint),
+            record: self.shard.checkpoint().map_or_else(Vec::new, |it| it.record.clone()),
         };
         plan.send(&self.owner.node, self.owner.instance, directive);
     }

@@ -113,7 +113,7 @@ fn epoch() -> impl Strategy<Value = Epoch> {
 fn report() -> impl Strategy<Value = CheckpointReport> {
     (0..TASKS, epoch(), 0..40_u64, 0..40_u64).prop_map(|(task, epoch, lsn, serial)| {
         let hint = PositionHint { serial, ..PositionHint::default() };
-        let checkpoint = Checkpoint { lsn: Lsn(lsn), hint, at_ms: 0 };
+        let checkpoint = Checkpoint { lsn: Lsn(lsn), hint, at_ms: 0, record: Vec::new() };
         CheckpointReport { shard: sample::shard(task), epoch, checkpoint }
     })
 }

@@ -333,5 +333,6 @@ fn report(epoch: Epoch, fault: Option<FaultKind>, serial: u64) -> ShardObservati
         fault: fault.map(|kind| Fault::new(kind, "shard", "was told to fail")),
         durable_lsn: Lsn(serial),
         hint: PositionHint { serial, ..PositionHint::default() },
+        record: Vec::new(),
     }
 }

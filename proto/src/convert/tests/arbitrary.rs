@@ -378,7 +378,7 @@ prop_compose! {
         fault in option::of(fault()),
         retry in option::of(retry_window()),
         (source, durable, confirmed) in any::<(u64, u64, u64)>(),
-        position in option::of(hint()),
+        (position, record) in (option::of(hint()), any::<Vec<u8>>()),
         (caught_up, delay_ms, restarts) in any::<(bool, u64, u32)>(),
         counters in counters(),
         records_per_second in 0.0..1e12_f64,
@@ -391,7 +391,7 @@ prop_compose! {
             source_lsn: Lsn(source),
             durable_lsn: Lsn(durable),
             confirmed_lsn: Lsn(confirmed),
-            position, caught_up, delay_ms, counters, records_per_second,
+            position, record, caught_up, delay_ms, counters, records_per_second,
             wal_retained_bytes, predicted_failover_ms, restarts,
         }
     }
