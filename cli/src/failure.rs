@@ -165,7 +165,9 @@ impl From<Fault> for Failure {
             Kind::SourceUnreachable | Kind::TargetUnreachable | Kind::Coordination => {
                 (Exit::Unreachable, "unreachable")
             }
-            Kind::SourceDenied | Kind::TargetDenied => (Exit::NotAllowed, "not_allowed"),
+            Kind::SourceDenied | Kind::TargetDenied | Kind::SourceLogin | Kind::TargetLogin => {
+                (Exit::NotAllowed, "not_allowed")
+            }
             Kind::Configuration => (Exit::Usage, "invalid"),
             _ => (Exit::Failed, "failed"),
         };

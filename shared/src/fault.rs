@@ -58,7 +58,7 @@ pub enum FaultKind {
     SourceUnreachable,
     /// The source refuses at present: slots or connections used up, starting up, shutting down.
     SourceBusy,
-    /// The source refuses our credentials or rights.
+    /// The source refuses us what we ask: the account lacks a right.
     SourceDenied,
     /// Slot, publication or table are not as the task needs them.
     SourceState,
@@ -72,7 +72,7 @@ pub enum FaultKind {
     TargetUnreachable,
     /// The target refuses at present: not enough replicas, throttled, a transaction that must be redone.
     TargetBusy,
-    /// The target refuses our credentials or rights.
+    /// The target refuses us what we ask: the account lacks a right.
     TargetDenied,
     /// Topics are missing, were recreated, or have other partitions than before.
     TargetState,
@@ -86,6 +86,11 @@ pub enum FaultKind {
     Configuration,
     /// A defect of ours.
     Internal,
+    /// The source does not let us in: password, certificate, pg_hba.conf. A precheck comes before every
+    /// start, so that this means a change: a password that is being rotated, and reaches us in a moment.
+    SourceLogin,
+    /// The target does not let us in: password, mechanism, certificate; see `SourceLogin`.
+    TargetLogin,
 }
 
 impl FaultKind {
@@ -93,9 +98,11 @@ impl FaultKind {
     #[must_use]
     pub fn persistence(self) -> Persistence {
         match self {
-            Self::SourceUnreachable | Self::TargetUnreachable | Self::Coordination => {
-                Persistence::Connection
-            }
+            Self::SourceUnreachable
+            | Self::TargetUnreachable
+            | Self::SourceLogin
+            | Self::TargetLogin
+            | Self::Coordination => Persistence::Connection,
             Self::SourceBusy | Self::TargetBusy | Self::Fenced | Self::Internal => {
                 Persistence::Other
             }

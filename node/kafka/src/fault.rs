@@ -56,13 +56,13 @@ pub(crate) fn kind_of(code: Code) -> FaultKind {
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState
-        | Code::TopicAuthorizationFailed
+        | Code::SSL => FaultKind::TargetLogin,
+        Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
         | Code::SecurityDisabled
-        | Code::PolicyViolation
-        | Code::SSL => FaultKind::TargetDenied,
+        | Code::PolicyViolation => FaultKind::TargetDenied,
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
         | Code::UnknownPartition

@@ -68,7 +68,7 @@ fn judge(code: &str) -> (FaultKind, &'static str) {
         "55006" | "55P03" | "57014" | "58030" => (FaultKind::SourceBusy, ""),
         _ => match code.get(..2) {
             Some("28") => (
-                FaultKind::SourceDenied,
+                FaultKind::SourceLogin,
                 "check user, password, tls.cert and pg_hba.conf, for database and replication connections",
             ),
             Some("08") => (FaultKind::SourceUnreachable, ""),
@@ -97,7 +97,7 @@ pub(crate) fn of_query(error: &tokio_postgres::Error, object: &str, session: &st
 fn of_login(error: &tokio_postgres::Error, session: &str) -> Fault {
     let text = error.to_string();
     if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
-        return Fault::new(FaultKind::SourceDenied, session, text)
+        return Fault::new(FaultKind::SourceLogin, session, text)
             .remedy("set source.password as the server asks for it");
     }
     broken(session, text)
@@ -123,7 +123,7 @@ pub(crate) fn of_io(error: &io::Error, host: &str) -> Fault {
         return broken(host, error);
     }
     let message = format!("the server does not accept our client certificate ({alert:?})");
-    Fault::new(FaultKind::SourceDenied, host, message)
+    Fault::new(FaultKind::SourceLogin, host, message)
         .remedy("set tls.cert and tls.key to a certificate that an authority of the server signed")
 }
 
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn sqlstates_have_their_kinds() {
-        assert_eq!(kind("28P01"), FaultKind::SourceDenied);
-        assert_eq!(kind("28000"), FaultKind::SourceDenied);
+        assert_eq!(kind("28P01"), FaultKind::SourceLogin);
+        assert_eq!(kind("28000"), FaultKind::SourceLogin);
         assert_eq!(kind("53300"), FaultKind::SourceBusy);
         assert_eq!(kind("57P03"), FaultKind::SourceBusy);
         assert_eq!(kind("57P01"), FaultKind::SourceBusy);

@@ -156,7 +156,7 @@ impl Source {
         let transport = Transport::open(host, &self.login.tls).await?;
         let falls_back = self.login.tls.mode == TlsMode::Prefer && transport.is_encrypted();
         match open(host, transport).await {
-            Err(fault) if falls_back && fault.kind == FaultKind::SourceDenied => {
+            Err(fault) if falls_back && fault.kind == FaultKind::SourceLogin => {
                 open(host, Transport::open_plain(host).await?).await.map_err(|_| fault)
             }
             answer => answer,

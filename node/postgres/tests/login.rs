@@ -83,7 +83,7 @@ async fn every_password_method_works() {
     log_in(&spec(&server)).await.expect("md5");
     ask_for(&server, "reject").await;
     let fault = log_in(&spec(&server)).await.expect_err("rejected");
-    assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+    assert_eq!(fault.kind, FaultKind::SourceLogin, "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +172,7 @@ async fn a_certificate_is_a_login_and_each_refusal_says_what_is_wrong() {
         (spec.tls.cert, spec.tls.key) = (pem(client.cert), pem(client.key));
         spec
     };
-    let (configuration, denied) = (FaultKind::Configuration, FaultKind::SourceDenied);
+    let (configuration, denied) = (FaultKind::Configuration, FaultKind::SourceLogin);
 
     let mut wrong = full.clone();
     wrong.tls.ca = pem(strangers.pem());

@@ -49,7 +49,7 @@ async fn a_wrong_password_is_refused_by_name_and_without_the_password() {
     let source = Source::new(&wrong, "t").expect("source");
     for fault in [source.connect().await.err(), source.replicate().await.err()] {
         let fault = fault.expect("refused");
-        assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+        assert_eq!(fault.kind, FaultKind::SourceLogin, "{fault}");
         assert!(fault.object.contains("postgres") && fault.object.contains("127.0.0.1"), "{fault}");
         assert!(!format!("{fault:?}").contains("hunter2"));
     }
@@ -57,7 +57,7 @@ async fn a_wrong_password_is_refused_by_name_and_without_the_password() {
     let source = Source::new(&wrong, "t").expect("source");
     for fault in [source.connect().await.err(), source.replicate().await.err()] {
         let fault = fault.expect("refused");
-        assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
+        assert_eq!(fault.kind, FaultKind::SourceLogin, "{fault}");
         assert!(fault.remedy.contains("source.password"), "{fault:?}");
     }
 }

@@ -32,7 +32,7 @@ pub fn judge_target(look: &TargetLook<'_>) -> Vec<CheckItem> {
     let TargetLook { spec, seen, .. } = *look;
     let brokers = match &seen.brokers {
         Ok(brokers) => *brokers,
-        Err(fault) if fault.kind == FaultKind::TargetDenied => {
+        Err(fault) if matches!(fault.kind, FaultKind::TargetDenied | FaultKind::TargetLogin) => {
             let connected = Finding::pass(&fault.object).item("target_connect");
             return vec![connected, Finding::of(fault).item("target_auth")];
         }

@@ -374,7 +374,7 @@ unsafe extern "C" fn on_error(
 }
 
 fn denies(code: Code) -> bool {
-    kind_of(code) == FaultKind::TargetDenied
+    matches!(kind_of(code), FaultKind::TargetDenied | FaultKind::TargetLogin)
 }
 
 /// The codes that matter when a call only says that it timed out.

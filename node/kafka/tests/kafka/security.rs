@@ -112,7 +112,7 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
 
     for mechanism in mechanisms {
         let fault = refusal(&settings(plain.clone(), sasl(mechanism, "wrong")));
-        assert_eq!(fault.kind, FaultKind::TargetDenied, "{fault:?}");
+        assert_eq!(fault.kind, FaultKind::TargetLogin, "{fault:?}");
         assert!(fault.message.contains(&plain), "{fault:?}");
         assert!(fault.remedy.contains("password"), "{fault:?}");
     }
@@ -129,7 +129,7 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
         (at(secured.mutual), mutual(&secured, &strangers), "client certificate"),
     ] {
         let fault = refusal(&settings(broker.clone(), security));
-        assert_eq!(fault.kind, FaultKind::TargetDenied, "{what}: {fault:?}");
+        assert_eq!(fault.kind, FaultKind::TargetLogin, "{what}: {fault:?}");
         assert!(fault.message.contains(what), "{what}: {fault:?}");
         assert!(fault.message.contains(&broker), "{what}: {fault:?}");
     }

@@ -141,7 +141,7 @@ fn password<'a>(wire: &Wire, login: &'a Login) -> Result<&'a str, Fault> {
 }
 
 fn denied(wire: &Wire, message: &str, remedy: &str) -> Fault {
-    Fault::new(FaultKind::SourceDenied, &wire.session, message).remedy(remedy)
+    Fault::new(FaultKind::SourceLogin, &wire.session, message).remedy(remedy)
 }
 
 fn unexpected(wire: &Wire) -> Fault {

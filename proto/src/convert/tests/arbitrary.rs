@@ -268,6 +268,8 @@ const FAULT_KINDS: [FaultKind; 16] = [
     FaultKind::SourceUnreachable,
     FaultKind::SourceBusy,
     FaultKind::SourceDenied,
+    FaultKind::SourceLogin,
+    FaultKind::TargetLogin,
     FaultKind::SourceState,
     FaultKind::SourceHistory,
     FaultKind::Decode,
