@@ -1,6 +1,7 @@
 //! Errands of the leader: a precheck, the clean-up after a deleted task, a look at a connection.
 
 mod connection;
+mod wal;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,14 +14,17 @@ use tidewire_node_core::precheck::{
 };
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::precheck::Wanted;
-use tidewire_postgres::{Source, Sql, publication, slot};
+use tidewire_postgres::{Source, Sql, heartbeat, publication};
+use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{BadRecord, Managed, TableName};
-use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{
+    ClusterId, Epoch, Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec,
+};
 
 use crate::clock::now_ms;
-use crate::shard::{SourceObjects, blocking};
+use crate::shard::{self, Assignment, SourceObjects, blocking};
 
 /// Longest single call to the target.
 const CALL: Duration = Duration::from_secs(20);
@@ -44,10 +48,30 @@ pub(crate) async fn run(
         Some(pb::work_order::Work::Discover(work)) => connection::discover(work)
             .await
             .map(|found| pb::work_done::Outcome::Discovered(found.into())),
+        Some(pb::work_order::Work::WeighWal(order)) => {
+            wal::weigh(node, cluster, order).await.map(pb::work_done::Outcome::WalWeighed)
+        }
+        Some(pb::work_order::Work::Rewind(order)) => rewind(node, cluster, order)
+            .await
+            .map(|()| pb::work_done::Outcome::Rewind(pb::RewindDone {})),
         None => Err(Fault::new(FaultKind::Internal, "work order", "is of a kind not known here")
             .remedy("run coordinators and nodes of the same release")),
     };
     outcome.unwrap_or_else(|fault| pb::work_done::Outcome::Fault(fault.into()))
+}
+
+/// Sets the position of a shard that nobody runs back.
+async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Result<(), Fault> {
+    let unreadable = |error| Fault::new(FaultKind::Internal, "work order", error);
+    let hint = order.hint.map(TryInto::try_into).transpose();
+    let assignment = Assignment {
+        shard: ShardId { index: order.shard, ..first_shard(&order.task_id)? },
+        epoch: Epoch(order.epoch),
+        spec: parse(order.spec)?,
+        ordinal: order.ordinal,
+        hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
+    };
+    shard::rewind(&assignment, cluster, node, Lsn(order.to)).await
 }
 
 /// The names that a task has at its source.
@@ -179,6 +203,11 @@ async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>
     Ok(left)
 }
 
+/// An owner before whom every session of the shard gives way.
+fn above_all(cluster: &ClusterId, shard: &ShardId) -> Owner {
+    Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(u64::MAX) }
+}
+
 /// Drops the slot. The last owner may have died with its connection open, or be cut off and stream
 /// on: nobody owns a deleted task, so whatever session of its shard is left is ended first.
 async fn drop_slot(
@@ -187,12 +216,7 @@ async fn drop_slot(
     cluster: &ClusterId,
     shard: &ShardId,
 ) -> Result<(), Fault> {
-    if slot::look(sql, name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
-        let above_all =
-            Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(u64::MAX) };
-        slot::take(sql, name, &above_all).await?;
-    }
-    slot::drop(sql, name).await
+    crate::wal::drop_now(sql, name, &above_all(cluster, shard)).await
 }
 
 async fn clean_source(
@@ -224,6 +248,12 @@ async fn clean_source(
     };
     if slot_is_ours && let Err(fault) = drop_slot(&sql, &names.slot, cluster, shard).await {
         note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+    }
+    if let Some(table) = spec.source.heartbeat.beats_into()
+        && let Err(fault) = heartbeat::forget(&sql, &table, &names.slot).await
+    {
+        let by_hand = format!("DELETE FROM {table} WHERE slot_name = '{}';", names.slot);
+        note(format!("row of heartbeat table {table}"), &fault, &by_hand);
     }
     if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
         note(format!("publication {}", names.publication), &fault, &publication_by_hand);

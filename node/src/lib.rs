@@ -3,7 +3,7 @@
 //! * [`agent`]: the node's side of the control plane, on a thread of its own.
 //! * [`shard`]: wanted against running; the order of a start; retry.
 //! * [`pipeline`]: the actors that carry one shard, and the thread that ends Kafka transactions.
-//! * [`errand`]: prechecks and clean-ups for the leader.
+//! * [`errand`]: prechecks and clean-ups for the leader. [`task_log`]: what shards tell about themselves.
 //!
 //! Decisions are made in `tidewire-node-core`; here they are carried out.
 
@@ -16,6 +16,7 @@ mod fault_point;
 mod pipeline;
 mod run;
 mod shard;
+mod task_log;
 mod wal;
 
 pub use config::NodeConfig;

@@ -15,6 +15,7 @@ use crate::config::NodeConfig;
 use crate::shard::ReportBoard;
 use crate::shard::manager::{COMMANDS, Manager};
 use crate::shard::supervisor::Surroundings;
+use crate::task_log::TaskLog;
 
 /// Threads for what is neither a stage nor a blocking call: status replies, watchers.
 const WORKERS: usize = 2;
@@ -47,6 +48,7 @@ async fn run(config: NodeConfig) -> Result<(), Fault> {
     let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
     let (board, leader) = (ReportBoard::default(), Leader::new());
     let instance = rand::rng().random();
+    let log = TaskLog::new();
     let surroundings = Surroundings {
         node: config.name.clone(),
         instance,
@@ -54,11 +56,13 @@ async fn run(config: NodeConfig) -> Result<(), Fault> {
         leader: leader.clone(),
         board: board.clone(),
         arbiters: Arbiters::start(),
+        log: log.clone(),
     };
     let agent = Agent {
         config: config.clone(),
         instance,
         board: board.clone(),
+        log,
         commands,
         outbox,
         cluster: Arc::new(cluster),

@@ -10,7 +10,8 @@
 //! * [`encode`]: records of Kafka, from changes to bytes.
 //! * [`key`]: the key of a record.
 //! * [`partition`]: which partition a record goes to.
-//! * [`takeover`]: the order of a start. [`reconnect`]: may I stream from here?
+//! * [`takeover`]: the order of a start. [`reconnect`]: may I stream from here? [`rewind`]: or from
+//!   before?
 //! * [`transaction`], [`pacing`], [`progress`]: when a Kafka transaction ends, and what then is durable.
 //! * [`throttle`]: how fast a task may write.
 //! * [`precheck`]: may this task start at all?
@@ -21,6 +22,7 @@ pub mod decode;
 pub mod encode;
 pub mod facts;
 pub mod filter;
+pub mod flavor;
 pub mod key;
 pub mod objects;
 pub mod pacing;
@@ -29,6 +31,7 @@ pub mod precheck;
 pub mod progress;
 pub mod publish;
 pub mod reconnect;
+pub mod rewind;
 pub mod schema;
 pub mod takeover;
 pub mod throttle;

@@ -22,6 +22,7 @@ pub(crate) use leader::Leader;
 
 use crate::config::NodeConfig;
 use crate::shard::{Command, ReportBoard};
+use crate::task_log::TaskLog;
 
 /// Words of the shards to the leader that wait for a session: one per shard and move is plenty.
 pub(crate) const OUTBOX: usize = 1_024;
@@ -33,6 +34,8 @@ pub(crate) struct Agent {
     /// Random per process.
     pub(crate) instance: u64,
     pub(crate) board: ReportBoard,
+    /// What the shards tell; goes over the work stream.
+    pub(crate) log: TaskLog,
     /// To the shard room.
     pub(crate) commands: mpsc::Sender<Command>,
     /// From the shard room.
@@ -65,6 +68,7 @@ impl Agent {
             self.instance,
             self.leader.clone(),
             Arc::clone(&self.cluster),
+            self.log.clone(),
             ended.clone(),
         ));
         let mut next = 0;

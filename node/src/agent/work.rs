@@ -9,9 +9,11 @@ use tidewire_shared::{ClusterId, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::leader::Leader;
 use crate::errand;
+use crate::task_log::TaskLog;
 
 /// Answers waiting to go out; orders come one at a time per task.
 const ANSWERS: usize = 16;
@@ -23,12 +25,13 @@ pub(crate) async fn serve(
     instance: u64,
     leader: Leader,
     cluster: Arc<watch::Sender<Option<ClusterId>>>,
+    log: TaskLog,
     ended: CancellationToken,
 ) {
     loop {
         let streamed = tokio::select! {
             () = ended.cancelled() => return,
-            streamed = stream(&name, instance, &leader, &cluster) => streamed,
+            streamed = stream(&name, instance, &leader, &cluster, &log) => streamed,
         };
         if let Err(status) = streamed {
             tracing::debug!(reason = status.message(), "the work stream broke");
@@ -42,6 +45,7 @@ async fn stream(
     instance: u64,
     leader: &Leader,
     cluster: &watch::Sender<Option<ClusterId>>,
+    log: &TaskLog,
 ) -> Result<(), tonic::Status> {
     let Some(channel) = leader.channel().await else { return Ok(()) };
     let (answers, outgoing) = mpsc::channel(ANSWERS);
@@ -51,6 +55,8 @@ async fn stream(
     }
     let mut orders =
         NodeServiceClient::new(channel).work(ReceiverStream::new(outgoing)).await?.into_inner();
+    let telling = tell(log.clone(), name.to_string(), instance, answers.clone());
+    let _telling = AbortOnDropHandle::new(tokio::spawn(telling));
     while let Some(order) = orders.message().await? {
         let (answers, node) = (answers.clone(), name.clone());
         let Some(cluster) = cluster.borrow().clone() else { continue };
@@ -62,4 +68,18 @@ async fn stream(
         });
     }
     Ok(())
+}
+
+/// Tells this leader every line there is and those that come, until the stream closes.
+async fn tell(log: TaskLog, node: String, instance: u64, answers: mpsc::Sender<pb::WorkDone>) {
+    let mut told = 0;
+    loop {
+        let lines = log.after(told).await;
+        told = lines.last().map_or(told, |line| line.serial);
+        let outcome = Some(pb::work_done::Outcome::Log(pb::LogLines { lines }));
+        let done = pb::WorkDone { id: 0, node: node.clone(), instance, outcome };
+        if answers.send(done).await.is_err() {
+            return;
+        }
+    }
 }

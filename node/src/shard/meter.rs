@@ -7,10 +7,14 @@ use tidewire_shared::report::{Counters, PositionHint, ShardPhase, ShardReport};
 use tidewire_shared::{Fault, Lsn};
 
 use crate::clock::now_ms;
+use crate::task_log::ShardLog;
 
 /// The newest report of one shard under one epoch.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter(Arc<Mutex<State>>);
+pub(crate) struct Meter {
+    state: Arc<Mutex<State>>,
+    log: ShardLog,
+}
 
 #[derive(Debug)]
 struct State {
@@ -46,18 +50,19 @@ pub(crate) struct Durable {
 }
 
 impl Meter {
-    pub(crate) fn new(report: ShardReport) -> Self {
+    pub(crate) fn new(report: ShardReport, log: ShardLog) -> Self {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
-        Self(Arc::new(Mutex::new(State {
-            report,
-            last_commit_ms: None,
-            complete_until_ms: i64::MIN,
-            rate,
-        })))
+        let state = State { report, last_commit_ms: None, complete_until_ms: i64::MIN, rate };
+        Self { state: Arc::new(Mutex::new(state)), log }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the shard writes what people shall read.
+    pub(crate) fn log(&self) -> &ShardLog {
+        &self.log
     }
 
     /// The report as it stands, with delay and rate as of now.

@@ -3,6 +3,7 @@
 //! Nothing is decided here. The order, and why it is safe, stands in `tidewire_node_core::takeover`.
 
 mod objects;
+mod rewind;
 mod source;
 mod target;
 
@@ -21,6 +22,7 @@ use source::SourceSide;
 use target::TargetSide;
 
 pub(crate) use objects::SourceObjects;
+pub(crate) use rewind::rewind;
 pub(crate) use target::blocking;
 
 /// Between two questions to coordinators that do not answer.
@@ -70,6 +72,9 @@ pub(super) async fn start(
             Step::Stop(stop) => return Err(starter.stop(stop).await),
             step => starter.fact(step).await,
         };
+        for line in starter.source.told() {
+            meter.log().info(line);
+        }
         step = takeover.step(fact);
     }
 }
@@ -173,9 +178,11 @@ impl Starter<'_> {
     }
 
     async fn parts(self, start: Start, meter: &Meter) -> Result<Box<Parts>, Fault> {
+        let from = start.from;
         let stream = self.source.stream(&start).await?;
         let parts = self.target.parts(start, stream, self.assignment, meter)?;
         meter.synchronizing();
+        meter.log().info(format!("streams from {from}"));
         Ok(parts)
     }
 }

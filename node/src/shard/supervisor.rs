@@ -16,6 +16,7 @@ use crate::agent::Leader;
 use crate::arbiters::Arbiters;
 use crate::clock::now_ms;
 use crate::pipeline::{self, Parts, Pipeline};
+use crate::task_log::TaskLog;
 
 /// What every shard of a node works with.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub(crate) struct Surroundings {
     pub(crate) leader: Leader,
     pub(crate) board: ReportBoard,
     pub(crate) arbiters: Arbiters,
+    pub(crate) log: TaskLog,
 }
 
 impl Surroundings {
@@ -69,21 +71,24 @@ impl Supervisor {
         surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Self {
-        let meter = Meter::new(first_report(&assignment));
+        let log = surroundings.log.of(&assignment.shard, assignment.epoch);
+        let meter = Meter::new(first_report(&assignment), log);
         Self { assignment, surroundings, stop, meter }
     }
 
     pub(crate) async fn run(self) {
         let shard = &self.assignment.shard;
         self.surroundings.board.put(shard.clone(), self.meter.clone());
+        self.meter.log().info(format!("assigned to {}", self.surroundings.node));
         let mut backoff = Backoff::new(self.assignment.spec.retry);
         let mut again = false;
         loop {
             match self.attempt(std::mem::replace(&mut again, true)).await {
-                Ended::Stopped => return,
+                Ended::Stopped => return self.meter.log().info("stopped"),
                 Ended::Rebuild => backoff.recovered(),
                 Ended::Superseded => {
                     tracing::info!(%shard, epoch = %self.assignment.epoch, "superseded");
+                    self.meter.log().info("another node has it under a later epoch");
                     self.surroundings.board.remove(shard, self.assignment.epoch);
                     return;
                 }
@@ -104,10 +109,12 @@ impl Supervisor {
         let shard = &self.assignment.shard;
         let Some((wait, window)) = backoff.after(&fault, now_ms()) else {
             tracing::error!(%shard, kind = ?fault.kind, %fault, "the shard has failed");
+            self.meter.log().error(&fault, "failed");
             self.meter.failed(fault);
             return false;
         };
         tracing::warn!(%shard, kind = ?fault.kind, %fault, ?wait, "the shard is retried");
+        self.meter.log().warn(&fault, &format!("trying again in {} ms", wait.as_millis()));
         self.meter.update(|report| {
             report.phase = ShardPhase::Retrying;
             report.fault = Some(fault);

@@ -7,7 +7,7 @@ use tidewire_node_core::objects::{self, ListedTable};
 use tidewire_node_core::publish::{self, PublicationPlan, PublicationPlans};
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::schema::TaskTables;
-use tidewire_postgres::{PublicationMark, Sql, catalog, publication};
+use tidewire_postgres::{PublicationMark, Sql, catalog, publication, server};
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
 use tidewire_shared::{Fault, FaultKind, ShardId, TaskSpec};
 
@@ -20,6 +20,8 @@ pub(crate) struct SourceObjects {
     tables: TaskTables,
     /// The publication of all changes, and that of inserts where there is one.
     publications: Vec<Publication>,
+    /// What was changed, for the log of the task.
+    told: Vec<String>,
 }
 
 /// A publication of a shard.
@@ -53,7 +55,13 @@ impl SourceObjects {
                     mark: PublicationMark::default(),
                 })
                 .into(),
+            told: Vec::new(),
         }
+    }
+
+    /// What was changed since this was last asked, as lines for the log of the task.
+    pub(crate) fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     /// Finds the tables that the task has now, and how they are to be published.
@@ -159,6 +167,20 @@ impl SourceObjects {
                 tracing::info!(publication = name, %table, "taking a table out");
             }
             publication::align(sql, name, plan, &alignment).await?;
+            let at = server::facts(sql).await?.flush_lsn;
+            let came = alignment.add.iter().map(|table| {
+                format!(
+                    "table {} is published by {name}: changes made after {at} go out",
+                    table.name
+                )
+            });
+            let went = alignment
+                .drop
+                .iter()
+                .filter(|left| !plan.tables.iter().any(|it| it.name == **left));
+            let went =
+                went.map(|table| format!("table {table} is not published by {name} any more"));
+            self.told.extend(came.chain(went));
             *seen = publication::look(sql, name).await?;
         }
         Ok(())

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tidewire_node_core::facts::ServerFacts;
-use tidewire_node_core::reconnect::{ExpectedSlot, FirstSlot, Reconnect, SlotOrigin, first_position};
+use tidewire_node_core::reconnect::{
+    ExpectedSlot, FirstSlot, Reconnect, SlotOrigin, first_position,
+};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat,
-    publication, server, slot,
+    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
 };
 use tidewire_shared::spec::{Managed, PostgresSource, SlotFailover, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
@@ -113,6 +114,11 @@ impl SourceSide {
         let tables = self.objects.resolve(sql).await?.clone();
         self.objects.align(sql).await?;
         Ok(tables)
+    }
+
+    /// What was changed at the source, as lines for the log of the task.
+    pub(super) fn told(&mut self) -> Vec<String> {
+        self.objects.told()
     }
 
     /// First start only: makes the managed publications, or finds those there are.

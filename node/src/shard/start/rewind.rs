@@ -1,0 +1,53 @@
+//! Setting the position of a shard that nobody runs back: the errand of `tidewire task rewind`.
+//!
+//! Safe beside a start that begins at the same time: whoever initialises the producer last fences the
+//! other, and a later owner is known by the epoch of its claim (`tidewire_node_core::rewind`).
+
+use tidewire_node_core::rewind::Rewind;
+use tidewire_node_core::takeover::{Fact, Owner};
+use tidewire_node_core::transaction::EndVerdict;
+use tidewire_postgres::{Source, slot};
+use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName};
+
+use super::target::{TargetSide, core_hint};
+use crate::shard::Assignment;
+
+/// Takes the shard of this assignment back to `to`.
+pub(crate) async fn rewind(
+    assignment: &Assignment,
+    cluster: &ClusterId,
+    node: &NodeName,
+    to: Lsn,
+) -> Result<(), Fault> {
+    let spec = &assignment.spec;
+    let owner = Owner {
+        cluster: cluster.clone(),
+        shard: assignment.shard.clone(),
+        epoch: assignment.epoch,
+    };
+    let sql = Source::new(&spec.source, &owner.application_name())?.connect().await?;
+    let name = spec.source.slot.name(&assignment.shard.slot_name());
+    let seen = slot::look(&sql, &name).await?;
+    let mut target = TargetSide::new(assignment, cluster, node)?;
+    target.init_producer().await?;
+    let hint = assignment.hint.as_ref().map(core_hint);
+    let Fact::PositionsRead(newest) = target.read_positions(hint).await? else {
+        return Err(Fault::new(FaultKind::Internal, "rewind", "read no positions"));
+    };
+    let back = Rewind {
+        newest: newest.as_ref(),
+        slot_name: &name,
+        slot: seen.as_ref(),
+        epoch: assignment.epoch,
+        to,
+    };
+    match target.commit_claim(back.judge()?).await? {
+        Fact::ClaimEnded(EndVerdict::Clean) => Ok(()),
+        _ => Err(Fault::new(
+            FaultKind::TargetBusy,
+            format!("positions of shard {}", assignment.shard),
+            "nobody knows whether the record was written",
+        )
+        .remedy("look at `tidewire positions show`, then rewind again")),
+    }
+}
