@@ -12,6 +12,7 @@ use tidewire_shared::{NodeName, Persistence, TaskId, TaskName, TaskSpec};
 use tonic::{Request, Response, Status};
 
 use super::relay::{Route, marked, not_relayed, route};
+use super::waive::Decisions;
 use super::{Door, connection, error, life, view};
 use crate::clock;
 use crate::identity_text;
@@ -237,13 +238,16 @@ async fn apply(
     let request_id = request_id(request.request_id)?;
     let spec: TaskSpec = required("spec", request.spec)?;
     let object = format!("task {}", spec.name);
+    let decisions = Decisions::read(request.waive)?;
     let state = read(&leader).await?;
     if let Some(present) = state.task_named(&spec.name).map(|task| task.id().clone()) {
+        decisions.keep(&leader, &request_id, &present, &object).await?;
         return life::modify(&leader, request_id, present, spec, &object).await;
     }
     let task = unused_task_id(&state)?;
     let kind = CommandKind::CreateTask { task, spec: Arc::new(spec) };
-    let (id, created) = match propose(&leader, request_id, kind, &object).await? {
+    let outcome = propose(&leader, request_id.clone(), kind, &object).await?;
+    let (id, created) = match outcome {
         Outcome::Created(id) => (id, true),
         Outcome::Exists(id) => (id, false),
         // The same wish again, of which a later one has changed the document since.
@@ -256,6 +260,7 @@ async fn apply(
             ));
         }
     };
+    decisions.keep(&leader, &request_id, &id, &object).await?;
     let task = view_task(&leader, &id, &object)?;
     Ok(pb::ApplyTaskResponse { revision: task.revision, task: Some(task), created })
 }
@@ -280,20 +285,24 @@ async fn precheck(
 ) -> Result<pb::PrecheckTaskResponse, Status> {
     use pb::precheck_task_request::Subject;
     let subject = request.subject.ok_or_else(|| ConvertError::new("subject", "is missing"))?;
+    let decisions = Decisions::read(request.waive)?;
     let report = match subject {
         Subject::Spec(spec) => {
             let spec: TaskSpec = required("spec", Some(spec))?;
             let object = format!("task {}", spec.name);
             let report = leader.look(&spec, None).await;
-            report.map_err(|error| not_looked(&object, error))?
+            let report = report.map_err(|error| not_looked(&object, error))?;
+            report.waived(&decisions.waivers(leader.caller()))
         }
         Subject::Name(name) => {
             let (id, object) = resolve(&leader, &name).await?;
+            decisions.keep_for_look(&leader, &id, &object).await?;
             let state = leader.handle().state();
             let task = state.task(&id).ok_or_else(|| no_task(&object))?;
             let facts = Some((&id, task.started_before()));
             let report = leader.look(task.spec(), facts).await;
             let report = report.map_err(|error| not_looked(&object, error))?;
+            let report = report.waived(task.waivers());
             let kind = CommandKind::RecordPrecheck { task: id, report: report.clone() };
             let command = Command::internal(clock::wall_ms(), kind);
             if let Err(error) = leader.handle().propose(command).await {
@@ -328,7 +337,9 @@ async fn wish(
     wish: Move,
 ) -> Result<pb::TaskResponse, Status> {
     let request_id = request_id(request.request_id)?;
+    let decisions = Decisions::read(request.waive)?;
     let (id, object) = resolve(&leader, &request.name).await?;
+    decisions.keep(&leader, &request_id, &id, &object).await?;
     let kind = CommandKind::SetDesired { task: id.clone(), wish };
     propose(&leader, request_id, kind, &object).await?;
     Ok(pb::TaskResponse { task: Some(view_task(&leader, &id, &object)?) })

@@ -8,6 +8,7 @@ pub(crate) mod node;
 pub(crate) mod raft;
 mod relay;
 mod view;
+mod waive;
 
 use tokio::sync::watch;
 use tonic::Status;
