@@ -5,7 +5,8 @@ mod around;
 use std::time::Duration;
 
 use tidewire_node_core::facts::{OddPartition, SourcePrecheck};
-use tidewire_shared::Fault;
+use tidewire_node_core::flavor::{FlavorAnswers, recognise};
+use tidewire_shared::{Fault, FaultKind};
 use tidewire_shared::spec::TableName;
 use tokio::time::timeout;
 
@@ -47,12 +48,16 @@ async fn look(source: &Source, wanted: Wanted<'_>) -> Result<SourcePrecheck, Fau
     let Wanted { slot, publication, tables, .. } = wanted;
     let mut sql = source.connect().await?;
     let account = account(&sql).await?;
-    if account.may_replicate {
-        source.replicate().await?;
+    let kind = recognise(source.login.flavor, &account.answers);
+    if account.may_replicate
+        && let Err(fault) = source.replicate().await
+        && !(fault.kind == FaultKind::SourceBusy && account.wal_senders.1 >= account.wal_senders.0)
+    {
+        return Err(fault);
     }
     Ok(SourcePrecheck {
         server: server::facts(&sql).await?,
-        version: account.version,
+        version: kind.describe(&account.answers),
         may_replicate: account.may_replicate,
         may_create: account.may_create,
         slots: account.slots,
@@ -67,7 +72,7 @@ async fn look(source: &Source, wanted: Wanted<'_>) -> Result<SourcePrecheck, Fau
 }
 
 struct Account {
-    version: String,
+    answers: FlavorAnswers,
     may_replicate: bool,
     may_create: bool,
     slots: (u32, u32),
@@ -109,13 +114,18 @@ async fn account(sql: &Sql) -> Result<Account, Fault> {
              current_setting('max_replication_slots')::int8, \
              (SELECT count(*) FROM pg_replication_slots), \
              current_setting('max_wal_senders')::int8, \
-             (SELECT count(*) FROM pg_stat_replication), current_setting('server_encoding')",
+             (SELECT count(*) FROM pg_stat_replication), current_setting('server_encoding'), \
+             version(), current_setting('polar_compatibility_mode', true)",
             &[],
         )
         .await?;
     let number = |at: usize| u32::try_from(row.get::<_, i64>(at)).unwrap_or(u32::MAX);
     Ok(Account {
-        version: row.get(0),
+        answers: FlavorAnswers {
+            server_version: row.get(0),
+            version: row.get(8),
+            compatibility_mode: row.get(9),
+        },
         may_replicate: row.get(1),
         may_create: row.get(2),
         slots: (number(3), number(4)),
