@@ -30,7 +30,7 @@ pub(crate) fn sentence(
         let message = format!(
             "held {} of WAL, and walBudget.limit is {}: it is dropped, as walBudget.atLimit: \
              drop_slot asks; the changes after {durable} are lost to this task",
-            ByteSize(retained),
+            ByteSize(retained).rounded(),
             budget.limit
         );
         Fault::new(FaultKind::SourceState, format!("slot {}", slot.name), message).remedy(
@@ -42,7 +42,7 @@ pub(crate) fn sentence(
 
 /// Says it once when a slot comes to stand at another place against its budget.
 pub(crate) fn tell(slot: &str, before: WalState, now: WalState, retained: u64) {
-    let held = ByteSize(retained);
+    let held = ByteSize(retained).rounded();
     match now {
         _ if now == before => {}
         WalState::Ok => tracing::info!(slot, %held, "the slot is below walBudget.warn again"),

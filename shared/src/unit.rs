@@ -119,6 +119,14 @@ impl Period {
     }
 }
 
+impl ByteSize {
+    /// A measured size as people read it: down to whole MiB, where there are any.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        if self.0 < 1 << 20 { self } else { Self(self.0 >> 20 << 20) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

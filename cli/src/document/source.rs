@@ -1,9 +1,10 @@
 //! `source:` of a `postgres_to_kafka` document.
 
-use tidewire_shared::Period;
+use tidewire_shared::connection::PostgresEndpoint;
 use tidewire_shared::spec::{
     AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, WalBudget,
 };
+use tidewire_shared::{ConnectionName, Period};
 
 use super::place::{Keys, Place, Walk};
 use super::secret;
@@ -41,17 +42,9 @@ const PORT: u16 = 5432;
 
 pub(super) fn source(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<PostgresSource> {
     let keys = place.keys(KEYS)?;
-    connection_is_inline(&keys)?;
-    let flavor = keys.get_or("flavor", Flavor::Auto, |at| at.word(&FLAVORS))?;
-    keys.later_unless("flavor", flavor == Flavor::Auto, "leave it out")?;
+    let connection = connection(&keys, &["hosts", "user", "password", "tls", "flavor"])?;
     let (slot, slot_failover) = slot(&keys)?;
-    Ok(PostgresSource {
-        hosts: addresses(&keys.need("hosts")?, PORT)?,
-        database: database(&keys.need("database")?)?,
-        user: keys.need("user")?.filled_text()?.to_owned(),
-        password: keys.get("password").map(|at| secret::secret(&at, warnings)).transpose()?,
-        tls: secret::tls(&keys, warnings)?,
-        flavor,
+    let mut source = PostgresSource {
         slot,
         slot_failover,
         publication: keys.get_or("publication", Managed::Managed, |at| {
@@ -59,21 +52,41 @@ pub(super) fn source(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Post
         })?,
         heartbeat: heartbeat(&keys)?,
         wal_budget: wal_budget(&keys)?,
+        ..PostgresSource::default()
+    };
+    if connection.is_some() {
+        source.database = keys.get_or("database", String::new(), database)?;
+        source.connection = connection;
+    } else {
+        keys.need("database")?;
+        endpoint(&keys, warnings)?.fill(&mut source);
+    }
+    Ok(source)
+}
+
+/// Where a PostgreSQL server is and who we are there: inline, or in a connection of its own.
+pub(super) fn endpoint(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<PostgresEndpoint> {
+    let flavor = keys.get_or("flavor", Flavor::Auto, |at| at.word(&FLAVORS))?;
+    Ok(PostgresEndpoint {
+        hosts: addresses(&keys.need("hosts")?, PORT)?,
+        database: keys.get("database").map(|at| database(&at)).transpose()?,
+        user: keys.need("user")?.filled_text()?.to_owned(),
+        password: keys.get("password").map(|at| secret::secret(&at, warnings)).transpose()?,
+        tls: secret::tls(keys, warnings)?,
+        flavor,
     })
 }
 
-/// A registered connection is an alternative to the inline fields, never an addition.
-pub(super) fn connection_is_inline(keys: &Keys<'_>) -> Walk<()> {
-    let Some(connection) = keys.get("connection") else { return Ok(()) };
-    connection.filled_text()?;
-    let inline =
-        ["hosts", "database", "user", "brokers"].into_iter().find(|key| keys.get(key).is_some());
-    match inline {
+/// The name of a registered connection, which is an alternative to the `inline` keys that it gives.
+pub(super) fn connection(keys: &Keys<'_>, inline: &[&'static str]) -> Walk<Option<ConnectionName>> {
+    let Some(connection) = keys.get("connection") else { return Ok(None) };
+    let name = connection.parsed()?;
+    match inline.iter().find(|key| keys.get(key).is_some()) {
         Some(key) => connection.wrong(
             format_args!("stands beside `{key}`"),
             "keep the registered connection or the inline fields, not both",
         ),
-        None => connection.later("a registered connection", "write its fields inline"),
+        None => Ok(Some(name)),
     }
 }
 
@@ -119,7 +132,6 @@ fn slot(keys: &Keys<'_>) -> Walk<(Managed, SlotFailover)> {
     let Some(place) = keys.get("slot") else { return Ok((Managed::Managed, SlotFailover::Auto)) };
     let keys = place.keys(&["mode", "name", "failover"])?;
     let failover = keys.get_or("failover", SlotFailover::Auto, |at| at.word(&FAILOVERS))?;
-    keys.later_unless("failover", failover == SlotFailover::Auto, "leave it out")?;
     let slot = managed(&keys, |name| {
         let text = name.filled_text()?;
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -153,7 +165,6 @@ fn heartbeat(keys: &Keys<'_>) -> Walk<Heartbeat> {
     let Some(place) = keys.get("heartbeat") else { return Ok(default) };
     let keys = place.keys(&["mode", "interval", "table"])?;
     let mode = keys.get_or("mode", default.mode, |at| at.word(&HEARTBEATS))?;
-    keys.later_unless("mode", mode != HeartbeatMode::Table, "write mode: auto")?;
     let named = keys.get("table").map(|at| table(&at)).transpose()?;
     if let Some(at) = keys.get("table")
         && mode != HeartbeatMode::Table
@@ -196,13 +207,6 @@ fn wal_budget(keys: &Keys<'_>) -> Walk<WalBudget> {
             format_args!("warns at {}, above its limit of {}", budget.warn, budget.limit),
             "write a limit that is not below the warning",
         );
-    }
-    for (key, same) in [
-        ("warn", budget.warn == default.warn),
-        ("limit", budget.limit == default.limit),
-        ("atLimit", budget.at_limit == default.at_limit),
-    ] {
-        keys.later_unless(key, same, "leave it out")?;
     }
     Ok(budget)
 }

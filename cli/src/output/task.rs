@@ -78,7 +78,7 @@ impl WalView {
         (self.state != WalState::Ok.as_str()).then(|| {
             format!(
                 "wal: the slot holds {} at the source (walBudget: warn {}, limit {})",
-                size(self.retained_bytes),
+                size(self.retained_bytes).rounded(),
                 size(self.warn_bytes),
                 size(self.limit_bytes)
             )

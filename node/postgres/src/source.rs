@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_secret::resolve;
-use tidewire_shared::spec::{PostgresSource, TlsMode};
+use tidewire_shared::spec::{Flavor, PostgresSource, TlsMode};
 use tidewire_shared::{Fault, FaultKind, Secret};
 use tokio::time::timeout;
 
@@ -51,6 +51,7 @@ pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
     pub(crate) tls: TlsPolicy,
+    pub(crate) flavor: Flavor,
     pub(crate) application_name: String,
 }
 
@@ -91,6 +92,7 @@ impl Source {
             user: spec.user.clone(),
             password: spec.password.as_ref().map(resolve).transpose()?,
             tls: TlsPolicy::new(&spec.tls)?,
+            flavor: spec.flavor,
             application_name: application_name.to_owned(),
         };
         Ok(Self { login: Arc::new(login) })

@@ -4,15 +4,16 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    BadRecord, Compression, Delivery, Format, FormatKind, Heartbeat, HeartbeatMode, KafkaSecurity,
-    KafkaTarget, KeyChange, Limits, Managed, ObjectRule, PartitionPolicy, PostgresSource,
-    RecordKey, Retry, Sasl, SaslMechanism, SecurityProtocol, StartAt, TableName, TaskSpec,
-    TimestampUnit, Tls, TlsMode,
+    BadRecord, ColumnChoice, Compression, CreateTopics, Delivery, Flavor, Format, FormatKind, Heartbeat,
+    HeartbeatMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
+    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
+    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimestampUnit, Tls, TlsMode,
+    WalBudget,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
 /// Texts that YAML likes to misread stand beside plain ones.
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z]{1,9}",
         "[ -~äπ\u{1F30A}]{1,14}",
@@ -79,32 +80,54 @@ fn addresses() -> impl Strategy<Value = Vec<String>> {
 }
 
 prop_compose! {
-    fn source()(
+    pub(super) fn source()(
         hosts in addresses(),
         (database, user) in (text(), text()),
         password in option::of(secret()),
         tls in tls(),
         slot in option::of("[a-z0-9_]{1,20}"),
         publication in option::of(text()),
-        enabled in any::<bool>(),
+        (mode, table) in beats(),
         interval in 1..3600_u64,
+        flavor in prop::sample::select(vec![Flavor::Auto, Flavor::Postgresql, Flavor::Polardb]),
+        slot_failover in prop::sample::select(
+            vec![SlotFailover::Auto, SlotFailover::On, SlotFailover::Off]
+        ),
+        wal_budget in wal_budget(),
     ) -> PostgresSource {
         let managed = |name: Option<String>| name.map_or(Managed::Managed, Managed::Existing);
         PostgresSource {
+            connection: None,
             hosts, database, user, password, tls,
             slot: managed(slot),
             publication: managed(publication),
-            heartbeat: Heartbeat {
-                mode: if enabled { HeartbeatMode::Auto } else { HeartbeatMode::Off },
-                interval: Period::from_secs(interval),
-                table: None,
-            },
-            ..PostgresSource::default()
+            heartbeat: Heartbeat { mode, interval: Period::from_secs(interval), table },
+            flavor, slot_failover, wal_budget,
         }
     }
 }
 
-fn target() -> impl Strategy<Value = KafkaTarget> {
+/// A heartbeat's mode, and the table that only one of them may name.
+fn beats() -> impl Strategy<Value = (HeartbeatMode, Option<TableName>)> {
+    let table = option::of(("[a-z]{1,9}", "[a-z]{1,9}"))
+        .prop_map(|name| name.map(|(schema, table)| TableName { schema, table }));
+    let others = vec![HeartbeatMode::Auto, HeartbeatMode::Message, HeartbeatMode::Off];
+    prop_oneof![
+        prop::sample::select(others).prop_map(|mode| (mode, None)),
+        table.prop_map(|table| (HeartbeatMode::Table, table)),
+    ]
+}
+
+fn wal_budget() -> impl Strategy<Value = WalBudget> {
+    let at_limit = prop::sample::select(vec![AtLimit::Alert, AtLimit::DropSlot]);
+    (0..1_u64 << 50, 0..1_u64 << 50, at_limit).prop_map(|(warn, above, at_limit)| WalBudget {
+        warn: ByteSize(warn),
+        limit: ByteSize(warn + above),
+        at_limit,
+    })
+}
+
+pub(super) fn target() -> impl Strategy<Value = KafkaTarget> {
     let compression = prop_oneof![
         Just(Compression::None),
         Just(Compression::Gzip),
@@ -114,13 +137,17 @@ fn target() -> impl Strategy<Value = KafkaTarget> {
     ];
     let name = prop::sample::select(vec!["linger.ms", "client.id", "batch.size"]);
     let properties = btree_map(name.prop_map(str::to_owned), text(), 0..3);
-    (addresses(), security(), compression, properties).prop_map(
-        |(brokers, security, compression, properties)| KafkaTarget {
+    let create_topics =
+        option::of((1..=10_000_u32, 1..=100_u16).prop_map(|(partitions, replication_factor)| {
+            CreateTopics { partitions, replication_factor }
+        }));
+    (addresses(), security(), compression, properties, create_topics).prop_map(
+        |(brokers, security, compression, properties, create_topics)| KafkaTarget {
             brokers,
             security,
             compression,
             properties,
-            ..KafkaTarget::default()
+            create_topics,
         },
     )
 }
@@ -154,23 +181,86 @@ fn identifier() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z_][a-z0-9_$]{0,9}", "[ -~äπ]{1,14}"]
 }
 
+fn table() -> impl Strategy<Value = TableName> {
+    (identifier(), identifier()).prop_map(|(schema, table)| TableName { schema, table })
+}
+
+fn pattern() -> impl Strategy<Value = TablePattern> {
+    let glob = "[a-z_]{0,5}[*?][a-z0-9_*?]{0,5}".prop_map(NamePattern::Glob);
+    let exact = || identifier().prop_map(NamePattern::Exact);
+    (prop_oneof![exact(), glob.clone()], glob)
+        .prop_map(|(schema, table)| TablePattern { schema, table })
+}
+
+prop_compose! {
+    fn rename()(
+        (database, schema, table) in (option::of(text()), option::of(text()), option::of(text())),
+        from in btree_set("[a-z]{1,9}", 2),
+        to in btree_set(text(), 2),
+        count in 0..3_usize,
+    ) -> Rename {
+        let columns = from.into_iter().zip(to).take(count).collect();
+        Rename { database, schema, table, columns }
+    }
+}
+
+/// Columns out of reach of those that `partitionBy` draws.
+fn column_choice() -> impl Strategy<Value = ColumnChoice> {
+    let exclude = btree_set("Excluded [a-z]{1,9}", 0..3);
+    exclude.prop_map(|names| ColumnChoice {
+        exclude: names.into_iter().collect(),
+        ..ColumnChoice::default()
+    })
+}
+
+fn operations() -> impl Strategy<Value = Operations> {
+    any::<[bool; 3]>().prop_map(|[insert, update, truncate]| Operations {
+        insert,
+        update,
+        delete: true,
+        truncate,
+    })
+}
+
+prop_compose! {
+    fn rule(topic: &'static str)(
+        topic in topic,
+        patterns in vec(pattern(), 0..3),
+        exclude in vec(prop_oneof![pattern(), table().prop_map(|name| TablePattern {
+            schema: NamePattern::Exact(name.schema),
+            table: NamePattern::Exact(name.table),
+        })], 0..3),
+        rename in rename(),
+        columns in column_choice(),
+        filter in prop::sample::select(vec![
+            "", "amount > 10", "note IS NOT NULL AND \"Mixed \"\"q\" <> 'it''s'", "NOT flag",
+        ]),
+        operations in operations(),
+    ) -> ObjectRule {
+        let filter = filter.to_owned();
+        ObjectRule {
+            topic, patterns, exclude, rename, columns, filter, operations, ..ObjectRule::default()
+        }
+    }
+}
+
 fn objects(policy: PartitionPolicy) -> impl Strategy<Value = Vec<ObjectRule>> {
     let columns = if policy == PartitionPolicy::ByPrimaryKey { 0..3 } else { 0..1 };
-    let table =
-        (identifier(), identifier()).prop_map(|(schema, table)| TableName { schema, table });
-    let topic = "[a-zA-Z0-9][a-zA-Z0-9._-]{0,12}";
-    (btree_set(table, 2..4), topic, btree_set(identifier(), columns)).prop_map(
-        |(tables, topic, columns)| {
+    let plain = rule("[a-zA-Z0-9][a-zA-Z0-9._-]{0,12}");
+    let template = rule("([a-z.-]{0,3}\\{(database|schema|table)\\}){1,3}");
+    (btree_set(table(), 2..4), plain, template, btree_set(identifier(), columns)).prop_map(
+        |(tables, first, second, columns)| {
             let mut tables = tables.into_iter();
-            let first = tables.next().into_iter().collect();
-            let columns: Vec<_> = columns.into_iter().collect();
-            let rule = |tables| ObjectRule {
-                tables,
-                topic: topic.clone(),
-                partition_by: columns.clone(),
-                ..ObjectRule::default()
+            let alone = tables.next().into_iter().collect();
+            let partition_by: Vec<_> = columns.into_iter().collect();
+            let second = ObjectRule {
+                columns: ColumnChoice { include: partition_by.clone(), ..ColumnChoice::default() },
+                ..second
             };
-            vec![rule(first), rule(tables.collect())]
+            vec![
+                ObjectRule { tables: alone, partition_by: partition_by.clone(), ..first },
+                ObjectRule { tables: tables.collect(), partition_by, ..second },
+            ]
         },
     )
 }
@@ -202,16 +292,59 @@ fn policy() -> impl Strategy<Value = PartitionPolicy> {
 }
 
 prop_compose! {
+    fn limits()(
+        record_bytes in 1..=(256_u64 << 20),
+        bytes_per_second in prop_oneof![Just(0), any::<u64>()],
+        rows_per_second in prop_oneof![Just(0), 0..=i64::MAX.unsigned_abs()],
+    ) -> Limits {
+        let (record_bytes, bytes_per_second) = (ByteSize(record_bytes), ByteSize(bytes_per_second));
+        Limits { record_bytes, bytes_per_second, rows_per_second }
+    }
+}
+
+/// A prefix keeps the topic apart from those of tables.
+fn bad_record() -> impl Strategy<Value = BadRecord> {
+    let topic = "dead-letters-of-[a-z]{1,9}";
+    prop_oneof![Just(BadRecord::Stop), topic.prop_map(BadRecord::DeadLetter)]
+}
+
+/// A source with its account inline, or under a name, then with or without a database of its own.
+fn maybe_named_source() -> impl Strategy<Value = PostgresSource> {
+    let named = (source(), any::<bool>()).prop_map(|(source, own_database)| PostgresSource {
+        connection: Some("shop-db".parse().expect("a name")),
+        hosts: Vec::new(),
+        database: if own_database { source.database } else { String::new() },
+        user: String::new(),
+        password: None,
+        tls: Tls::default(),
+        flavor: Flavor::default(),
+        ..source
+    });
+    prop_oneof![3 => source(), 1 => named]
+}
+
+fn maybe_named_target() -> impl Strategy<Value = KafkaTarget> {
+    let named = target().prop_map(|target| KafkaTarget {
+        connection: Some("bus".parse().expect("a name")),
+        brokers: Vec::new(),
+        security: KafkaSecurity::default(),
+        ..target
+    });
+    prop_oneof![3 => target(), 1 => named]
+}
+
+prop_compose! {
     pub(super) fn spec()(
         name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
         display_name in prop_oneof![Just(String::new()), text()],
-        source in source(),
-        target in target(),
+        source in maybe_named_source(),
+        target in maybe_named_target(),
         (partition, objects) in policy().prop_flat_map(|policy| (Just(policy), objects(policy))),
         format in format(),
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
         (connection, other) in (10..=1440_u64, 1..=1440_u64),
-        record_bytes in 1..=(256_u64 << 20),
+        limits in limits(),
+        on_bad_record in bad_record(),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
@@ -220,10 +353,10 @@ prop_compose! {
                 connection: Period::from_mins(connection),
                 other: Period::from_mins(other),
             },
-            limits: Limits { record_bytes: ByteSize(record_bytes), ..Limits::default() },
+            limits,
             delivery: Delivery::default(),
             start: StartAt::default(),
-            on_bad_record: BadRecord::default(),
+            on_bad_record,
         }
     }
 }

@@ -60,7 +60,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "hosts: [db1:5432, db2]",
         "connection: shop-db",
-        "5:15: source.connection: stands beside `database`; keep the registered connection or the inline fields, not both",
+        "5:15: source.connection: stands beside `user`; keep the registered connection or the inline fields, not both",
     ),
     ("[db1:5432, db2]", "[]", "5:10: source.hosts: is empty; name at least one"),
     ("[db1:5432, db2]", "db1:5432", "5:10: source.hosts: is a text, not a list; write a list"),
@@ -116,8 +116,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  user: tidewire",
-        "  user: tidewire\n  flavor: polardb",
-        "8:11: source.flavor: `flavor` other than its default is not in this version; leave it out",
+        "  user: tidewire\n  flavor: polar",
+        "8:11: source.flavor: `polar` has no meaning here; did you mean `polardb`?",
     ),
     (
         "  user: tidewire",
@@ -136,13 +136,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  user: tidewire",
-        "  user: tidewire\n  slot: {mode: managed, failover: on}",
-        "8:35: source.slot.failover: `failover` other than its default is not in this version; leave it out",
+        "  user: tidewire\n  slot: {mode: managed, failover: onn}",
+        "8:35: source.slot.failover: `onn` has no meaning here; did you mean `on`?",
     ),
     (
         "  user: tidewire",
-        "  user: tidewire\n  heartbeat: {mode: table}",
-        "8:21: source.heartbeat.mode: `mode` other than its default is not in this version; write mode: auto",
+        "  user: tidewire\n  heartbeat: {table: ops.beats}",
+        "8:22: source.heartbeat.table: has no use with this mode; write mode: table, or leave it out",
     ),
     (
         "  user: tidewire",
@@ -161,8 +161,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  user: tidewire",
-        "  user: tidewire\n  walBudget: {atLimit: drop_slot}",
-        "8:24: source.walBudget.atLimit: `atLimit` other than its default is not in this version; leave it out",
+        "  user: tidewire\n  walBudget: {warn: 60GiB}",
+        "8:14: source.walBudget: warns at 60GiB, above its limit of 50GiB; write a limit that is not below the warning",
     ),
     (
         "  user: tidewire",
@@ -186,8 +186,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  brokers: [k1:9092]",
-        "  brokers: [k1:9092]\n  createTopics: {enabled: true}",
-        "11:27: target.createTopics.enabled: `enabled` other than its default is not in this version; leave it out",
+        "  brokers: [k1:9092]\n  createTopics: {enabled: true, partitions: 0}",
+        "11:41: target.createTopics.partitions: is 0, out of bounds; write a whole number from 1 to 10000",
     ),
     (
         "  brokers: [k1:9092]",
@@ -201,8 +201,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "[public.orders, ",
-        "[\"public.order_*\", ",
-        "12:13: objects[0].tables: `tables` other than its default is not in this version; name each table",
+        "[public.orders, \"public.\\\"order_*\", ",
+        "12:29: objects[0].tables[1]: lacks a closing quote; close the quote, and write a quote inside as \"\"",
     ),
     (
         "[public.orders, ",
@@ -231,8 +231,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "    topic: orders",
-        "    topic: \"{table}\"",
-        "13:12: objects[0].topic: a topic template is not in this version; write the topic's name",
+        "    topic: \"{tabel}\"",
+        "13:12: objects[0].topic: `{tabel}` holds a brace that is no placeholder; placeholders are {database}, {schema} and {table}",
     ),
     (
         "    topic: orders",
@@ -246,33 +246,38 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "    topic: orders",
-        "    topic: orders\n    where: amount > 10",
-        "14:12: objects[0].where: `where` other than its default is not in this version; leave it out",
+        "    topic: orders\n    where: lower(note) = 'x'",
+        "14:12: objects[0].where: calls the function lower; understood are column names, numbers, 'texts', TRUE, FALSE, = <> < <= > >=, AND, OR, NOT, IS [NOT] NULL, [NOT] IN (…), [NOT] BETWEEN … AND … and [NOT] LIKE",
     ),
     (
         "    topic: orders",
-        "    topic: orders\n    exclude: [public.x]",
-        "14:14: objects[0].exclude: `exclude` other than its default is not in this version; leave it out",
+        "    topic: orders\n    exclude: [x]",
+        "14:15: objects[0].exclude[0]: has no schema; write it with its schema, such as public.x",
     ),
     (
         "    topic: orders",
-        "    topic: orders\n    columns: {exclude: [secret]}",
-        "14:14: objects[0].columns: `columns` other than its default is not in this version; leave it out",
+        "    topic: orders\n    columns: {exclude: [secret], include: [id]}",
+        "14:14: objects[0].columns: has both include and exclude; keep one of them",
     ),
     (
         "    topic: orders",
-        "    topic: orders\n    rename: {table: ORDERS}",
-        "14:13: objects[0].rename: `rename` other than its default is not in this version; leave it out",
+        "    topic: orders\n    rename: {columns: {a: c, b: c}}",
+        "14:32: objects[0].rename.columns.b: is the name of two columns; give each a name of its own",
     ),
     (
         "    topic: orders",
-        "    topic: orders\n    operations: [insert, update, delete, truncate]",
-        "14:17: objects[0].operations: `operations` other than its default is not in this version; leave it out",
+        "    topic: orders\n    operations: [insert, upsert]",
+        "14:26: objects[0].operations[1]: `upsert` has no meaning here; did you mean `insert`?",
     ),
     (
         "    topic: orders",
         "    topic: orders\n    partitionBy: [id, id]",
         "14:23: objects[0].partitionBy[1]: column id is named twice; keep one",
+    ),
+    (
+        "    topic: orders",
+        "    topic: orders\n    columns: {exclude: [id]}\n    partitionBy: [id]",
+        "15:18: objects[0].partitionBy: column id is left out by `columns`; let it go out, or partition by another column",
     ),
     (
         "    topic: orders\nformat: {type: dts_avro}",
@@ -336,8 +341,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "format: {type: dts_avro}",
-        "format: {type: dts_avro}\nlimits: {bytesPerSecond: 1MiB}",
-        "15:26: limits.bytesPerSecond: `bytesPerSecond` other than its default is not in this version; leave it out",
+        "format: {type: dts_avro}\nlimits: {rowsPerSecond: -1}",
+        "15:25: limits.rowsPerSecond: is -1, out of bounds; write a number from 0 to 9223372036854775807",
     ),
     (
         "format: {type: dts_avro}",
@@ -361,8 +366,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "format: {type: dts_avro}",
-        "format: {type: dts_avro}\nonBadRecord: {deadLetterTopic: dead}",
-        "15:32: onBadRecord.deadLetterTopic: a dead letter topic is not in this version; write onBadRecord: stop",
+        "format: {type: dts_avro}\nonBadRecord: {deadLetterTopic: orders}",
+        "15:32: onBadRecord.deadLetterTopic: is also a topic of tables; name a topic of its own",
     ),
     (
         "format: {type: dts_avro}",

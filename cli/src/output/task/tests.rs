@@ -60,7 +60,8 @@ fn the_json_of_a_task_is_the_contracts() {
             r#""position":{"source":"0/16B3748","durable":"0/16B3748","committed":"0/16B3700","confirmed":null},"#,
             r#""delayMs":12,"records":9,"bytes":90,"recordsPerSecond":5012.2,"restarts":1}],"#,
             r#""counters":{"insert":7,"update":0,"delete":0,"truncate":0,"transactions":0,"filtered":0,"deadLetters":0},"#,
-            r#""walRetainedBytes":1048576,"predictedFailoverMs":4200,"error":null,"#,
+            r#""walRetainedBytes":1048576,"wal":{"retainedBytes":1048576,"warnBytes":10737418240,"#,
+            r#""limitBytes":53687091200,"state":"ok"},"predictedFailoverMs":4200,"error":null,"#,
             r#""precheck":{"result":"passed","at":"2026-01-01T00:00:00.000Z","items":[{"name":"wal_level","#,
             r#""result":"pass","found":"logical","message":"","remedy":""}]}}"#,
         )
@@ -89,4 +90,23 @@ fn tables_show_what_people_ask_first() {
         lines.next().is_some_and(|line| line.contains("node-2") && line.contains("12ms")),
         "{text}"
     );
+}
+
+#[test]
+fn a_slot_over_its_budget_is_told_also_while_nobody_runs_the_task() {
+    let paused = |bytes| {
+        let mut task = pb::Task { phase: "Paused".into(), ..synchronizing() };
+        task.shards[0].report = None;
+        task.idle_wal_bytes = bytes;
+        TaskView::try_from(task).expect("a task")
+    };
+    let fine = paused(1 << 30);
+    assert_eq!((fine.wal_retained_bytes, fine.wal.state), (1 << 30, "ok"));
+    assert!(!task_table(&fine, false).contains("wal:"));
+    for (gib, state) in [(11, "warn"), (60, "limit")] {
+        let over = paused((gib << 30) + 5);
+        assert_eq!(over.wal.state, state);
+        let text = task_table(&over, false);
+        assert!(text.contains(&format!("holds {gib}GiB")), "{text}");
+    }
 }

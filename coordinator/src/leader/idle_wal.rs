@@ -1,0 +1,78 @@
+//! The WAL that slots hold whose tasks do not run: a paused or failed task holds it as well.
+//!
+//! Nobody streams from such a slot, so a node is asked to look, every few seconds and for one task after
+//! the other. At the limit the node does what the task asks for; a dropped slot fails the task.
+
+use std::time::Duration;
+
+use tidewire_coordinator_core::{Command, CommandKind, Task};
+use tidewire_proto::node::v1::WeighWal;
+use tidewire_proto::node::v1::work_done::Outcome;
+use tidewire_proto::node::v1::work_order::Work;
+use tidewire_shared::{Fault, TaskId};
+use tokio::time::timeout;
+
+use super::Leader;
+use crate::clock;
+
+/// Between two rounds of looks: how fresh the figure is.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Longest single look; a source that does not answer is asked again in the next round.
+const LOOK: Duration = Duration::from_secs(20);
+
+impl Leader {
+    /// Looks for as long as this coordinator runs; does nothing while it does not lead.
+    pub(crate) async fn weigh_idle_wal(self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            if !self.leads() {
+                continue;
+            }
+            let state = self.handle.state();
+            let idle: Vec<&Task> = state.tasks().filter(|task| task.may_hold_wal()).collect();
+            self.forget_others(&idle);
+            for task in idle {
+                let Ok(spec) = state.resolve(task.spec()) else { continue };
+                let durable = task.shards().filter_map(|(_, shard)| shard.checkpoint());
+                let weigh = WeighWal {
+                    spec: Some(spec.as_ref().clone().into()),
+                    task_id: task.id().to_string(),
+                    durable_lsn: durable.map(|checkpoint| checkpoint.lsn.0).min().unwrap_or(0),
+                };
+                match timeout(LOOK, self.ask(Work::WeighWal(weigh))).await {
+                    Ok(Ok(Outcome::WalWeighed(seen))) => {
+                        self.note(task.id(), seen.retained_bytes);
+                        if let Some(fault) = seen.dropped.and_then(|fault| fault.try_into().ok()) {
+                            self.dropped(task, &seen.node, fault).await;
+                        }
+                    }
+                    Ok(Ok(_)) => tracing::warn!(task = %task.id(), "an answer to another question"),
+                    Ok(Err(error)) => tracing::debug!(task = %task.id(), %error, "not weighed"),
+                    Err(_) => tracing::debug!(task = %task.id(), "not weighed in time"),
+                }
+            }
+        }
+    }
+
+    fn note(&self, task: &TaskId, bytes: u64) {
+        if let Some(term) = self.lock().as_mut() {
+            term.idle_wal.insert(task.clone(), bytes);
+        }
+    }
+
+    fn forget_others(&self, idle: &[&Task]) {
+        if let Some(term) = self.lock().as_mut() {
+            term.idle_wal.retain(|id, _| idle.iter().any(|task| task.id() == id));
+        }
+    }
+
+    async fn dropped(&self, task: &Task, node: &str, fault: Fault) {
+        let (Some((shard, _)), Ok(node)) = (task.shards().next(), node.parse()) else { return };
+        tracing::error!(task = %task.name(), %fault, "the slot was dropped at walBudget.limit");
+        let kind = CommandKind::SlotDropped { shard, node, fault };
+        if let Err(error) = self.handle.propose(Command::internal(clock::wall_ms(), kind)).await {
+            // The next start finds the slot gone and says so.
+            tracing::warn!(%error, "the log does not know of the dropped slot");
+        }
+    }
+}

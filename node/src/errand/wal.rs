@@ -1,0 +1,33 @@
+//! Weighs what the slot of a task holds that does not run; at its limit, does what the task asks for.
+
+use tidewire_postgres::{server, slot};
+use tidewire_proto::node::v1 as pb;
+use tidewire_shared::{ClusterId, Fault, Lsn, NodeName};
+
+use super::{above_all, first_shard, parse, source};
+use crate::wal;
+
+pub(super) async fn weigh(
+    node: &NodeName,
+    cluster: &ClusterId,
+    order: pb::WeighWal,
+) -> Result<pb::WalWeighed, Fault> {
+    let (spec, shard) = (parse(order.spec)?, first_shard(&order.task_id)?);
+    let name = spec.source.slot.name(&shard.slot_name());
+    let sql = source(cluster, &spec, &shard)?.connect().await?;
+    let end = server::facts(&sql).await?.flush_lsn;
+    let mut weighed = pb::WalWeighed { node: node.to_string(), ..pb::WalWeighed::default() };
+    let Some(seen) = slot::look(&sql, &name).await? else { return Ok(weighed) };
+    weighed.retained_bytes = wal::retained(&seen, end);
+    let durable = Lsn(order.durable_lsn).max(seen.confirmed_flush.unwrap_or_default());
+    let budget = &spec.source.wal_budget;
+    if let Some(fault) = wal::sentence(&seen, budget, weighed.retained_bytes, durable) {
+        // Nobody owns the shard, so whatever session of it is left is a dead owner's.
+        let owner = above_all(cluster, &shard);
+        wal::drop_now(&sql, &name, &owner).await?;
+        tracing::error!(%fault, "dropped the slot of a task that does not run");
+        weighed.retained_bytes = 0;
+        weighed.dropped = Some(fault.into());
+    }
+    Ok(weighed)
+}
