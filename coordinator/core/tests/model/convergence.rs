@@ -28,6 +28,8 @@ enum Happening {
     Resume(u8),
     Create(u64),
     Wish(u64, Move),
+    Modify(u64, u8),
+    Move(u64, u8),
     ShardCrashes(u64),
     ShardFails(u64),
     ClaimSeen(u64),
@@ -49,6 +51,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => node.prop_map(Happening::Resume),
         4 => task.clone().prop_map(Happening::Create),
         8 => (task.clone(), wish()).prop_map(|(task, wish)| Happening::Wish(task, wish)),
+        2 => (task.clone(), 0..3_u8).prop_map(|(task, more)| Happening::Modify(task, more)),
+        1 => (task.clone(), 0..NODES).prop_map(|(task, node)| Happening::Move(task, node)),
         1 => task.clone().prop_map(Happening::ShardCrashes),
         1 => task.clone().prop_map(Happening::ShardFails),
         1 => task.prop_map(Happening::ClaimSeen),
@@ -83,6 +87,14 @@ impl Cluster {
             Happening::Create(task) => self.create(*task),
             Happening::Wish(task, wish) => {
                 self.propose(CommandKind::SetDesired { task: self.task(*task), wish: *wish });
+            }
+            Happening::Modify(task, more) => {
+                let spec = sample::spec_of(&format!("task-{task}"), *more);
+                self.propose(CommandKind::ModifyTask { task: self.task(*task), spec });
+            }
+            Happening::Move(task, node) => {
+                let shard = ShardId { task: self.task(*task), index: 0 };
+                self.propose(CommandKind::MoveShard { shard, node: sample::node(*node) });
             }
             Happening::ShardCrashes(task) => self.fail(*task, FaultKind::Internal),
             Happening::ShardFails(task) => self.fail(*task, FaultKind::SourceState),
@@ -130,6 +142,7 @@ impl Cluster {
             assert_eq!(standing, Standing::Live, "{id} is on {}", owner.node);
             assert_eq!(running.get(&id), Some(&(owner.node.clone(), shard.epoch())), "{id}");
             assert_eq!(phase_of(task, &self.observed), Phase::Synchronizing, "{id}");
+            assert_eq!(owner.given.task, task.revision(), "{id} runs with an old document");
             assert!(shard.checkpoint().is_some(), "{id} runs without a position in the log");
             wanted.insert(id);
         }

@@ -3,6 +3,7 @@
 mod commands;
 mod connections;
 mod convergence;
+mod life;
 mod sample;
 mod scenarios;
 mod simulation;
