@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use tidewire_shared::{Lsn, NodeName, Period, TaskName};
+use tidewire_shared::{ConnectionName, Lsn, NodeName, Period, TaskName};
 
 use crate::command::wait::Goal;
 
@@ -22,8 +22,20 @@ pub(crate) struct Args {
         hide_env = true
     )]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// How this command prints.
+    pub(crate) fn format(&self) -> Format {
+        match &self.command {
+            Command::Dev(DevArgs { json: true, .. }) => Format::Json,
+            _ => self.common.output,
+        }
+    }
 }
 
 const EXAMPLE: &str = "Example: a cluster on this machine, and a task on it
@@ -59,6 +71,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Create, run and watch tasks.
     Task(TaskArgs),
+    /// Register, try and explore data sources and targets that tasks use by name.
+    Connection(ConnectionArgs),
     /// See and drain nodes.
     Nodes(NodesArgs),
     /// See the cluster.
@@ -75,20 +89,6 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// How this command prints.
-    pub(crate) fn format(&self) -> Format {
-        match self {
-            Self::Task(args) => args.common.output,
-            Self::Nodes(args) => args.common.output,
-            Self::Cluster(args) => args.common.output,
-            Self::Positions(PositionsArgs { command: PositionsCommand::Show(args) }) => {
-                args.common.output
-            }
-            Self::Dev(DevArgs { json: true, .. }) => Format::Json,
-            _ => Format::Table,
-        }
-    }
-
     /// Whether it runs until it is stopped, so that its log is worth reading.
     pub(crate) fn runs_long(&self) -> bool {
         matches!(self, Self::Coordinator(_) | Self::Node(_) | Self::Dev(_))
@@ -234,12 +234,14 @@ pub(crate) enum TaskCommand {
     /// Look whether a task could run.
     #[command(after_help = "Examples:
   tidewire task precheck orders
-  tidewire task precheck -f orders.yaml")]
+  tidewire task precheck -f orders.yaml
+  tidewire task precheck orders --ignore wal_retention --override topic_policy")]
     Precheck(PrecheckArgs),
     /// Precheck a task, then run it.
-    #[command(after_help = "Example:
-  tidewire task start orders --wait")]
-    Start(MoveArgs),
+    #[command(after_help = "Examples:
+  tidewire task start orders --wait
+  tidewire task start orders --override topic_collision")]
+    Start(StartArgs),
     /// Stop a task; it resumes where it was.
     #[command(after_help = "Example:
   tidewire task pause orders --wait")]
@@ -351,11 +353,41 @@ pub(crate) struct ApplyArgs {
     /// Wait until it is in a phase.
     #[arg(long, value_name = "PHASE", num_args = 0..=1, require_equals = true, default_missing_value = "Synchronizing")]
     pub(crate) wait: Option<Goal>,
+    #[command(flatten)]
+    pub(crate) waive: WaiveArgs,
+}
+
+/// Decisions about items of a precheck; kept with the task.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct WaiveArgs {
+    /// An item whose warning is known.
+    #[arg(long, value_name = "ITEM")]
+    pub(crate) ignore: Vec<String>,
+    /// An item whose failure shall not keep the task from starting, where it says that it may be
+    /// overridden.
+    #[arg(long = "override", value_name = "ITEM")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) change: MoveArgs,
+    #[command(flatten)]
+    pub(crate) waive: WaiveArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PrecheckArgs {
+    #[command(flatten)]
+    pub(crate) subject: PrecheckSubject,
+    #[command(flatten)]
+    pub(crate) waive: WaiveArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
-pub(crate) struct PrecheckArgs {
+pub(crate) struct PrecheckSubject {
     /// A task that exists.
     pub(crate) name: Option<TaskName>,
     /// A document; `-` reads stdin.
@@ -418,6 +450,88 @@ pub(crate) struct LogArgs {
     /// Go on with the lines that come.
     #[arg(short, long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConnectionArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: ConnectionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionCommand {
+    /// Register a connection, or change the one of that name; running tasks that use it go on with it.
+    #[command(after_help = CONNECTION_EXAMPLE)]
+    Apply {
+        /// The document; `-` reads stdin.
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Try a connection from a node: every host, login, encryption, what the account may do.
+    #[command(after_help = "Examples:
+  tidewire connection test shop-db
+  tidewire connection test -f shop-db.yaml -o json")]
+    Test(TestArgs),
+    /// List what is behind a connection: databases and tables, or topics.
+    #[command(after_help = "Examples:
+  tidewire connection discover shop-db --database billing
+  tidewire connection discover bus -o json")]
+    Discover {
+        /// Which connection.
+        name: ConnectionName,
+        /// Whose tables to list, where it is not the database that the connection names.
+        #[arg(long)]
+        database: Option<String>,
+    },
+    /// List all connections.
+    #[command(after_help = "Example:
+  tidewire connection list -o wide")]
+    List,
+    /// Show one connection, its secrets hidden.
+    #[command(after_help = "Example:
+  tidewire connection get shop-db -o yaml")]
+    Get {
+        /// Which connection.
+        name: ConnectionName,
+    },
+    /// Forget a connection that no task uses.
+    #[command(after_help = "Example:
+  tidewire connection delete shop-db")]
+    Delete {
+        /// Which connection.
+        name: ConnectionName,
+    },
+}
+
+const CONNECTION_EXAMPLE: &str = "Example:
+  tidewire connection apply -f shop-db.yaml
+
+A document, which tasks then use as `source: {connection: shop-db}`:
+  apiVersion: tidewire/v1
+  kind: postgres_connection
+  name: shop-db
+  hosts: [db1:5432, db2:5432]
+  database: shop
+  user: tidewire
+  password: {env: PGPASSWORD}
+  tls: {mode: verify-full, ca: {file: /etc/ssl/shop.pem}}
+
+One for `target: {connection: bus}`:
+  apiVersion: tidewire/v1
+  kind: kafka_connection
+  name: bus
+  brokers: [k1:9092, k2:9092]";
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TestArgs {
+    /// A connection that is registered.
+    pub(crate) name: Option<ConnectionName>,
+    /// A document; `-` reads stdin.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -507,13 +621,28 @@ pub(crate) struct ShowArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
-    use super::Args;
+    use super::{Args, Command, Format};
 
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn where_coordinators_are_can_stand_before_and_after_the_command() {
+        let orders = [
+            ["tidewire", "--endpoint", "http://a:1", "-o", "json", "task", "list"],
+            ["tidewire", "task", "--endpoint", "http://a:1", "list", "-o", "json"],
+            ["tidewire", "task", "list", "-o", "json", "--endpoint", "http://a:1"],
+        ];
+        for words in orders {
+            let args = Args::parse_from(words);
+            assert_eq!(args.format(), Format::Json);
+            let Command::Task(task) = args.command else { panic!("a task command") };
+            assert_eq!((task.common.endpoint, task.common.output), (vec!["http://a:1".to_owned()], Format::Json));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use clap::Parser;
 #[must_use]
 pub fn main() -> ExitCode {
     let args = args::Args::parse();
-    let format = args.command.format();
+    let format = args.format();
     logs::start(args.log_format, args.command.runs_long());
     match command::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,

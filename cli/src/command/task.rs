@@ -12,7 +12,7 @@ use tidewire_shared::{Desired, Phase, TaskName, TaskSpec};
 
 use super::life::Start;
 use super::{life, wait};
-use crate::args::{ApplyArgs, Format, MoveArgs, PrecheckArgs, TaskArgs, TaskCommand};
+use crate::args::{ApplyArgs, Format, MoveArgs, PrecheckArgs, PrecheckSubject, StartArgs, TaskArgs, TaskCommand, WaiveArgs};
 use crate::client::{CALL, Client, request_id};
 use crate::document::{Document, Explained};
 use crate::failure::{Exit, Failure, of_document};
@@ -36,9 +36,10 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
         TaskCommand::Precheck(precheck) => {
             self::precheck(&client(PRECHECK)?, precheck, format).await
         }
-        TaskCommand::Start(change) => {
+        TaskCommand::Start(StartArgs { change, waive }) => {
             let (calls, waits) = (client(CALL)?, client(WAIT)?);
-            let task = start(&calls, &change.name).await?;
+            let task = start(&calls, &change.name, waive).await?;
+            let task = wait::prechecked(&calls, &change.name, task).await?;
             finish(&waits, task, change, Phase::Synchronizing, format).await
         }
         TaskCommand::Pause(change) => {
@@ -86,7 +87,8 @@ async fn apply(
 ) -> Result<(), Failure> {
     let spec = read_document(&args.file, format)?;
     let name = spec.name.clone();
-    let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()) };
+    let waive = Some(decided(args.waive.clone()));
+    let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()), waive };
     let answer = calls
         .call(&about(&name), request, |mut service, request| async move {
             service.apply_task(request).await
@@ -101,7 +103,10 @@ async fn apply(
     }
     if args.start {
         task = match life::start_of(&task) {
-            Some(Start::Start) => start(calls, &name).await?,
+            Some(Start::Start) => {
+                let task = start(calls, &name, args.waive).await?;
+                wait::prechecked(calls, &name, task).await?
+            }
             Some(Start::Resume) => resume(calls, &name).await?,
             None => task,
         };
@@ -114,7 +119,8 @@ async fn apply(
 }
 
 async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result<(), Failure> {
-    let (object, subject) = match (args.name, &args.file) {
+    let PrecheckArgs { subject: PrecheckSubject { name, file }, waive } = args;
+    let (object, subject) = match (name, &file) {
         (Some(name), _) => (about(&name), Subject::Name(name.to_string())),
         (None, Some(file)) => {
             let spec = read_document(file, format)?;
@@ -125,7 +131,7 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
                 .remedy("give a name or -f FILE"));
         }
     };
-    let request = pb::PrecheckTaskRequest { subject: Some(subject) };
+    let request = pb::PrecheckTaskRequest { subject: Some(subject), waive: Some(decided(waive)) };
     let answer = client
         .call(&object, request, |mut service, request| async move {
             service.precheck_task(request).await
@@ -145,7 +151,8 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
 macro_rules! wish {
     ($name:ident, $method:ident) => {
         async fn $name(client: &Client, name: &TaskName) -> Result<pb::Task, Failure> {
-            let request = pb::TaskRequest { request_id: request_id(), name: name.to_string() };
+            let (request_id, name_text) = (request_id(), name.to_string());
+            let request = pb::TaskRequest { request_id, name: name_text, waive: None };
             let answer = client
                 .call(&about(name), request, |mut service, request| async move {
                     service.$method(request).await
@@ -155,7 +162,23 @@ macro_rules! wish {
         }
     };
 }
-wish!(start, start_task);
+
+/// Has a task prechecked and run, with decisions about its precheck.
+async fn start(client: &Client, name: &TaskName, waive: WaiveArgs) -> Result<pb::Task, Failure> {
+    let (request_id, waive) = (request_id(), Some(decided(waive)));
+    let request = pb::TaskRequest { request_id, name: name.to_string(), waive };
+    let answer = client
+        .call(&about(name), request, |mut service, request| async move {
+            service.start_task(request).await
+        })
+        .await?;
+    Ok(answer.task.unwrap_or_default())
+}
+
+fn decided(waive: WaiveArgs) -> pb::Waive {
+    pb::Waive { ignore: waive.ignore, r#override: waive.overrides }
+}
+
 wish!(pause, pause_task);
 wish!(resume, resume_task);
 wish!(terminate, terminate_task);
@@ -208,7 +231,7 @@ async fn forget(client: &Client, name: &TaskName, format: Format) -> Result<(), 
 }
 
 async fn delete(client: &Client, name: &TaskName, format: Format) -> Result<(), Failure> {
-    let request = pb::TaskRequest { request_id: request_id(), name: name.to_string() };
+    let request = pb::TaskRequest { request_id: request_id(), name: name.to_string(), waive: None };
     let answer = client
         .call(&about(name), request, |mut service, request| async move {
             service.delete_task(request).await
@@ -257,21 +280,26 @@ fn about(name: &TaskName) -> String {
 
 /// Reads the document in `file` (`-`: stdin) and says its warnings.
 pub(super) fn read_document(file: &Path, format: Format) -> Result<TaskSpec, Failure> {
+    let text = read_text(file)?;
+    let document = Document::parse(&text).map_err(|error| of_document(file, error))?;
+    for warning in &document.warnings {
+        warn(format, warning);
+    }
+    Ok(document.spec)
+}
+
+/// The text in `file` (`-`: stdin).
+pub(super) fn read_text(file: &Path) -> Result<String, Failure> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)
     } else {
         std::fs::read_to_string(file)
     };
-    let text = text.map_err(|error| {
+    text.map_err(|error| {
         Failure::new(Exit::Usage, "invalid", file.display().to_string(), error)
             .remedy("name a file that can be read, or - for stdin")
-    })?;
-    let document = Document::parse(&text).map_err(|error| of_document(file, error))?;
-    for warning in &document.warnings {
-        warn(format, warning);
-    }
-    Ok(document.spec)
+    })
 }
 
 #[cfg(test)]

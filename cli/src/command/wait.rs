@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::optional;
-use tidewire_shared::precheck::{CheckResult, PrecheckReport};
+use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Fault, Phase, TaskName};
 
 use crate::client::Client;
@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What a report says about the source is at most this old when it is shown: a look a second, a
 /// heartbeat, and a busy machine. Whoever wrote just before the wait means those rows too.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// A precheck looks at both ends for ten seconds at most.
+const PRECHECK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,26 @@ pub(super) async fn until(
     }
 }
 
+/// Looks at a task that was just started until its precheck is over, or takes longer than one may.
+///
+/// # Errors
+/// `precheck_failed`, with every item that keeps the task from starting.
+pub(super) async fn prechecked(
+    client: &Client,
+    name: &TaskName,
+    mut task: pb::Task,
+) -> Result<pb::Task, Failure> {
+    let patience = Instant::now() + PRECHECK_PATIENCE;
+    while task.phase == Phase::Prechecking.as_str() && Instant::now() < patience {
+        tokio::time::sleep(LOOK).await;
+        task = get(client, name).await?;
+    }
+    if task.phase != Phase::PrecheckFailed.as_str() {
+        return Ok(task);
+    }
+    Err(dead_end(&task)?.unwrap_or_else(|| failed(&format!("task {name}"), None)))
+}
+
 /// Why waiting on is pointless, if it is.
 fn dead_end(task: &pb::Task) -> Result<Option<Failure>, Failure> {
     let object = format!("task {}", task.name);
@@ -152,10 +175,11 @@ fn failed(object: &str, fault: Option<Fault>) -> Failure {
 /// Every failed item, as the failure of the command.
 pub(super) fn precheck_failed(object: &str, report: &PrecheckReport) -> Failure {
     let failed: Vec<_> =
-        report.items.iter().filter(|item| item.result == CheckResult::Fail).collect();
+        report.items.iter().filter(|item| item.blocks()).collect();
     let details = failed.iter().map(|item| {
         let (name, message, found) = (&item.name, &item.message, &item.found);
-        format!("{name} failed: {message} (found {found})\n  do:  {}", item.remedy)
+        let or = if item.overridable { format!(", or --override {name}") } else { String::new() };
+        format!("{name} failed: {message} (found {found})\n  do:  {}{or}", item.remedy)
     });
     let details = details.collect();
     let names: Vec<_> = failed.iter().map(|item| item.name.as_str()).collect();

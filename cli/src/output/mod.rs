@@ -1,10 +1,12 @@
 //! What is printed: data to stdout, everything else to stderr.
 
 pub(crate) mod cluster;
+pub(crate) mod connection;
 pub(crate) mod history;
 pub(crate) mod leftovers;
 pub(crate) mod positions;
 pub(crate) mod precheck;
+mod retry;
 pub(crate) mod task;
 
 use std::io::{ErrorKind, Write};

@@ -9,6 +9,7 @@ use tidewire_shared::spec::{WalBudget, WalState};
 use tidewire_shared::{ByteSize, Fault, Lsn, Phase, TaskSpec};
 
 use super::precheck::{PrecheckView, precheck_table};
+use super::retry::RetryView;
 use super::{drawn, table, time};
 
 /// A task as scripts read it: stable names, times in RFC 3339, durations in milliseconds.
@@ -34,6 +35,16 @@ pub(crate) struct TaskView {
     predicted_failover_ms: u64,
     error: Option<Fault>,
     precheck: Option<PrecheckView>,
+    /// Null unless another document is looked at, or was refused.
+    modification: Option<ModificationView>,
+}
+
+/// A document that is to replace the present one.
+#[derive(Clone, Debug, Serialize)]
+struct ModificationView {
+    revision: u64,
+    /// Why it was refused; null while a node looks.
+    refused: Option<PrecheckView>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +61,8 @@ struct ShardView {
     bytes: u64,
     records_per_second: f64,
     restarts: u32,
+    /// Null while it is not retried.
+    retry: Option<RetryView>,
 }
 
 /// The log that the slot holds back at the source, against the budget of the task.
@@ -131,6 +144,12 @@ impl TryFrom<pb::Task> for TaskView {
             bytes => bytes,
         };
         let precheck: Option<PrecheckReport> = optional("task.precheck", task.precheck.clone())?;
+        let modification = task.modification.clone().map(|it| {
+            let refused: Option<PrecheckReport> = optional("task.modification", it.refused)?;
+            let refused = refused.map(Into::into);
+            Ok::<_, ConvertError>(ModificationView { revision: it.revision, refused })
+        });
+        let modification = modification.transpose()?;
         Ok(Self {
             delay_ms: reports().map(|report| report.delay_ms).max(),
             wal_retained_bytes: retained,
@@ -140,7 +159,11 @@ impl TryFrom<pb::Task> for TaskView {
                 .max()
                 .unwrap_or_default(),
             counters: counters(reports()),
-            shards: task.shards.iter().map(|shard| ShardView::new(&task.name, shard)).collect(),
+            shards: task
+                .shards
+                .iter()
+                .map(|shard| ShardView::new(&task.name, shard))
+                .collect::<Result<_, _>>()?,
             caught_up,
             created_at: time(task.created_at_ms),
             updated_at: time(task.updated_at_ms),
@@ -153,6 +176,7 @@ impl TryFrom<pb::Task> for TaskView {
             phase: task.phase,
             desired: task.desired,
             revision: task.revision,
+            modification,
         })
     }
 }
@@ -172,12 +196,12 @@ fn counters<'a>(reports: impl Iterator<Item = &'a wire::ShardReport>) -> Counter
 }
 
 impl ShardView {
-    fn new(task: &str, shard: &pb::Shard) -> Self {
+    fn new(task: &str, shard: &pb::Shard) -> Result<Self, ConvertError> {
         let report = shard.report.as_ref();
         let counters = report.and_then(|report| report.counters).unwrap_or_default();
         let lsn = |lsn: u64| (lsn != 0).then(|| Lsn(lsn).to_string());
         let said = |of: fn(&wire::ShardReport) -> u64| report.map(of).and_then(lsn);
-        Self {
+        Ok(Self {
             id: format!("{task}/{}", shard.index),
             node: (!shard.node.is_empty()).then(|| shard.node.clone()),
             epoch: shard.epoch,
@@ -193,7 +217,8 @@ impl ShardView {
             bytes: counters.bytes,
             records_per_second: report.map_or(0.0, |report| report.records_per_second),
             restarts: report.map_or(0, |report| report.restarts),
-        }
+            retry: report.map(RetryView::of).transpose()?.flatten(),
+        })
     }
 }
 
@@ -236,8 +261,23 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
             fault.object, fault.message, fault.remedy
         ));
     }
+    for shard in &task.shards {
+        if let Some(retry) = &shard.retry {
+            text.push_str(&format!("\n\n{}", retry.lines(&shard.id)));
+        }
+    }
     if let Some(line) = task.wal.line() {
         text.push_str(&format!("\n\n{line}"));
+    }
+    if let Some(ModificationView { revision, refused }) = &task.modification {
+        text.push_str(&match refused {
+            None => format!("\n\na node looks at revision {revision}"),
+            Some(report) => format!(
+                "\n\nrevision {revision} was refused, revision {} stays:\n{}",
+                task.revision,
+                precheck_table(report)
+            ),
+        });
     }
     if let Some(precheck) = &task.precheck
         && (wide || task.phase == Phase::PrecheckFailed.as_str())

@@ -58,12 +58,13 @@ fn the_json_of_a_task_is_the_contracts() {
             r#""createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.123Z","#,
             r#""shards":[{"id":"orders/0","node":"node-2","epoch":7,"phase":"Synchronizing","#,
             r#""position":{"source":"0/16B3748","durable":"0/16B3748","committed":"0/16B3700","confirmed":null},"#,
-            r#""delayMs":12,"records":9,"bytes":90,"recordsPerSecond":5012.2,"restarts":1}],"#,
+            r#""delayMs":12,"records":9,"bytes":90,"recordsPerSecond":5012.2,"restarts":1,"retry":null}],"#,
             r#""counters":{"insert":7,"update":0,"delete":0,"truncate":0,"transactions":0,"filtered":0,"deadLetters":0},"#,
             r#""walRetainedBytes":1048576,"wal":{"retainedBytes":1048576,"warnBytes":10737418240,"#,
             r#""limitBytes":53687091200,"state":"ok"},"predictedFailoverMs":4200,"error":null,"#,
             r#""precheck":{"result":"passed","at":"2026-01-01T00:00:00.000Z","items":[{"name":"wal_level","#,
-            r#""result":"pass","found":"logical","message":"","remedy":""}]}}"#,
+            r#""result":"pass","found":"logical","message":"","remedy":"","overridable":false,"#,
+            r#""waiver":null}]}}"#,
         )
     );
 }
@@ -109,4 +110,42 @@ fn a_slot_over_its_budget_is_told_also_while_nobody_runs_the_task() {
         let text = task_table(&over, false);
         assert!(text.contains(&format!("holds {gib}GiB")), "{text}");
     }
+}
+
+fn retrying() -> pb::Task {
+    let mut task = synchronizing();
+    "Retrying".clone_into(&mut task.phase);
+    let report = task.shards[0].report.as_mut().expect("report");
+    report.set_phase(wire::ShardPhase::Retrying);
+    report.retrying_since_ms = 1_767_225_600_000;
+    report.retry_until_ms = 1_767_268_800_000;
+    report.next_attempt_ms = 1_767_225_604_500;
+    report.fault = Some(wire::Fault {
+        kind: "SourceUnreachable".into(),
+        object: "127.0.0.1:5432".into(),
+        message: "connection refused".into(),
+        remedy: "start the server".into(),
+    });
+    task
+}
+
+#[test]
+fn a_retry_is_shown_with_its_window_and_the_last_error() {
+    let view = TaskView::try_from(retrying()).expect("a task");
+    let json = serde_json::to_value(&view).expect("json");
+    let expected = serde_json::json!({
+        "since": "2026-01-01T00:00:00.000Z",
+        "until": "2026-01-01T12:00:00.000Z",
+        "nextAttempt": "2026-01-01T00:00:04.500Z",
+        "error": {
+            "kind": "SourceUnreachable", "object": "127.0.0.1:5432",
+            "message": "connection refused", "remedy": "start the server",
+        },
+    });
+    assert_eq!(json["shards"][0]["retry"], expected);
+    let text = task_table(&view, false);
+    let line = "retrying: shard orders/0 since 2026-01-01T00:00:00.000Z, next attempt \
+                2026-01-01T00:00:04.500Z, fails at 2026-01-01T12:00:00.000Z\n  \
+                why: 127.0.0.1:5432: connection refused";
+    assert!(text.contains(line), "{text}");
 }
