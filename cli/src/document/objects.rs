@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewire_node_core::filter::{Condition, UNDERSTOOD};
 use tidewire_shared::spec::{
     ColumnChoice, NamePattern, ObjectRule, Operations, PartitionPolicy, Rename, TableName,
     TablePattern,
@@ -25,7 +26,7 @@ fn rule(
 ) -> Walk<ObjectRule> {
     let keys = place.keys(KEYS)?;
     let (tables, patterns) = tables(&keys.need("tables")?, seen)?;
-    Ok(ObjectRule {
+    let rule = ObjectRule {
         tables,
         patterns,
         exclude: keys
@@ -33,11 +34,33 @@ fn rule(
         topic: topic(&keys.need("topic")?)?,
         rename: keys.get_or("rename", Rename::default(), rename)?,
         columns: keys.get_or("columns", ColumnChoice::default(), columns)?,
-        filter: keys.get_or("where", "", |at| at.filled_text())?.to_owned(),
+        filter: keys.get_or("where", String::new(), condition)?,
         operations: keys.get_or("operations", Operations::default(), operations)?,
         partition_by: partition_by(&keys, policy)?,
-    })
-    .and_then(|rule| what_comes_later(&keys, &rule).map(|()| rule))
+    };
+    let left_out = rule.partition_by.iter().find(|name| !goes_out(&rule.columns, name));
+    if let (Some(name), Some(at)) = (left_out, keys.get("partitionBy")) {
+        let problem = format_args!("column {name} is left out by `columns`");
+        return at.wrong(problem, "let it go out, or partition by another column");
+    }
+    Ok(rule)
+}
+
+fn goes_out(columns: &ColumnChoice, name: &String) -> bool {
+    (columns.include.is_empty() || columns.include.contains(name))
+        && !columns.exclude.contains(name)
+}
+
+/// A condition that is understood; whether its columns are there is the precheck's to say.
+fn condition(place: &Place<'_>) -> Walk<String> {
+    let text = place.filled_text()?;
+    match Condition::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(what) => {
+            let (problem, understood) = what.split_once("; ").unwrap_or((&what, UNDERSTOOD));
+            place.wrong(problem, understood)
+        }
+    }
 }
 
 /// Exact names and patterns apart; an exact name stands in one rule only.
@@ -156,17 +179,19 @@ fn topic(place: &Place<'_>) -> Walk<String> {
             "placeholders are {database}, {schema} and {table}",
         );
     }
-    if plain != text {
-        return place.later("a topic template", "write the topic's name");
-    }
-    topic_name(place)
+    legal_topic(place, text, &plain)
 }
 
 /// A topic name that Kafka accepts and that is not one of Kafka's or ours.
 pub(super) fn topic_name(place: &Place<'_>) -> Walk<String> {
     let text = place.filled_text()?;
+    legal_topic(place, text, text)
+}
+
+/// Whether `plain` is a topic name, for a topic or template that is written as `text`.
+fn legal_topic(place: &Place<'_>, text: &str, plain: &str) -> Walk<String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if text.len() > 249 || matches!(text, "." | "..") || !text.bytes().all(fits) {
+    if plain.len() > 249 || matches!(plain, "." | "..") || !plain.bytes().all(fits) {
         return place.wrong(
             format_args!("`{text}` is no topic name"),
             "write at most 249 characters of a-z, A-Z, 0-9, `.`, `_` and `-`",
@@ -176,13 +201,4 @@ pub(super) fn topic_name(place: &Place<'_>) -> Walk<String> {
         return place.wrong(format_args!("{text} is not for records"), "name another topic");
     }
     Ok(text.to_owned())
-}
-
-fn what_comes_later(keys: &Keys<'_>, rule: &ObjectRule) -> Walk<()> {
-    keys.later_unless("tables", rule.patterns.is_empty(), "name each table")?;
-    keys.later_unless("exclude", rule.exclude.is_empty(), "leave it out")?;
-    keys.later_unless("rename", rule.rename == Rename::default(), "leave it out")?;
-    keys.later_unless("columns", rule.columns == ColumnChoice::default(), "leave it out")?;
-    keys.later_unless("where", rule.filter.is_empty(), "leave it out")?;
-    keys.later_unless("operations", rule.operations == Operations::default(), "leave it out")
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use tidewire_shared::SecretRef;
+use tidewire_shared::connection::KafkaEndpoint;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
 
 use super::place::{Keys, Place, Walk};
 use super::secret::{pem, secret};
-use super::source::addresses;
+use super::source::{addresses, connection};
 
 /// Kafka's port, used where a broker names none.
 const PORT: u16 = 9092;
@@ -44,12 +45,26 @@ pub(super) fn target(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Kafk
         "properties",
         "createTopics",
     ])?;
-    super::source::connection_is_inline(&keys)?;
-    Ok(KafkaTarget {
-        brokers: brokers(&keys)?,
-        security: security(&keys, warnings)?,
+    let connection = connection(&keys, &["brokers", "security"])?;
+    let mut target = KafkaTarget {
         create_topics: create_topics(&keys)?,
         compression: keys.get_or("compression", Compression::Lz4, |at| at.word(&COMPRESSIONS))?,
+        properties: keys.get_or("properties", BTreeMap::new(), properties)?,
+        ..KafkaTarget::default()
+    };
+    if connection.is_some() {
+        target.connection = connection;
+    } else {
+        endpoint(&keys, warnings)?.fill(&mut target);
+    }
+    Ok(target)
+}
+
+/// Where a Kafka cluster is and who we are there: inline, or in a connection of its own.
+pub(super) fn endpoint(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<KafkaEndpoint> {
+    Ok(KafkaEndpoint {
+        brokers: brokers(keys)?,
+        security: security(keys, warnings)?,
         properties: keys.get_or("properties", BTreeMap::new(), properties)?,
     })
 }
@@ -104,7 +119,6 @@ fn create_topics(keys: &Keys<'_>) -> Walk<Option<CreateTopics>> {
     let enabled = keys.get_or("enabled", false, Place::truth)?;
     let partitions = keys.get_or("partitions", 4, |at| at.whole(1, 10_000))?;
     let replicas = keys.get_or("replicationFactor", 3, |at| at.whole(1, 100))?;
-    keys.later_unless("enabled", !enabled, "leave it out")?;
     Ok(enabled.then(|| CreateTopics {
         partitions: u32::try_from(partitions).unwrap_or(1),
         replication_factor: u16::try_from(replicas).unwrap_or(1),

@@ -3,6 +3,7 @@
 mod columns;
 mod identifier;
 mod publication;
+mod selection;
 mod source;
 mod surroundings;
 mod tables;

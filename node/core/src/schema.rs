@@ -54,6 +54,38 @@ pub struct RelationColumn {
     pub type_name: String,
     /// Its old value comes with every update and delete.
     pub in_identity: bool,
+    /// What else is known of it.
+    pub detail: ColumnDetail,
+}
+
+/// What a typed format has to know of a column beside its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnDetail {
+    /// Type modifier, −1 for none; of a domain that of its base.
+    pub type_modifier: i32,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// Element type when it is an array, else 0.
+    pub element: u32,
+    /// `pg_type.typtype` of the element type.
+    pub element_kind: char,
+    /// Labels in their order, of an enum or of an array of enums.
+    pub labels: Vec<String>,
+    /// DEFAULT, as PostgreSQL prints it.
+    pub default: Option<String>,
+}
+
+impl Default for ColumnDetail {
+    fn default() -> Self {
+        Self {
+            type_modifier: -1,
+            not_null: false,
+            element: 0,
+            element_kind: 'b',
+            labels: Vec::new(),
+            default: None,
+        }
+    }
 }
 
 /// What the task wants of one table.
@@ -283,18 +315,11 @@ impl Relation {
             .collect();
         let columns: Vec<_> =
             sent.iter().filter(|column| rule.keeps(&column.name)).cloned().collect();
+        one_name_each(&columns)?;
         let index_of = |name: &String| columns.iter().position(|c| c.name == *name);
         let indexes = |names: &[String]| names.iter().map(index_of).collect::<Option<Vec<_>>>();
 
-        let was_sent = |name: &String| sent.iter().any(|column| column.name == *name);
-        let mut unique_keys: Vec<UniqueKey> = facts
-            .map(|facts| facts.unique_keys.as_slice())
-            .unwrap_or_default()
-            .iter()
-            .filter(|key| key.columns.iter().all(was_sent))
-            .cloned()
-            .collect();
-        unique_keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
+        let mut unique_keys = published_keys(&sent, facts);
         let key = match key_of(&unique_keys) {
             Some(key) if !outdates(message, key) => key.columns.clone(),
             _ => identity_columns(message),
@@ -328,6 +353,25 @@ impl Relation {
         };
         let selection = Selection::new(sent, &relation.columns, rule.filter.as_ref())?;
         Ok((relation, selection))
+    }
+}
+
+/// The unique keys whose columns the server sends, the primary one first, then by name.
+fn published_keys(sent: &[RelationColumn], facts: Option<&TableFacts>) -> Vec<UniqueKey> {
+    let was_sent = |name: &String| sent.iter().any(|column| column.name == *name);
+    let known = facts.map(|facts| facts.unique_keys.as_slice()).unwrap_or_default().iter();
+    let mut keys: Vec<UniqueKey> =
+        known.filter(|key| key.columns.iter().all(was_sent)).cloned().collect();
+    keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
+    keys
+}
+
+/// Refuses names that `rename` gives to a column while another one has them.
+fn one_name_each(columns: &[RelationColumn]) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    match columns.iter().find(|column| !names.insert(&column.out_name)) {
+        Some(twice) => Err(format!("two columns would be called {}", twice.out_name)),
+        None => Ok(()),
     }
 }
 
@@ -380,5 +424,30 @@ fn base_type(column: &RelationMessageColumn<'_>, facts: Option<&TableFacts>) -> 
         type_kind,
         type_name,
         in_identity: false,
+        detail: detail(column, facts),
+    }
+}
+
+/// What the catalog says of a column of that name and type; of any column of that type, what the
+/// type alone decides.
+fn detail(column: &RelationMessageColumn<'_>, facts: Option<&TableFacts>) -> ColumnDetail {
+    let type_modifier = column.type_modifier;
+    let columns = facts.map(|facts| facts.columns.as_slice()).unwrap_or_default();
+    let of_type = || columns.iter().filter(|known| known.type_oid == column.type_oid);
+    let same = of_type().find(|known| known.name == column.name);
+    let Some(known) = same.or_else(|| of_type().next()) else {
+        return ColumnDetail { type_modifier, ..ColumnDetail::default() };
+    };
+    ColumnDetail {
+        type_modifier: if type_modifier < 0 && same.is_some() {
+            known.type_modifier
+        } else {
+            type_modifier
+        },
+        not_null: same.is_some_and(|known| known.not_null),
+        element: known.base.element,
+        element_kind: known.base.element_kind,
+        labels: known.base.labels.clone(),
+        default: same.and_then(|known| known.default.clone()),
     }
 }

@@ -4,11 +4,11 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    BadRecord, ColumnChoice, Compression, CreateTopics, Delivery, Flavor, Format, FormatKind, Heartbeat,
-    HeartbeatMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
-    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
-    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimestampUnit, Tls, TlsMode,
-    WalBudget,
+    BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions, DecimalMode, Delivery, Flavor, Format, FormatKind,
+    Heartbeat, HeartbeatMode, HstoreMode, IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern,
+    ObjectRule, Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl,
+    SaslMechanism, SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec,
+    TimestampUnit, Tls, TlsMode, WalBudget,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
@@ -271,14 +271,52 @@ fn format() -> impl Strategy<Value = Format> {
         unit.prop_map(|unit| (FormatKind::DtsAvro, unit)),
         Just((FormatKind::ShareplexJson, TimestampUnit::Milliseconds)),
         Just((FormatKind::CanalJson, TimestampUnit::Milliseconds)),
+        Just((FormatKind::DebeziumJson, TimestampUnit::Milliseconds)),
     ];
     let key = prop_oneof![Just(RecordKey::Json), Just(RecordKey::None)];
-    (kind, key, any::<bool>()).prop_map(|((kind, unit), key, identity_headers)| Format {
-        kind,
-        key,
-        identity_headers,
-        source_timestamp_unit: unit,
-        ..Format::default()
+    (kind, key, any::<bool>(), debezium()).prop_map(
+        |((kind, unit), key, identity_headers, debezium)| Format {
+            kind,
+            key,
+            identity_headers,
+            source_timestamp_unit: unit,
+            debezium: if kind == FormatKind::DebeziumJson {
+                debezium
+            } else {
+                DebeziumOptions::default()
+            },
+        },
+    )
+}
+
+fn debezium() -> impl Strategy<Value = DebeziumOptions> {
+    fn word<T: Copy + std::fmt::Debug + 'static>(
+        words: &'static [(&'static str, T)],
+    ) -> impl Strategy<Value = T> {
+        prop::sample::select(words).prop_map(|(_, value)| value)
+    }
+    let words = (
+        word(DecimalMode::WORDS),
+        word(TimeMode::WORDS),
+        word(IntervalMode::WORDS),
+        word(BinaryMode::WORDS),
+        word(HstoreMode::WORDS),
+    );
+    let truths = (any::<bool>(), any::<bool>(), any::<bool>());
+    (words, truths, option::of(text())).prop_map(|(words, truths, topic_prefix)| {
+        let (decimal, time, interval, binary, hstore) = words;
+        let (unknown_types, tombstones, schemas) = truths;
+        DebeziumOptions {
+            decimal,
+            time,
+            interval,
+            binary,
+            hstore,
+            unknown_types,
+            tombstones,
+            schemas,
+            topic_prefix,
+        }
     })
 }
 

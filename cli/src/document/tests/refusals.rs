@@ -286,8 +286,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "type: dts_avro",
-        "type: debezium_json",
-        "14:16: format.type: format debezium_json is not in this version; use another one",
+        "type: debezium_json, decimal: exact",
+        "14:40: format.decimal: `exact` has no meaning here; known here: precise, string, double",
     ),
     (
         "type: dts_avro",

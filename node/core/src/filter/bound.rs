@@ -197,7 +197,10 @@ fn sign(comparison: Comparison) -> &'static str {
 fn literal_sql(class: Class, text: &str) -> String {
     match class {
         Class::Exact => text.to_owned(),
-        Class::Float4 | Class::Float8 => text.trim_start_matches('+').to_owned(),
+        Class::Float4 | Class::Float8 => match text.strip_prefix('+') {
+            Some(number) => number.to_owned(),
+            None => text_sql(text),
+        },
         Class::Bool => if text == "t" { "TRUE" } else { "FALSE" }.to_owned(),
         Class::TimestampTz => format!("'{text}+00'"),
         _ => text_sql(text),
@@ -226,8 +229,11 @@ fn wanted(class: Class) -> &'static str {
 /// A literal as PostgreSQL would write the value; `None` when it is none of the class.
 fn literal_of(class: Class, literal: &Operand) -> Option<String> {
     match (class, literal) {
-        (Class::Exact, Operand::Number(digits)) => Some(digits.clone()),
-        (Class::Float4 | Class::Float8, Operand::Number(digits)) => {
+        (Class::Exact, Operand::Number(digits) | Operand::Listed(digits)) => Some(digits.clone()),
+        (Class::Float4, Operand::Listed(digits)) => {
+            digits.parse::<f32>().is_ok_and(f32::is_finite).then(|| digits.clone())
+        }
+        (Class::Float4 | Class::Float8, Operand::Number(digits) | Operand::Listed(digits)) => {
             let finite = digits.parse::<f64>().is_ok_and(f64::is_finite);
             // The sign in front marks a literal, which is no float4 value: `class::float4`.
             finite.then(|| format!("+{digits}"))

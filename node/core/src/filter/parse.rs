@@ -31,6 +31,9 @@ pub(super) enum Operand {
     Column(String),
     /// As written, the sign in front.
     Number(String),
+    /// One of several in the list of an IN: there PostgreSQL gives numbers the type of the column,
+    /// where elsewhere it compares in the wider of both types.
+    Listed(String),
     Text(String),
     Bool(bool),
 }
@@ -198,7 +201,7 @@ impl Parser {
         }
         match left {
             Operand::Column(_) | Operand::Bool(_) => Ok(Expression::Holds(left)),
-            Operand::Number(_) | Operand::Text(_) => {
+            Operand::Number(_) | Operand::Listed(_) | Operand::Text(_) => {
                 Err(format!("has a value and then {}", self.rest()))
             }
         }
@@ -206,14 +209,21 @@ impl Parser {
 
     fn in_list(&mut self, left: &Operand) -> Parsed<Expression> {
         self.needs_sign("(")?;
-        let mut parts = Vec::new();
-        loop {
-            parts.push(Expression::Compare(left.clone(), Comparison::Equal, self.operand()?));
-            if !self.takes_sign(",") {
-                self.needs_sign(")")?;
-                return Ok(Expression::Any(parts));
-            }
+        let mut values = vec![self.operand()?];
+        while self.takes_sign(",") {
+            values.push(self.operand()?);
         }
+        self.needs_sign(")")?;
+        let columns = values.iter().filter(|value| matches!(value, Operand::Column(_))).count();
+        let several = values.len() - columns > 1;
+        let parts = values.into_iter().map(|value| {
+            let value = match value {
+                Operand::Number(digits) if several => Operand::Listed(digits),
+                value => value,
+            };
+            Expression::Compare(left.clone(), Comparison::Equal, value)
+        });
+        Ok(Expression::Any(parts.collect()))
     }
 
     fn between(&mut self, left: Operand) -> Parsed<Expression> {

@@ -1,6 +1,6 @@
 //! The columns of a task's tables: what they hold and what of it reaches the records.
 
-use super::{Finding, SourceLook, identifier, listed, qualified, tables};
+use super::{Finding, SourceLook, identifier, listed, qualified, selection, tables};
 use crate::facts::{ColumnFacts, SourcePrecheck};
 
 /// `pg_type.oid` of `oid`, which holds the number of a large object, also as the domain `lo`.
@@ -14,6 +14,14 @@ pub(super) fn types(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             listed(&lacking, "; "),
             "partitionBy names columns that are not there",
             "correct partitionBy, or add the columns",
+        );
+    }
+    let wrong = selection::wrong(look, seen);
+    if !wrong.is_empty() {
+        return Finding::fail(
+            listed(&wrong, "; "),
+            "columns, rename and where must fit the tables",
+            "correct the task's objects, or the tables",
         );
     }
     let encoding = format!("server_encoding {}", seen.encoding);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidewire_shared::TaskSpec;
 use tidewire_shared::spec::{ObjectRule, PartitionPolicy, RecordKey, TableName};
 
-use super::{Finding, SourceLook, listed, qualified};
+use super::{Finding, SourceLook, listed, qualified, selection};
 use crate::facts::{SourcePrecheck, TableFacts};
 
 /// The names of the tables that a task has.
@@ -67,8 +67,10 @@ pub(super) fn exist(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
 /// Publishing a table without a usable replica identity makes the application's UPDATE and DELETE
 /// fail, so such a table fails the precheck.
 pub(super) fn keyed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
-    let hurt: Vec<_> =
-        present(look, seen).map(|(table, _)| table).filter(|table| !identifies(table)).collect();
+    let hurt: Vec<_> = present(look, seen)
+        .filter(|(table, rule)| !rule.is_some_and(inserts_only) && !identifies(table))
+        .map(|(table, _)| table)
+        .collect();
     if hurt.is_empty() {
         return placed(look, seen);
     }
@@ -81,12 +83,22 @@ pub(super) fn keyed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     )
 }
 
-/// What decides key and partition of a record must come with every UPDATE and DELETE.
+/// Such a table is published for its inserts alone, which need no replica identity.
+fn inserts_only(rule: &ObjectRule) -> bool {
+    !rule.operations.update && !rule.operations.delete
+}
+
+/// What decides key and partition of a record, and whether it goes out, must come with every UPDATE
+/// and DELETE.
 fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
     for (table, rule) in present(look, seen) {
+        if let Some((what, remedy)) = selection::untold(rule, table) {
+            wrong.push(what);
+            remedies.push(remedy);
+        }
         let hidden = hidden_columns(look.spec, table, rule);
-        if !hidden.is_empty() {
+        if !rule.is_some_and(inserts_only) && !hidden.is_empty() {
             let name = qualified(&table.name);
             wrong.push(format!("{name}: {} not in the replica identity", hidden.join(", ")));
             remedies.push(format!("ALTER TABLE {name} REPLICA IDENTITY FULL;"));
@@ -107,7 +119,7 @@ fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     }
     Finding::fail(
         listed(&wrong, "; "),
-        "key and partition of an UPDATE or DELETE could not be told",
+        "key and partition of an UPDATE or DELETE, or whether it goes out, could not be told",
         listed(&remedies, " "),
     )
 }

@@ -13,6 +13,7 @@ use crate::facts::{
 use crate::objects::resolve;
 
 mod publication;
+mod selection;
 mod surroundings;
 mod topics;
 
