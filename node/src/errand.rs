@@ -18,7 +18,7 @@ use tidewire_postgres::{Source, Sql, heartbeat, publication};
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::spec::{BadRecord, Managed, TableName};
+use tidewire_shared::spec::{BadRecord, Delivery, Managed, TableName};
 use tidewire_shared::{
     ClusterId, Epoch, Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec,
 };
@@ -69,6 +69,7 @@ async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Resu
         epoch: Epoch(order.epoch),
         spec: parse(order.spec)?,
         ordinal: order.ordinal,
+        record: Vec::new(),
         hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
     };
     shard::rewind(&assignment, cluster, node, Lsn(order.to)).await
@@ -135,7 +136,10 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
     let target_seen = blocking(move || {
         let settings = Settings::new(&target_spec.target, target_spec.limits.record_bytes)?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        Ok(tidewire_kafka::precheck::look(&settings, &topics))
+        Ok(match target_spec.delivery {
+            Delivery::ExactlyOnce => tidewire_kafka::precheck::look(&settings, &topics),
+            Delivery::AtLeastOnce => tidewire_kafka::precheck::look_at_topics(&settings, &topics),
+        })
     });
     let (source_seen, target_seen) = tokio::join!(source_seen, target_seen);
     let neighbours: Vec<_> = order.neighbours.into_iter().map(neighbour).collect();
@@ -192,12 +196,14 @@ async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>
     clean_source(cluster, &spec, &shard, &mut left).await;
     let (id, key) = (shard.transactional_id(cluster), shard.position_key(cluster));
     let object = format!("positions of {key} in {}", positions::TOPIC);
+    let transactional = spec.delivery == Delivery::ExactlyOnce;
     let erased = blocking(move || {
         let settings = Settings::new(&spec.target, spec.limits.record_bytes)?;
         let positions = Positions::ensure(&settings, positions::PARTITIONS, CALL)?;
         positions.erase(&id, &key, positions.partition_of(order.ordinal), CALL)
     });
-    if let Err(fault) = erased.await {
+    // Of an at_least_once task only the coordinators keep the position.
+    if transactional && let Err(fault) = erased.await {
         left.push(format!("{object}: {fault}; they are harmless and may stay"));
     }
     Ok(left)

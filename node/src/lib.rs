@@ -13,6 +13,7 @@ mod clock;
 mod config;
 mod errand;
 mod fault_point;
+mod lease;
 mod pipeline;
 mod run;
 mod shard;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, Leader, OUTBOX};
 use crate::arbiters::Arbiters;
 use crate::config::NodeConfig;
+use crate::lease::Lease;
 use crate::shard::ReportBoard;
 use crate::shard::manager::{COMMANDS, Manager};
 use crate::shard::supervisor::Surroundings;
@@ -47,7 +48,7 @@ async fn run(config: NodeConfig) -> Result<(), Fault> {
     let (cluster, cluster_seen) = watch::channel(None);
     let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
     let (board, leader) = (ReportBoard::default(), Leader::new());
-    let instance = rand::rng().random();
+    let (instance, lease) = (rand::rng().random(), Lease::default());
     let log = TaskLog::new();
     let surroundings = Surroundings {
         node: config.name.clone(),
@@ -56,11 +57,13 @@ async fn run(config: NodeConfig) -> Result<(), Fault> {
         leader: leader.clone(),
         board: board.clone(),
         arbiters: Arbiters::start(),
+        lease: lease.clone(),
         log: log.clone(),
     };
     let agent = Agent {
         config: config.clone(),
         instance,
+        lease,
         board: board.clone(),
         log,
         commands,

@@ -132,6 +132,8 @@ pub struct ColumnFacts {
     pub not_null: bool,
     /// GENERATED … STORED or VIRTUAL.
     pub generated: bool,
+    /// DEFAULT, as PostgreSQL prints it.
+    pub default: Option<String>,
     /// What the declared type comes down to.
     pub base: TypeFacts,
 }
@@ -149,6 +151,10 @@ pub struct TypeFacts {
     pub kind: char,
     /// Element type when it is an array, else 0.
     pub element: u32,
+    /// `pg_type.typtype` of the element type; `b` for what is no array.
+    pub element_kind: char,
+    /// Labels in their order, of an enum or of an array of enums.
+    pub labels: Vec<String>,
 }
 
 /// A unique index.
@@ -294,6 +300,15 @@ pub struct Neighbour {
     pub brokers: Vec<String>,
     /// Names of its topics, with `*` and `?` where the tables of a pattern decide.
     pub topics: Vec<String>,
+}
+
+impl TopicFacts {
+    /// Whether the brokers are older than 0.11: they tell no configuration, and know neither idempotent
+    /// producers nor headers.
+    #[must_use]
+    pub fn is_of_old_brokers(&self) -> bool {
+        self.cleanup_policy.is_empty()
+    }
 }
 
 /// What a precheck saw of the target. A probe that failed carries its fault.

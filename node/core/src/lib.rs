@@ -24,6 +24,7 @@ pub mod facts;
 pub mod filter;
 pub mod flavor;
 pub mod key;
+pub mod leased;
 pub mod objects;
 pub mod pacing;
 pub mod partition;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
 use tidewire_shared::{ByteSize, Fault, FaultKind};
 
+use crate::plain_producer::Idempotence;
 use crate::security::{self, Secrets};
 
 /// How long the broker keeps a transaction open without news of us, in milliseconds (DESIGN §4).
@@ -121,6 +122,33 @@ impl Settings {
     /// A transactional producer. `linger.ms` bounds only what waits for more records of the same
     /// transaction: a commit flushes at once.
     pub(crate) fn producer(&self, transactional_id: &str) -> Properties {
+        let mut properties = self.writing();
+        properties.set("transactional.id", transactional_id);
+        properties.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        properties
+    }
+
+    /// A producer without transactions. Its records wait for as long as it lives: who owns it decides
+    /// when they have waited long enough, and a gap ends it.
+    pub(crate) fn plain_producer(&self, idempotence: Idempotence) -> Properties {
+        let mut properties = self.writing();
+        match idempotence {
+            Idempotence::On => {
+                properties.set("enable.idempotence", "true");
+                properties.set("enable.gapless.guarantee", "true");
+            }
+            Idempotence::Off => {
+                properties.set("max.in.flight.requests.per.connection", "1");
+                properties.set("message.send.max.retries", i32::MAX.to_string());
+            }
+        }
+        properties.set("request.required.acks", "all");
+        properties.set("message.timeout.ms", "0");
+        properties
+    }
+
+    /// What every producer of ours gets.
+    fn writing(&self) -> Properties {
         let queue_kib = LEAST_QUEUE_KIB.max(self.record_bytes.saturating_mul(2).div_ceil(1024));
         let mut properties = Properties::default();
         properties.set("linger.ms", "20");
@@ -132,8 +160,6 @@ impl Settings {
                 properties.set(key, value.as_str());
             }
         }
-        properties.set("transactional.id", transactional_id);
-        properties.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         properties.set("queue.buffering.max.kbytes", queue_kib.min(2_097_151).to_string());
         properties.set("queue.buffering.max.messages", "1000000");
         properties.set("message.max.bytes", self.message_bytes().to_string());

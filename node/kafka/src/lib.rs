@@ -6,6 +6,7 @@
 //! were really sent, topic ids, and the place in the log where a reader of committed records stands.
 //!
 //! * [`TransactionalProducer`]: records in, transactions out, and whether each ended cleanly.
+//! * [`PlainProducer`]: records in, acknowledgements out, for at_least_once.
 //! * [`positions`]: the compacted topic whose records are the truth about a shard.
 //! * [`topics`]: what topics are; [`TopicIdentity`]: whether they are still the same ones.
 //! * [`discover`]: what a cluster holds, for people who set up a connection.
@@ -17,6 +18,7 @@ pub mod discover;
 mod fault;
 mod ffi;
 pub mod positions;
+pub mod plain_producer;
 pub mod precheck;
 pub mod producer;
 mod security;
@@ -24,6 +26,7 @@ pub mod topics;
 pub mod watch;
 
 pub use config::Settings;
+pub use plain_producer::{Idempotence, PlainProducer};
 pub use positions::{PositionRead, Positions};
 pub use producer::{End, Sent, TopicHandle, TransactionalProducer};
 pub use watch::TopicIdentity;

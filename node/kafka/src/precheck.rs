@@ -19,7 +19,28 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
     let deadline = Instant::now() + TIMEOUT;
-    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let seen = look_until(settings, names, deadline);
+    if seen.brokers.is_err() {
+        return seen;
+    }
+    let positions_topic =
+        Topics::new(settings).and_then(|topics| positions::look(&topics, left(deadline)));
+    TargetPrecheck { transactions: transactions(settings, left(deadline)), positions_topic, ..seen }
+}
+
+/// As [`look`], without transactions and positions: at_least_once needs neither, and old brokers have
+/// neither.
+#[must_use]
+pub fn look_at_topics(settings: &Settings, names: &[&str]) -> TargetPrecheck {
+    look_until(settings, names, Instant::now() + TIMEOUT)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+fn look_until(settings: &Settings, names: &[&str], deadline: Instant) -> TargetPrecheck {
+    let left = || left(deadline);
     let topics = match Topics::new(settings) {
         Ok(topics) => topics,
         Err(fault) => return blind(names, &fault),
@@ -38,8 +59,8 @@ pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
             Ok(seen) => seen.into_iter().map(|(name, answer)| (name, facts(answer))).collect(),
             Err(fault) => same(names, &fault),
         },
-        transactions: transactions(settings, left()),
-        positions_topic: positions::look(&topics, left()),
+        transactions: Ok(()),
+        positions_topic: Ok(None),
     }
 }
 

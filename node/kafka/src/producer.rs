@@ -217,9 +217,10 @@ impl TransactionalProducer {
         &mut self,
         topic: &TopicHandle,
         partition: u32,
-        key: &[u8],
+        key: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
     ) -> Result<Sent, Fault> {
-        self.enqueue(topic, &record(partition, Some(key), None, &[])?)
+        self.enqueue(topic, &record(partition, key, None, headers)?)
     }
 
     fn enqueue(&mut self, handle: &TopicHandle, record: &Record<'_>) -> Result<Sent, Fault> {
@@ -425,7 +426,7 @@ impl TransactionalProducer {
     }
 }
 
-fn record<'a>(
+pub(crate) fn record<'a>(
     partition: u32,
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
@@ -438,7 +439,7 @@ fn record<'a>(
 }
 
 /// The fault of a record that Kafka, or librdkafka on its behalf, did not take.
-fn refused_record(topic: &str, partition: i32, size: usize, error: &KafkaError) -> Fault {
+pub(crate) fn refused_record(topic: &str, partition: i32, size: usize, error: &KafkaError) -> Fault {
     if kind_of(error.code) == FaultKind::Encode {
         return too_large(
             topic,
@@ -449,7 +450,7 @@ fn refused_record(topic: &str, partition: i32, size: usize, error: &KafkaError) 
     error.fault(format!("topic {topic}, partition {partition}"))
 }
 
-fn too_large(topic: &str, size: usize, bound: &str) -> Fault {
+pub(crate) fn too_large(topic: &str, size: usize, bound: &str) -> Fault {
     Fault::new(
         FaultKind::Encode,
         format!("topic {topic}"),

@@ -192,9 +192,14 @@ impl Topics {
             .collect();
         let mut configs = match present.as_slice() {
             [] => Default::default(),
-            present => {
-                self.client.topic_configs(present, timeout).map_err(|error| self.fault(&error))?
-            }
+            present => match self.client.topic_configs(present, timeout) {
+                // DescribeConfigs came with 0.11.
+                Err(error) if error.code == Code::UnsupportedFeature => present
+                    .iter()
+                    .map(|name| ((*name).to_owned(), Ok(Config::default())))
+                    .collect(),
+                answer => answer.map_err(|error| self.fault(&error))?,
+            },
         };
         let mut with_config = |topic: DescribedTopic| {
             let configured = match configs.remove(&topic.name) {
@@ -272,7 +277,19 @@ fn unseen_config(topic: &str, error: &KafkaError) -> Fault {
     }
 }
 
+/// Brokers before 0.11 tell no configuration: what they would refuse shows when it is written.
 fn facts(topic: &DescribedTopic, config: &Config) -> Result<TopicFacts, Fault> {
+    if config.is_empty() {
+        return Ok(TopicFacts {
+            name: topic.name.clone(),
+            id: topic.id,
+            partitions: count(topic.partitions),
+            cleanup_policy: String::new(),
+            max_message_bytes: u64::MAX,
+            min_insync_replicas: 1,
+            replication_factor: count(topic.replicas_of_first),
+        });
+    }
     Ok(TopicFacts {
         name: topic.name.clone(),
         id: topic.id,

@@ -1,5 +1,6 @@
 //! One session with one coordinator: registration, heartbeats, assignments.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tidewire_proto::node::v1 as pb;
@@ -11,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::{Agent, leader};
+use crate::clock::mono_ms;
 use crate::shard::Command;
 
 /// How a session ended without trouble.
@@ -35,6 +37,7 @@ const LEADER_METADATA: &str = "tidewire-leader";
 pub(crate) async fn session(agent: &mut Agent, endpoint: &str) -> Result<End, String> {
     let channel = leader::connect(endpoint).await?;
     let (out, outgoing) = mpsc::channel(OUTGOING);
+    let sent = VecDeque::from([(0, mono_ms())]);
     send(&out, pb::from_node::Message::Register(registration(agent))).await?;
     let opened =
         NodeServiceClient::new(channel.clone()).session(ReceiverStream::new(outgoing)).await;
@@ -42,7 +45,7 @@ pub(crate) async fn session(agent: &mut Agent, endpoint: &str) -> Result<End, St
         Ok(response) => response.into_inner(),
         Err(status) => return elsewhere(&status),
     };
-    Session { agent, out, heartbeats: 0, answered: Instant::now(), period: HEARTBEAT }
+    Session { agent, out, heartbeats: 0, sent, lease_ms: 0, answered: Instant::now(), period: HEARTBEAT }
         .run(inbound, endpoint, channel)
         .await
 }
@@ -87,6 +90,10 @@ struct Session<'a> {
     agent: &'a mut Agent,
     out: mpsc::Sender<pb::FromNode>,
     heartbeats: u64,
+    /// When what is not answered yet was sent: number of the heartbeat, 0 for the registration. The
+    /// session ends long before there are many.
+    sent: VecDeque<(u64, u64)>,
+    lease_ms: u64,
     answered: Instant,
     period: Duration,
 }
@@ -140,7 +147,8 @@ impl Session<'_> {
         }
         self.agent.cluster.send_replace(Some(cluster));
         self.agent.leader.found(endpoint, channel);
-        self.answered = Instant::now();
+        self.lease_ms = registered.lease_ms;
+        self.answered(0);
         if registered.heartbeat_interval_ms > 0 {
             self.period = Duration::from_millis(registered.heartbeat_interval_ms);
         }
@@ -153,17 +161,29 @@ impl Session<'_> {
             return Err("the coordinator does not answer heartbeats".to_owned());
         }
         self.heartbeats += 1;
+        self.sent.push_back((self.heartbeats, mono_ms()));
         let shards = self.agent.board.reports().into_iter().map(Into::into).collect();
         let beat = pb::Heartbeat { sequence: self.heartbeats, shards };
         send(&self.out, pb::from_node::Message::Heartbeat(beat)).await
+    }
+
+    /// The leader answered the heartbeat of this number: the lease counts from when that was sent.
+    fn answered(&mut self, sequence: u64) {
+        self.answered = Instant::now();
+        while let Some((_, at_ms)) = self.sent.pop_front_if(|(number, _)| *number <= sequence) {
+            self.agent.lease.renew(at_ms, self.lease_ms);
+        }
     }
 
     async fn received(&mut self, message: pb::to_node::Message) -> Result<Option<End>, String> {
         use pb::to_node::Message;
         let command = match message {
             Message::Registered(_) => return Ok(None),
-            Message::Lease(_) => {
-                self.answered = Instant::now();
+            Message::Lease(lease) => {
+                self.answered(lease.sequence);
+                for kept in &lease.kept {
+                    self.agent.board.kept(kept);
+                }
                 return Ok(None);
             }
             Message::Dismissed(_) => return Ok(Some(End::Dismissed)),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use leader::Leader;
 
 use crate::config::NodeConfig;
+use crate::lease::Lease;
 use crate::shard::{Command, ReportBoard};
 use crate::task_log::TaskLog;
 
@@ -33,6 +34,7 @@ pub(crate) struct Agent {
     pub(crate) config: NodeConfig,
     /// Random per process.
     pub(crate) instance: u64,
+    pub(crate) lease: Lease,
     pub(crate) board: ReportBoard,
     /// What the shards tell; goes over the work stream.
     pub(crate) log: TaskLog,

@@ -1,34 +1,27 @@
-//! Delivery: the thread that owns the producer and ends Kafka transactions.
+//! Delivery: the thread that owns the producer and decides when what it wrote becomes durable.
 //!
-//! Every transaction holds output records and, last, the position record that covers them. The source
-//! is told of a position only after that record is durable. Any end of a transaction that is not
-//! clean costs the producer and with it the pipeline: the shard starts over from the position that
-//! the target really holds.
+//! Records and the position that covers them become durable together, by the [`Outlet`] of the task's
+//! delivery. The source is told of a position only after that.
 
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::{End, Sent, TopicHandle, TransactionalProducer};
+use tidewire_kafka::Sent;
 use tidewire_node_core::encode::{EncodedBatch, Record};
 use tidewire_node_core::pacing::{Backlog, Pace, pace};
 use tidewire_node_core::progress::{Progress, Reached};
 use tidewire_node_core::throttle::Throttle;
-use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_postgres::Feedback;
 use tidewire_shared::report::Counters;
 use tidewire_shared::{Fault, FaultKind, Lsn};
 use tokio::sync::{mpsc, watch};
 
 use super::kill::KillSwitch;
+use super::outlet::{Outgoing, Outlet};
 use super::pool::Pool;
-use super::positions::PositionWriter;
 use super::watch::LogEnd;
 use crate::fault_point;
 use crate::shard::meter::{Durable, Meter};
 
-/// A commit that has no answer by then is given up; the broker ends the transaction by itself at 30 s.
-const COMMIT: Duration = Duration::from_secs(25);
-/// Aborting frees readers sooner than the broker's timeout would; it is worth a short wait only.
-const ABORT: Duration = Duration::from_secs(2);
 /// How long a full queue may stand still before the pipeline gives up.
 const STALLED: Duration = Duration::from_secs(20);
 /// How often a thread with nothing to do looks around.
@@ -36,10 +29,7 @@ const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// Everything the delivery thread works with.
 pub(crate) struct Delivery {
-    pub(crate) producer: TransactionalProducer,
-    /// The topics of the task, as the encoder numbers them.
-    pub(crate) topics: Vec<TopicHandle>,
-    pub(crate) positions: PositionWriter,
+    pub(crate) outlet: Outlet,
     pub(crate) progress: Progress,
     pub(crate) feedback: Feedback,
     /// Newest position that the stream has reached, for the heartbeat of the source.
@@ -52,7 +42,7 @@ pub(crate) struct Delivery {
     pub(crate) throttle: Throttle,
 }
 
-/// The open Kafka transaction and what surrounds it.
+/// What is written and not durable yet, and what surrounds it.
 struct Run {
     delivery: Delivery,
     began: Instant,
@@ -64,7 +54,7 @@ struct Run {
     server_end: Lsn,
 }
 
-/// What the open transaction holds.
+/// What the next commit makes durable.
 #[derive(Default)]
 struct Open {
     bytes: u64,
@@ -139,7 +129,7 @@ impl Run {
             }
             self.delivery.emptied.give(batch);
         };
-        self.abandon();
+        self.delivery.outlet.abandon();
         served
     }
 
@@ -182,22 +172,28 @@ impl Run {
 
     fn send(&mut self, batch: &EncodedBatch, record: &Record) -> Result<(), Fault> {
         let misnumbered = || Fault::new(FaultKind::Internal, "record", "has no topic or no value");
-        let topic = *self.delivery.topics.get(usize::from(record.topic)).ok_or_else(misnumbered)?;
+        let topic = usize::from(record.topic);
         let value = batch.buf.get(record.value.clone()).ok_or_else(misnumbered)?;
         let key = record.key.clone().and_then(|range| batch.buf.get(range));
         let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
         let told = batch.identity_headers || record.dead_letter;
         let texts = told.then(|| record.identity.headers());
-        let headers = texts
-            .as_ref()
-            .map(|texts| texts.each_ref().map(|(name, text)| (*name, text.as_bytes())));
-        let headers = headers.as_ref().map_or(&[][..], |headers| &headers[..]);
+        let mut headers = [("", &[][..]); 4];
+        let all = texts.iter().flatten().map(|(name, text)| (*name, text.as_bytes()));
+        let mut count = 0;
+        for (place, header) in headers.iter_mut().zip(all.chain(batch.key_header(record))) {
+            *place = header;
+            count += 1;
+        }
+        let headers = headers.get(..count).unwrap_or_default();
         let mut stalled = Duration::ZERO;
         let open = self.begun()?;
         open.bytes += u64::try_from(value.len() + key.map_or(0, <[u8]>::len)).unwrap_or(0);
+        let value = (!record.tombstone).then_some(value);
+        let outgoing = Outgoing { topic, partition, key, value, headers };
         loop {
-            let producer = &mut self.delivery.producer;
-            match producer.send(&topic, partition, key, value, headers)? {
+            let outlet = &mut self.delivery.outlet;
+            match outlet.send(&outgoing)? {
                 Sent::Queued => return Ok(()),
                 Sent::Full if stalled >= STALLED || self.delivery.kill.is_tripped() => {
                     return Err(Fault::new(
@@ -209,7 +205,7 @@ impl Run {
                 }
                 Sent::Full => {
                     let step = Duration::from_secs(1);
-                    let moved = producer.wait_for_room(step)?;
+                    let moved = outlet.wait_for_room(step)?;
                     stalled = if moved { Duration::ZERO } else { stalled + step };
                 }
             }
@@ -218,7 +214,7 @@ impl Run {
 
     fn begun(&mut self) -> Result<&mut Open, Fault> {
         if self.open.is_none() {
-            self.delivery.producer.begin()?;
+            self.delivery.outlet.begin()?;
         }
         Ok(self.open.get_or_insert_default())
     }
@@ -269,16 +265,11 @@ impl Run {
             return Err(Fault::new(FaultKind::Internal, "progress", "had nothing to seal"));
         };
         let delivery = &mut self.delivery;
-        delivery.positions.send(&mut delivery.producer, &entry)?;
-        fault_point::reach("before_end_txn");
         let began = Instant::now();
-        let end = delivery.producer.commit(COMMIT);
+        let position = delivery.outlet.commit(&entry)?;
         self.commit_took = began.elapsed();
         self.last_commit = Instant::now();
-        fault_point::reach("after_end_txn");
-        judge(EndKind::Commit, &end)?;
         let durable = delivery.progress.committed(self.began.elapsed())?.position().clone();
-        let position = delivery.positions.durable(&delivery.producer, entry.serial);
         let last_commit_ms =
             (open.last_commit_time_us > 0).then_some(open.last_commit_time_us / 1_000);
         delivery.meter.durable(&Durable {
@@ -294,7 +285,7 @@ impl Run {
     /// Tells the source what it may forget.
     fn confirm(&mut self) -> Result<(), Fault> {
         let delivery = &mut self.delivery;
-        let lsn = delivery.progress.confirmable();
+        let lsn = delivery.outlet.confirmable(delivery.progress.confirmable());
         let confirmed = delivery.progress.confirm(lsn)?.lsn();
         delivery.feedback.report(confirmed);
         delivery.meter.update(|report| report.confirmed_lsn = confirmed);
@@ -303,6 +294,8 @@ impl Run {
 
     /// Persists the place that an idle source has reached, once that is due.
     fn idle(&mut self) -> Result<(), Fault> {
+        self.delivery.outlet.look()?;
+        self.confirm()?;
         let now = self.began.elapsed();
         if self.open.is_none() && self.delivery.progress.keepalive(self.received, false, now) {
             self.begun()?;
@@ -328,35 +321,10 @@ impl Run {
             report.source_lsn = newest;
         });
     }
-
-    /// Ends what may be open so that readers are not held; the producer is dropped after it in any
-    /// case. Outside a transaction the call is refused and does nothing.
-    fn abandon(&mut self) {
-        if !self.delivery.producer.is_spent() {
-            fault_point::reach("before_abort");
-            let end = self.delivery.producer.abort(ABORT);
-            tracing::debug!(?end, "gave the producer up");
-        }
-    }
 }
 
 /// The stages before are gone and did not say why.
 fn deserted() -> Fault {
     Fault::new(FaultKind::Internal, "pipeline", "its stages ended without a reason")
         .remedy("look for a panic in the node's log and report it")
-}
-
-/// Whether the producer may be used again after this end.
-fn judge(kind: EndKind, end: &End) -> Result<(), Fault> {
-    let outcome = if end.outcome.is_ok() { CallOutcome::Success } else { CallOutcome::Failed };
-    let seen = TransactionEnd { kind, outcome, end_requests: end.end_requests, produced: true };
-    match (&end.outcome, seen.judge()) {
-        (Err(fault), _) => Err(fault.clone()),
-        (Ok(()), EndVerdict::Clean) => Ok(()),
-        (Ok(()), EndVerdict::DropProducer) => Err(Fault::new(
-            FaultKind::TargetBusy,
-            "producer",
-            format!("its transaction was ended by {} requests instead of one", end.end_requests),
-        )),
-    }
 }

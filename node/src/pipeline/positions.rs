@@ -31,7 +31,7 @@ impl PositionWriter {
         producer: &mut TransactionalProducer,
         entry: &PositionEntry,
     ) -> Result<(), Fault> {
-        let value = self.record(entry).encode_to_vec();
+        let value = record(entry, &self.task, &self.node).encode_to_vec();
         let key = Some(self.key.as_bytes());
         while producer.send_marked(&self.topic, self.partition, key, &value)? == Sent::Full {
             if !producer.wait_for_room(ROOM)? {
@@ -45,19 +45,6 @@ impl PositionWriter {
         Ok(())
     }
 
-    fn record(&self, entry: &PositionEntry) -> pb::PositionRecord {
-        pb::PositionRecord {
-            serial: entry.serial,
-            epoch: entry.epoch.0,
-            claim: entry.claim,
-            postgres: Some(entry.position.clone().into()),
-            topics: entry.topics.iter().map(pin).collect(),
-            task_name: self.task.to_string(),
-            written_at_ms: now_ms(),
-            node: self.node.to_string(),
-        }
-    }
-
     /// Where the record with this serial stands, once it is durable.
     pub(crate) fn durable(
         &self,
@@ -67,6 +54,24 @@ impl PositionWriter {
         let (topic_id, partition) = (self.topic_id, self.partition);
         let offset = producer.marked_offset()?;
         Some(PositionHint { topic_id, partition, offset, serial })
+    }
+}
+
+/// The record that says how far a shard has come.
+pub(crate) fn record(
+    entry: &PositionEntry,
+    task: &TaskName,
+    node: &NodeName,
+) -> pb::PositionRecord {
+    pb::PositionRecord {
+        serial: entry.serial,
+        epoch: entry.epoch.0,
+        claim: entry.claim,
+        postgres: Some(entry.position.clone().into()),
+        topics: entry.topics.iter().map(pin).collect(),
+        task_name: task.to_string(),
+        written_at_ms: now_ms(),
+        node: node.to_string(),
     }
 }
 

@@ -23,6 +23,8 @@ struct State {
     last_commit_ms: Option<i64>,
     /// Everything that was committed before it is durable, milliseconds since 1970.
     complete_until_ms: i64,
+    /// Serial of the newest position that the coordinators are known to have.
+    kept: u64,
     rate: Rate,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Durable {
 impl Meter {
     pub(crate) fn new(report: ShardReport, log: ShardLog) -> Self {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
-        let state = State { report, last_commit_ms: None, complete_until_ms: i64::MIN, rate };
+        let state = State { report, last_commit_ms: None, complete_until_ms: i64::MIN, kept: 0, rate };
         Self { state: Arc::new(Mutex::new(state)), log }
     }
 
@@ -89,6 +91,17 @@ impl Meter {
     pub(crate) fn complete_until(&self, ms: i64) {
         let mut state = self.state();
         state.complete_until_ms = state.complete_until_ms.max(ms);
+    }
+
+    /// The coordinators have the position with this serial.
+    pub(crate) fn keep(&self, serial: u64) {
+        let mut state = self.state();
+        state.kept = state.kept.max(serial);
+    }
+
+    /// Serial of the newest position that the coordinators are known to have.
+    pub(crate) fn kept(&self) -> u64 {
+        self.state().kept
     }
 
     /// The pipeline streams.

@@ -40,6 +40,8 @@ pub(crate) struct Assignment {
     pub(crate) ordinal: u64,
     /// Where the coordinators last knew a position record to stand.
     pub(crate) hint: Option<PositionHint>,
+    /// Of an at_least_once task the newest position record; empty before there is one.
+    pub(crate) record: Vec<u8>,
 }
 
 impl Command {
@@ -52,6 +54,7 @@ impl Command {
             epoch: Epoch(assign.epoch),
             spec: assign.spec.ok_or_else(missing)?.try_into().map_err(|error| bad(&error))?,
             ordinal: assign.ordinal,
+            record: assign.record,
             hint: assign.hint.map(TryInto::try_into).transpose().map_err(|error| bad(&error))?,
         })))
     }
@@ -103,6 +106,16 @@ impl ReportBoard {
         let mut meters = self.meters();
         if meters.get(shard).is_some_and(|meter| meter.report().epoch <= epoch) {
             meters.remove(shard);
+        }
+    }
+
+    /// The coordinators have a position that a shard here has reported.
+    pub(crate) fn kept(&self, kept: &pb::Kept) {
+        let Ok(shard) = shard_id(&kept.task_id, kept.shard) else { return };
+        if let Some(meter) = self.meters().get(&shard)
+            && meter.report().epoch == Epoch(kept.epoch)
+        {
+            meter.keep(kept.serial);
         }
     }
 

@@ -9,8 +9,10 @@ mod target;
 
 use std::time::Duration;
 
+use tidewire_node_core::leased::LeasedStart;
 use tidewire_node_core::takeover::{Fact, Ownership, Remembered, Start, Step, Stop, Takeover};
 use tidewire_proto::node::v1::ConfirmOwnershipRequest;
+use tidewire_shared::spec::Delivery;
 use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, TaskSpec};
 
 use super::Assignment;
@@ -60,11 +62,23 @@ pub(super) async fn start(
     };
     starter.source.connect_ahead();
     // What an earlier attempt has written itself is newer than what the coordinators knew.
-    let hint = meter.report().position.or(assignment.hint);
-    let remembered =
-        hint.map_or(Remembered::Nothing, |hint| Remembered::Position(target::core_hint(&hint)));
-    let begin = if again { Takeover::again } else { Takeover::begin };
-    let (mut takeover, mut step) = begin(assignment.shard.clone(), assignment.epoch, remembered);
+    let (mut order, mut step) = match assignment.spec.delivery {
+        Delivery::ExactlyOnce => {
+            let hint = meter.report().position.or(assignment.hint);
+            let remembered = hint
+                .map_or(Remembered::Nothing, |hint| Remembered::Position(target::core_hint(&hint)));
+            let begin = if again { Takeover::again } else { Takeover::begin };
+            let (order, step) = begin(assignment.shard.clone(), assignment.epoch, remembered);
+            (Order::Fenced(order), step)
+        }
+        Delivery::AtLeastOnce => {
+            let written = Some(meter.report().record).filter(|record| !record.is_empty());
+            let known = starter.target.kept_position(written.as_ref().unwrap_or(&assignment.record))?;
+            let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
+            let (order, step) = LeasedStart::begin(shard, epoch, known);
+            (Order::Leased(order), step)
+        }
+    };
     loop {
         tracing::debug!(shard = %assignment.shard, epoch = %assignment.epoch, step = name(&step));
         let fact = match step {
@@ -75,7 +89,22 @@ pub(super) async fn start(
         for line in starter.source.told() {
             meter.log().info(line);
         }
-        step = takeover.step(fact);
+        step = order.step(fact);
+    }
+}
+
+/// The order of a start: which one it is depends on the delivery.
+enum Order {
+    Fenced(Takeover),
+    Leased(LeasedStart),
+}
+
+impl Order {
+    fn step(&mut self, fact: Fact) -> Step {
+        match self {
+            Self::Fenced(order) => order.step(fact),
+            Self::Leased(order) => order.step(fact),
+        }
     }
 }
 
@@ -85,7 +114,7 @@ pub(super) async fn prepare(spec: &TaskSpec) {
     let (Ok(cluster), Ok(task)) = (cluster, "prepare".parse()) else { return };
     let shard = tidewire_shared::ShardId { task, index: 0 };
     let assignment =
-        Assignment { shard, epoch: Epoch(0), spec: spec.clone(), ordinal: 0, hint: None };
+        Assignment { shard, epoch: Epoch(0), spec: spec.clone(), ordinal: 0, hint: None, record: Vec::new() };
     if let Ok(mut source) = SourceSide::new(&assignment, &cluster) {
         source.connect_ahead();
         source.warm().await;
@@ -179,8 +208,9 @@ impl Starter<'_> {
 
     async fn parts(self, start: Start, meter: &Meter) -> Result<Box<Parts>, Fault> {
         let from = start.from;
+        let lease = self.surroundings.lease.clone();
         let stream = self.source.stream(&start).await?;
-        let parts = self.target.parts(start, stream, self.assignment, meter)?;
+        let parts = self.target.parts(start, stream, self.assignment, meter, lease)?;
         meter.synchronizing();
         meter.log().info(format!("streams from {from}"));
         Ok(parts)

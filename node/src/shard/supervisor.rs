@@ -15,6 +15,7 @@ use super::{Assignment, ReportBoard};
 use crate::agent::Leader;
 use crate::arbiters::Arbiters;
 use crate::clock::now_ms;
+use crate::lease::Lease;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::task_log::TaskLog;
 
@@ -27,6 +28,7 @@ pub(crate) struct Surroundings {
     pub(crate) leader: Leader,
     pub(crate) board: ReportBoard,
     pub(crate) arbiters: Arbiters,
+    pub(crate) lease: Lease,
     pub(crate) log: TaskLog,
 }
 

@@ -47,7 +47,7 @@ pub fn judge_target(look: &TargetLook<'_>) -> Vec<CheckItem> {
         topics::partitions(spec, seen).item("topic_partitions"),
         policy(spec, seen, brokers).item("topic_policy"),
         topics::collision(look).item("topic_collision"),
-        transactions(seen).item("target_transactions"),
+        transactions(spec, seen).item("target_transactions"),
     ]
 }
 
@@ -81,6 +81,24 @@ fn version(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
     if ids.iter().any(|id| *id != (0, 0)) {
         return Finding::pass("2.8 or later");
     }
+    let old = are_before_0_11(seen);
+    let headers =
+        spec.format.identity_headers || matches!(spec.on_bad_record, BadRecord::DeadLetter(_));
+    if old && headers {
+        return Finding::fail(
+            "older than 0.11",
+            "records have no headers there",
+            "write format.headers: none and onBadRecord: stop, or upgrade the brokers",
+        );
+    }
+    if old && spec.delivery == Delivery::AtLeastOnce {
+        return Finding::warn(
+            "older than 0.11",
+            "the brokers cannot tell a request that is sent twice: every broken connection may write \
+             records twice",
+            "upgrade the brokers to 2.8 or later",
+        );
+    }
     let message = match spec.delivery {
         Delivery::ExactlyOnce => {
             "a topic that is deleted and made again would not be noticed, and exactly_once needs \
@@ -93,6 +111,11 @@ fn version(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
         message,
         "upgrade the brokers to 2.8 or later",
     )
+}
+
+fn are_before_0_11(seen: &TargetPrecheck) -> bool {
+    let topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
+    topics.into_iter().any(TopicFacts::is_of_old_brokers)
 }
 
 /// The topics that the task writes to: those of its tables, and the one for bad records.
@@ -245,7 +268,10 @@ fn object_to(spec: &TaskSpec, topic: &TopicFacts, brokers: u32) -> Vec<Objection
     objections
 }
 
-fn transactions(seen: &TargetPrecheck) -> Finding {
+fn transactions(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+    if spec.delivery == Delivery::AtLeastOnce {
+        return Finding::pass("at_least_once needs none");
+    }
     if let Err(fault) = &seen.transactions {
         return Finding::of(fault);
     }

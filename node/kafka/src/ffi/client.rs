@@ -114,6 +114,12 @@ impl Client {
         self.watch.end_requests.swap(0, Ordering::AcqRel)
     }
 
+    /// Sends what is queued without lingering, and waits at most `timeout` until all of it is answered.
+    pub(crate) fn flush(&self, timeout: Duration) {
+        // SAFETY: the handle is live. What is left over is told by `outstanding`.
+        unsafe { sys::rd_kafka_flush(self.ptr(), millis(timeout)) };
+    }
+
     /// Messages and reports that wait for something.
     pub(crate) fn outstanding(&self) -> u32 {
         // SAFETY: the handle is live.

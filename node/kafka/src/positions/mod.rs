@@ -97,7 +97,7 @@ impl Positions {
         producer.init(timeout)?;
         let topic = producer.topic(TOPIC)?;
         producer.begin()?;
-        if producer.send_tombstone(&topic, partition, key.as_bytes())? == Sent::Full {
+        if producer.send_tombstone(&topic, partition, Some(key.as_bytes()), &[])? == Sent::Full {
             return Err(Fault::new(
                 FaultKind::Internal,
                 format!("topic {TOPIC}"),

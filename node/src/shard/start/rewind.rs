@@ -7,6 +7,7 @@ use tidewire_node_core::rewind::Rewind;
 use tidewire_node_core::takeover::{Fact, Owner};
 use tidewire_node_core::transaction::EndVerdict;
 use tidewire_postgres::{Source, slot};
+use tidewire_shared::spec::Delivery;
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName};
 
 use super::target::{TargetSide, core_hint};
@@ -20,6 +21,11 @@ pub(crate) async fn rewind(
     to: Lsn,
 ) -> Result<(), Fault> {
     let spec = &assignment.spec;
+    if spec.delivery == Delivery::AtLeastOnce {
+        let message = "delivers at_least_once, whose position cannot be set back";
+        return Err(Fault::new(FaultKind::Configuration, format!("task {}", spec.name), message)
+            .remedy("make a task anew, with the slot as existing one and `start: {lsn: …}`"));
+    }
     let owner = Owner {
         cluster: cluster.clone(),
         shard: assignment.shard.clone(),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tidewire_kafka::topics::{Identity, Topics};
 use tidewire_kafka::{
-    PositionRead, Positions, Settings, TopicIdentity, TransactionalProducer, positions,
+    Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity, TransactionalProducer, positions,
 };
 use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
@@ -17,7 +18,7 @@ use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::{BadRecord, CreateTopics, FormatKind, HeartbeatMode, TableName};
+use tidewire_shared::spec::{BadRecord, Delivery, CreateTopics, FormatKind, HeartbeatMode, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,8 +28,10 @@ use super::super::meter::Meter;
 use super::objects::SourceObjects;
 use super::source::OpenStream;
 use crate::pipeline::Parts;
-use crate::pipeline::delivery::Delivery;
+use crate::lease::Lease;
+use crate::pipeline::delivery;
 use crate::pipeline::kill::KillSwitch;
+use crate::pipeline::outlet::{Fenced, Leased, Outlet};
 use crate::pipeline::pool::Pool;
 use crate::pipeline::positions::{PositionWriter, entry};
 use crate::pipeline::watch::{LogEnd, SourceWatch, TargetWatch};
@@ -44,6 +47,8 @@ pub(super) struct TargetSide {
     transactional_id: String,
     key: String,
     ordinal: u64,
+    /// Whether records carry headers.
+    headers: bool,
     /// The tables that the task has now, and every topic it may write to.
     tables: TaskTables,
     /// The topics that the newest position pins.
@@ -52,6 +57,8 @@ pub(super) struct TargetSide {
     node: NodeName,
     task: tidewire_shared::TaskName,
     producer: Option<TransactionalProducer>,
+    /// Brokers before 0.11 know neither idempotent producers nor headers.
+    idempotence: Idempotence,
     positions: Option<Positions>,
     read: Option<PositionRead>,
 }
@@ -68,12 +75,15 @@ impl TargetSide {
             transactional_id: assignment.shard.transactional_id(cluster),
             key: assignment.shard.position_key(cluster),
             ordinal: assignment.ordinal,
+            headers: spec.format.identity_headers
+                || matches!(spec.on_bad_record, BadRecord::DeadLetter(_)),
             tables: TaskTables::default(),
             pins: Vec::new(),
             create_topics: spec.target.create_topics,
             node: node.clone(),
             task: spec.name.clone(),
             producer: None,
+            idempotence: Idempotence::On,
             positions: None,
             read: None,
         })
@@ -117,6 +127,21 @@ impl TargetSide {
         Ok(Fact::PositionsRead(newest))
     }
 
+    /// The position that the coordinators keep, or that an earlier attempt has reported to them; none
+    /// before the first.
+    pub(super) fn kept_position(&mut self, record: &[u8]) -> Result<Option<PositionEntry>, Fault> {
+        if record.is_empty() {
+            return Ok(None);
+        }
+        let record = pb::PositionRecord::decode(record).map_err(|error| {
+            Fault::new(FaultKind::TargetHistory, format!("position {}", self.key), error)
+                .remedy("a later release may have written it: run the same release on all nodes")
+        })?;
+        let kept = entry(record, &self.key)?;
+        self.pins.clone_from(&kept.topics);
+        Ok(Some(kept))
+    }
+
     /// Looks at the topics of the tables that the task has now, and makes those that are missing where
     /// it is to make them.
     pub(super) async fn verify_topics(
@@ -154,6 +179,9 @@ impl TargetSide {
                 tables.add_topic(&name)?;
                 seen.push((name, Some(facts)));
             }
+        }
+        if seen.iter().flat_map(|(_, facts)| facts).any(TopicFacts::is_of_old_brokers) {
+            self.idempotence = Idempotence::Off;
         }
         self.tables = tables;
         Ok(Fact::TopicsSeen(seen))
@@ -193,6 +221,25 @@ impl TargetSide {
         })
     }
 
+    fn fenced(&mut self, start: &Start, meter: &Meter) -> Result<Fenced, Fault> {
+        let mut producer = self.producer.take().ok_or_else(too_early)?;
+        let positions = self.writer(&mut producer)?;
+        let claimed = positions.durable(&producer, start.claim.serial);
+        meter.update(|report| report.position = claimed.or(report.position));
+        let topics = self.tables.topics().iter().map(|name| producer.topic(name));
+        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        Ok(Fenced { producer, topics, positions })
+    }
+
+    fn plain_producer(&self) -> Result<PlainProducer, Fault> {
+        if self.headers && self.idempotence == Idempotence::Off {
+            let message = "the brokers are older than 0.11, whose records have no headers";
+            return Err(Fault::new(FaultKind::Configuration, "format.headers", message)
+                .remedy("write format.headers: none, or upgrade the brokers"));
+        }
+        PlainProducer::create(&self.settings, self.tables.topics(), self.idempotence)
+    }
+
     /// Everything that the pipeline is built of.
     pub(super) fn parts(
         mut self,
@@ -200,13 +247,8 @@ impl TargetSide {
         stream: OpenStream,
         assignment: &Assignment,
         meter: &Meter,
+        lease: Lease,
     ) -> Result<Box<Parts>, Fault> {
-        let mut producer = self.producer.take().ok_or_else(too_early)?;
-        let writer = self.writer(&mut producer)?;
-        let claimed = writer.durable(&producer, start.claim.serial);
-        meter.update(|report| report.position = claimed.or(report.position));
-        let topics = self.tables.topics().iter().map(|name| producer.topic(name));
-        let topics = topics.collect::<Result<Vec<_>, _>>()?;
         let (kill, emptied) = (KillSwitch::new(), Pool::new());
         let (source_end, source_ends) = watch::channel(LogEnd::default());
         let (seen, stream_seen) = watch::channel(start.from);
@@ -222,6 +264,15 @@ impl TargetSide {
             heartbeat,
             server_version,
         } = stream;
+        let outlet = match assignment.spec.delivery {
+            Delivery::ExactlyOnce => Outlet::Fenced(self.fenced(&start, meter)?),
+            Delivery::AtLeastOnce => {
+                let producer = self.plain_producer()?;
+                let who = (self.task.clone(), self.node.clone());
+                let (meter, kill) = (meter.clone(), kill.clone());
+                Outlet::Leased(Leased::new(producer, who, meter, lease, kill, confirmed))
+            }
+        };
         let progress = Progress::resume(&start.claim, start.timeline, confirmed, Duration::ZERO)?;
         let beats = Beats { slot: &slot, table: heartbeat.as_ref(), feedback: &feedback };
         let beat = beats.start(&source, assignment, stream_seen);
@@ -248,10 +299,8 @@ impl TargetSide {
             },
             target_watched,
             heartbeat: beat,
-            delivery: Delivery {
-                producer,
-                topics,
-                positions: writer,
+            delivery: delivery::Delivery {
+                outlet,
                 progress,
                 feedback,
                 seen,
@@ -303,8 +352,10 @@ impl TargetSide {
             let pin = start.claim.topics.iter().find(|pin| pin.name == *name);
             pin.map(|pin| pin.partitions).ok_or_else(too_early)
         };
+        let mut format = spec.format.clone();
+        format.debezium.topic_prefix.get_or_insert_with(|| spec.name.to_string());
         Encoder::new(EncodeConfig {
-            format: spec.format.clone(),
+            format,
             database: spec.source.database.clone(),
             server_version,
             partition: spec.partition,
