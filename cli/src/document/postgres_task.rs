@@ -1,7 +1,7 @@
 //! A `postgres_to_kafka` document as a whole.
 
 use tidewire_shared::spec::{
-    BadRecord, Delivery, KeyChange, Limits, PartitionPolicy, Retry, StartAt, TaskSpec,
+    BadRecord, Delivery, KeyChange, Limits, ObjectRule, PartitionPolicy, Retry, StartAt, TaskSpec,
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
@@ -41,12 +41,14 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSp
     let display_name = keys.get_or("displayName", "", Place::text)?.to_owned();
     let partition =
         keys.get_or("partition", PartitionPolicy::ByPrimaryKey, |at| at.word(&POLICIES))?;
+    let objects = objects::objects(&keys.need("objects")?, partition)?;
+    let on_bad_record = bad_records(&keys, &objects)?;
     let spec = TaskSpec {
         name,
         display_name,
         source: source(&keys.need("source")?, warnings)?,
         target: target::target(&keys.need("target")?, warnings)?,
-        objects: objects::objects(&keys.need("objects")?, partition)?,
+        objects,
         format: format::format(keys.get("format").as_ref())?,
         partition,
         key_change: keys.get_or("keyChange", KeyChange::Split, |at| {
@@ -54,7 +56,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSp
         })?,
         delivery: delivery(&keys)?,
         start: start(&keys)?,
-        on_bad_record: bad_records(&keys)?,
+        on_bad_record,
         retry: retry(&keys)?,
         limits: limits(&keys)?,
     };
@@ -83,10 +85,8 @@ pub(super) fn limits(keys: &Keys<'_>) -> Walk<Limits> {
     let keys = place.keys(&["bytesPerSecond", "rowsPerSecond", "recordBytes"])?;
     let bytes_per_second =
         keys.get_or("bytesPerSecond", default.bytes_per_second, Place::parsed)?;
-    keys.later_unless("bytesPerSecond", bytes_per_second.0 == 0, "leave it out")?;
     let rows_per_second = keys
         .get_or("rowsPerSecond", 0, |at| Ok(u64::try_from(at.whole(0, i64::MAX)?).unwrap_or(0)))?;
-    keys.later_unless("rowsPerSecond", rows_per_second == 0, "leave it out")?;
     let record_bytes = keys.get_or("recordBytes", default.record_bytes, |at| {
         let size: ByteSize = at.parsed()?;
         if size.0 == 0 || size > Limits::LARGEST_RECORD {
@@ -104,9 +104,7 @@ pub(super) const DELIVERIES: [(&str, Delivery); 2] =
     [("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)];
 
 pub(super) fn delivery(keys: &Keys<'_>) -> Walk<Delivery> {
-    let delivery = keys.get_or("delivery", Delivery::default(), |at| at.word(&DELIVERIES))?;
-    keys.later_unless("delivery", delivery == Delivery::default(), "write exactly_once")?;
-    Ok(delivery)
+    keys.get_or("delivery", Delivery::default(), |at| at.word(&DELIVERIES))
 }
 
 fn start(keys: &Keys<'_>) -> Walk<StartAt> {
@@ -125,14 +123,16 @@ fn start(keys: &Keys<'_>) -> Walk<StartAt> {
     Ok(StartAt::Lsn(start))
 }
 
-fn bad_records(keys: &Keys<'_>) -> Walk<BadRecord> {
+fn bad_records(keys: &Keys<'_>, objects: &[ObjectRule]) -> Walk<BadRecord> {
     let Some(place) = keys.get("onBadRecord") else { return Ok(BadRecord::Stop) };
     if place.as_text().is_some() {
         return place.word(&[("stop", ())]).map(|()| BadRecord::Stop);
     }
     let topic = place.keys(&["deadLetterTopic"])?.need("deadLetterTopic")?;
     let name = objects::topic_name(&topic)?;
-    topic.later("a dead letter topic", "write onBadRecord: stop")?;
+    if objects.iter().any(|rule| rule.topic == name) {
+        return topic.wrong("is also a topic of tables", "name a topic of its own");
+    }
     Ok(BadRecord::DeadLetter(name))
 }
 

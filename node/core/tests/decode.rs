@@ -412,6 +412,22 @@ fn an_update_under_full_without_its_old_row_is_refused() {
 }
 
 #[test]
+fn tables_that_will_be_asked_for_are_told_ahead_once() {
+    let mut stream = Stream::default();
+    stream.begin(100, COMMIT_US, 7);
+    for (oid, table) in [(OID, "orders"), (1, "unwanted"), (OID, "orders"), (2, "lines")] {
+        stream.relation(oid, ("public", table), 'd', &columns());
+    }
+    let mut decoder =
+        Decoder::new(options(&[("public", "orders", "t"), ("public", "lines", "t")]));
+    assert_eq!(decoder.tables_ahead(&stream.bytes), [OID, 2]);
+    decoder.provide(OID, None);
+    assert_eq!(decoder.tables_ahead(&stream.bytes), [2], "it is known already");
+    assert_eq!(decoder.tables_ahead(&stream.bytes[..stream.bytes.len() - 1]), [] as [u32; 0]);
+    assert_eq!(decoder.tables_ahead(b"E"), [] as [u32; 0]);
+}
+
+#[test]
 fn a_fault_names_table_and_position_and_no_value() {
     let mut stream = opened();
     let mut payload = vec![b'I'];

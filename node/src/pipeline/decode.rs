@@ -39,15 +39,23 @@ impl DecodeStage {
         pass(&self.next, std::mem::replace(&mut self.batch, empty)).await
     }
 
-    async fn look_up(&mut self, need: &NeedTable) -> Result<(), Fault> {
+    /// Looks up the table that is asked for, and those that `rest` will ask for: a transaction may
+    /// touch thousands of tables for the first time.
+    async fn look_up(&mut self, need: &NeedTable, rest: &[u8]) -> Result<(), Fault> {
         let open = self.catalog.take().filter(|sql| !sql.is_closed());
         let mut sql = match open {
             Some(sql) => sql,
             None => self.source.connect().await?,
         };
-        let found = catalog::tables_by_oid(&mut sql, &[need.oid]).await?;
+        let mut wanted = self.decoder.tables_ahead(rest);
+        wanted.retain(|oid| *oid != need.oid);
+        wanted.push(need.oid);
+        let mut found = catalog::tables_by_oid(&mut sql, &wanted).await?;
         self.catalog = Some(sql);
-        self.decoder.provide(need.oid, found.into_iter().next());
+        for oid in wanted {
+            let place = found.iter().position(|facts| facts.oid == oid);
+            self.decoder.provide(oid, place.map(|place| found.swap_remove(place)));
+        }
         Ok(())
     }
 }
@@ -61,7 +69,7 @@ impl Stage for DecodeStage {
             let fed = self.decoder.feed(&bytes, &mut self.batch)?;
             bytes.advance(fed.consumed);
             if let Some(need) = &fed.need {
-                self.look_up(need).await?;
+                self.look_up(need, &bytes).await?;
             } else if fed.full {
                 self.flush().await?;
             } else if bytes.is_empty() {

@@ -311,8 +311,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "format: {type: dts_avro}",
-        "format: {type: dts_avro}\ndelivery: at_least_once",
-        "15:11: delivery: `delivery` other than its default is not in this version; write exactly_once",
+        "format: {type: dts_avro}\ndelivery: at_least_onze",
+        "15:11: delivery: `at_least_onze` has no meaning here; did you mean `at_least_once`?",
     ),
     (
         "format: {type: dts_avro}",

@@ -85,6 +85,9 @@ const HOLD_CHANGES: u64 = 1_000;
 /// Up to how many bytes of row messages: memory stays bounded however wide the rows are.
 const HOLD_BYTES: u64 = 32 << 20;
 
+/// How many tables are looked up at once, at most.
+const TABLES_AHEAD: usize = 500;
+
 /// Decodes the stream of one connection; a new connection takes a new decoder.
 #[derive(Debug)]
 pub struct Decoder {
@@ -193,6 +196,26 @@ impl Decoder {
     /// is gone. Facts may be given ahead too; each Relation message of the stream uses them up.
     pub fn provide(&mut self, oid: u32, facts: Option<TableFacts>) {
         self.relations.provide(oid, facts);
+    }
+
+    /// Object ids of the tables that `bytes`, the rest of what was fed, describes and whose facts will
+    /// be asked for: whoever looks one up can look all of them up at once. At most 500 of them.
+    #[must_use]
+    pub fn tables_ahead(&self, mut bytes: &[u8]) -> Vec<u32> {
+        let mut ahead = Vec::new();
+        while let Next::Frame(frame, length) = frames::next(bytes) {
+            bytes = bytes.get(length..).unwrap_or_default();
+            let Frame::XLogData { payload: payload @ [b'R', ..], .. } = frame else { continue };
+            let Ok(Message::Relation(relation)) = pgoutput::parse(payload) else { break };
+            let wanted = self.relations.asks_for(&relation, &self.options.tables);
+            if wanted && !ahead.contains(&relation.oid) {
+                ahead.push(relation.oid);
+            }
+            if ahead.len() == TABLES_AHEAD {
+                break;
+            }
+        }
+        ahead
     }
 
     /// Where the stream is, for errors.

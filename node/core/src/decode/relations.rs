@@ -68,6 +68,13 @@ impl Relations {
         self.facts.insert(oid, facts);
     }
 
+    /// Whether facts of a table will be asked for when its message is taken in.
+    pub(super) fn asks_for(&self, message: &RelationMessage<'_>, tables: &TaskTables) -> bool {
+        let name = TableName { schema: message.schema.to_owned(), table: message.name.to_owned() };
+        let wanted = matches!(tables.wish(&name), Ok(Wish::Wanted(_)));
+        wanted && self.heartbeat.as_ref() != Some(&name) && !self.facts.contains_key(&message.oid)
+    }
+
     /// Takes in a Relation message; `false` when facts are needed first.
     pub(super) fn describe(
         &mut self,
