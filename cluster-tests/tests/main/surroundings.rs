@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tidewire_cluster_tests::{Scene, TASK, kafka, postgres};
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
@@ -33,11 +34,26 @@ fn in_trouble(cluster: &Cluster, phase: &str, words: &[&str]) {
         if shown {
             eprintln!("{phase}: {error}");
             assert_ne!(task.pointer("/error/remedy"), Some(&Value::from("")), "{error}");
+            if phase == "Retrying" {
+                shows_its_retry(&task);
+            }
             return;
         }
         assert!(Instant::now() < end, "not {phase} with {words:?}: {} {error}", task["phase"]);
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// A task that is retried says since when, until when, when next, and why.
+fn shows_its_retry(task: &Value) {
+    let retry = task.pointer("/shards/0/retry").unwrap();
+    let at = |name: &str| -> Timestamp { retry[name].as_str().unwrap().parse().unwrap() };
+    let (since, until, next) = (at("since"), at("until"), at("nextAttempt"));
+    assert!(since <= next && next <= until, "{retry}");
+    let kind = retry["error"]["kind"].as_str().unwrap();
+    let minutes = if kind.ends_with("Unreachable") { 720 } else { 10 };
+    let window = until.duration_since(since).as_secs();
+    assert!(window >= minutes * 60 && window < minutes * 60 + 60, "{retry}");
 }
 
 fn document(postgres: &PostgresAddress, table: &str, topic: &str) -> String {
@@ -102,6 +118,7 @@ fn a_precheck_names_the_one_item_that_is_wrong_and_its_repair() {
     fails_at(&cluster, &with("public.keyed", "nowhere"), "topics_exist", &["nowhere", "--create"]);
     let words = ["narrow", "max.message.bytes", "kafka-configs.sh"];
     fails_at(&cluster, &with("public.keyed", "narrow"), "topic_policy", &words);
+    decides(&cluster, &with("public.keyed", "narrow"));
     let brokers = format!("[\"{}\"]", kafka().bootstrap());
     let yaml = with("public.keyed", "precheck").replace(&brokers, "[\"127.0.0.1:9\"]");
     fails_at(&cluster, &yaml, "target_connect", &["127.0.0.1:9", "target.brokers"]);
@@ -124,6 +141,41 @@ fn a_precheck_names_the_one_item_that_is_wrong_and_its_repair() {
     client.batch_execute(slot).unwrap();
     let yaml = document(server.address(), "public.keyed", "precheck");
     fails_at(&cluster, &yaml, "replication_slots", &["1 of 1", "max_replication_slots"]);
+}
+
+/// Starts a task at the topic `narrow`, whose only failure may be overridden, and a second one there.
+fn decides(cluster: &Cluster, yaml: &str) {
+    let file = cluster.document("narrow", yaml).unwrap();
+    let path = file.to_str().unwrap();
+    let refusal = ["topic_policy failed", "or --override topic_policy"];
+    refused(cluster, &["task", "apply", "-f", path, "--start"], 5, &refusal);
+    let start = |option: &'static str, item: &'static str| ["task", "start", TASK, option, item];
+    let unknown = ["precheck item topic_polcy", "did you mean topic_policy"];
+    refused(cluster, &start("--ignore", "topic_polcy"), 2, &unknown);
+    let stands = ["precheck item tables_keyed", "cannot be overridden: it would hurt the source"];
+    refused(cluster, &start("--override", "tables_keyed"), 4, &stands);
+    cluster.done(&["task", "start", TASK, "--override", "topic_policy", "--wait"]).unwrap();
+    let task = cluster.task(TASK).unwrap();
+    let items = task["precheck"]["items"].as_array().unwrap();
+    let item = items.iter().find(|item| item["name"] == "topic_policy").unwrap();
+    assert_eq!((&item["result"], &item["waiver"]["kind"]), (&"fail".into(), &"overridden".into()));
+    assert!(item["waiver"]["at"].is_string() && item["waiver"]["by"].is_string(), "{item}");
+    assert_eq!(task["precheck"]["result"], "passed");
+
+    let second = yaml.replacen(&format!("name: {TASK}"), "name: second", 1);
+    let file = cluster.document("second", &second).unwrap();
+    let path = file.to_str().unwrap();
+    let precheck = ["task", "precheck", "-f", path, "--override", "topic_policy", "-o", "json"];
+    let output = cluster.cli(&precheck).unwrap();
+    assert_eq!(output.code, 5, "{}", output.stderr);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    let items = report["items"].as_array().unwrap();
+    let blocking = items.iter().find(|item| item["name"] == "topic_collision").unwrap();
+    assert_eq!(blocking["found"], format!("task {TASK} writes to narrow too"));
+    assert_eq!((&blocking["overridable"], &blocking["waiver"]), (&true.into(), &Value::Null));
+    let both = [&precheck[..], &["--override", "topic_collision"]].concat();
+    assert_eq!(cluster.cli(&both).unwrap().code, 0);
+    cluster.done(&["task", "delete", TASK]).unwrap();
 }
 
 /// A scene with one coordinator's worth of patience: one table, two nodes.

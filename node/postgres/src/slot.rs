@@ -148,7 +148,7 @@ pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fau
                 evict(sql, name, pid, &holder).await?;
             }
             Holder::Other(_) | Holder::Nobody if gone => {}
-            Holder::Other(fault) => return Err(fault),
+            Holder::Other(fault) => return Err(named(sql, pid, fault).await?),
             Holder::Nobody => return Ok(slot),
         }
         if Instant::now() >= deadline {
@@ -158,6 +158,21 @@ pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fau
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Says who the session is that holds a slot: a backend's number alone tells nobody whom to ask.
+async fn named(sql: &Sql, pid: i32, fault: Fault) -> Result<Fault, Fault> {
+    let statement = "SELECT format('application %s, role %s, from %s', \
+         coalesce(nullif(application_name, ''), '(none)'), usename, \
+         coalesce(host(client_addr), 'the server itself')) FROM pg_stat_activity WHERE pid = $1";
+    let rows = sql.all(statement, &[&pid]).await?;
+    let who = rows.first().and_then(|row| row.get::<_, Option<String>>(0));
+    Ok(match who {
+        Some(who) if fault.kind == FaultKind::SourceBusy => {
+            Fault { message: format!("{} ({who})", fault.message), ..fault }
+        }
+        _ => fault,
+    })
 }
 
 async fn is_running(sql: &Sql, pid: i32) -> Result<bool, Fault> {

@@ -203,7 +203,9 @@ async fn a_new_owner_takes_the_slot_from_an_older_one_only() {
     let _held = client.start(SLOT, start, &[SLOT]).await.expect("stream");
     let fault = slot::take(&connection, SLOT, &owner(4)).await.expect_err("foreign");
     assert_eq!(fault.kind, FaultKind::SourceBusy, "{fault}");
-    assert!(fault.message.contains("another client"), "{fault}");
+    let who = "(application someone else, role ";
+    assert!(fault.message.starts_with("is held by another client, backend "), "{fault}");
+    assert!(fault.message.contains(who) && fault.message.ends_with(", from 127.0.0.1)"), "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

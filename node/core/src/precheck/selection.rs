@@ -32,10 +32,14 @@ pub(super) fn wrong(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Vec<String>
 /// what was to be kept.
 fn nowhere(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Vec<String> {
     let mut wrong = Vec::new();
-    for rule in &look.spec.objects {
-        let of_rule: Vec<_> = tables::present(look, seen)
+    let present: Vec<_> = tables::present(look, seen).collect();
+    let names_columns =
+        |rule: &&ObjectRule| !(rule.columns.exclude.is_empty() && rule.rename.columns.is_empty());
+    for rule in look.spec.objects.iter().filter(names_columns) {
+        let of_rule: Vec<_> = present
+            .iter()
             .filter(|(_, of)| of.is_some_and(|of| std::ptr::eq(of, rule)))
-            .map(|(table, _)| table)
+            .map(|(table, _)| *table)
             .collect();
         let named = rule.columns.exclude.iter().chain(rule.rename.columns.keys());
         let lost = named.filter(|name| !of_rule.iter().any(|table| has(table, name)));

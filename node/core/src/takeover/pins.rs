@@ -32,8 +32,9 @@ pub fn judge_pins(
 ) -> Result<Vec<TopicPin>, Fault> {
     let mut judged = pins.to_vec();
     for (name, topic) in seen {
-        let topic = topic.as_ref().ok_or_else(|| absent(name))?;
-        match judged.iter_mut().find(|pin| pin.name == *name) {
+        let pinned = judged.iter_mut().find(|pin| pin.name == *name);
+        let topic = topic.as_ref().ok_or_else(|| absent(name, pinned.is_some()))?;
+        match pinned {
             Some(pin) => check(pin, topic)?,
             None => judged.push(TopicPin {
                 name: name.clone(),
@@ -70,7 +71,13 @@ fn check(pin: &mut TopicPin, topic: &TopicFacts) -> Result<(), Fault> {
     Ok(())
 }
 
-fn absent(name: &str) -> Fault {
+fn absent(name: &str, pinned: bool) -> Fault {
+    if pinned {
+        return fault(name, "does not exist any more: it was deleted with the records in it").remedy(
+            "restore them from elsewhere if they matter; then create the topic, delete the task and \
+             create it again: a task does not go on in a topic made again under the old name",
+        );
+    }
     fault(name, "does not exist")
         .remedy(format!("kafka-topics.sh --create --topic {name} --partitions N"))
 }
@@ -108,6 +115,17 @@ mod tests {
             assert_eq!(fault.kind, FaultKind::TargetState);
             assert!(!fault.remedy.is_empty());
         }
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_is_not_just_to_be_made_again() {
+        let never = judge_pins(&[], &seen(None)).expect_err("absent");
+        assert_eq!(never.message, "does not exist");
+        assert_eq!(never.remedy, "kafka-topics.sh --create --topic orders --partitions N");
+        let pins = judge_pins(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
+        let gone = judge_pins(&pins, &seen(None)).expect_err("gone");
+        assert_eq!(gone.message, "does not exist any more: it was deleted with the records in it");
+        assert!(gone.remedy.contains("delete the task and create it again"), "{}", gone.remedy);
     }
 
     #[test]

@@ -95,6 +95,28 @@ fn a_managed_publication_is_made_once() {
 }
 
 #[test]
+fn a_managed_publication_takes_tables_that_the_document_names_later() {
+    let item = named(items(true, |seen| seen.publication = Some(published(&[]))), "publication");
+    let found = "publication \"tidewire_k\" of 0 tables";
+    assert_eq!(told(&item), ("publication", CheckResult::Pass, found, "", "", false));
+}
+
+#[test]
+fn two_thousand_rules_are_judged_in_no_time() {
+    let (mut spec, mut seen) = (spec(), source());
+    let table = seen.tables.remove(0);
+    let rule = spec.objects.remove(0);
+    for number in 0..2_000 {
+        let name = TableName { schema: "public".into(), table: format!("t{number}") };
+        seen.tables.push(TableFacts { name: name.clone(), ..table.clone() });
+        spec.objects.push(tidewire_shared::spec::ObjectRule { tables: vec![name], ..rule.clone() });
+    }
+    let began = std::time::Instant::now();
+    assert!(judged(&spec, false, &seen).iter().all(|item| item.result == CheckResult::Pass));
+    assert!(began.elapsed().as_secs() < 2, "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_partitioned_table_is_worth_a_word_and_refused_before_13() {
     let item = only(items(false, |seen| seen.tables[0].kind = 'p'));
     let found = "partitioned: \"public\".\"Orders\"";

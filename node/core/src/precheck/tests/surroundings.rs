@@ -11,12 +11,15 @@ pub(super) fn column(name: &str, type_oid: u32) -> ColumnFacts {
         type_modifier: -1,
         not_null: false,
         generated: false,
+        default: None,
         base: TypeFacts {
             oid: type_oid,
             name: "t".into(),
             schema: "pg_catalog".into(),
             kind: 'b',
             element: 0,
+            element_kind: 'b',
+            labels: Vec::new(),
         },
     }
 }
