@@ -2,6 +2,7 @@
 
 mod cluster;
 mod completion;
+mod connection;
 mod coordinator;
 mod dev;
 mod life;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Node(args) => node::run(args),
         Command::Dev(args) => wait_for(dev::run(args)),
         Command::Task(args) => wait_for(task::run(args)),
+        Command::Connection(args) => wait_for(connection::run(args)),
         Command::Nodes(args) => wait_for(nodes::run(args)),
         Command::Cluster(args) => wait_for(cluster::run(args)),
         Command::Positions(args) => wait_for(positions::run(args)),

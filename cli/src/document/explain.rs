@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
-use tidewire_shared::SecretRef;
 use tidewire_shared::spec::{
     BadRecord, ColumnChoice, CreateTopics, DebeziumOptions, Format, FormatKind, KafkaSecurity,
     KafkaTarget, KeyChange, Managed, ObjectRule, Operations, PostgresSource, RecordKey, Rename,
     StartAt, TableName, TaskSpec, TimestampUnit, Tls,
 };
+use tidewire_shared::{ConnectionName, SecretRef};
 
 use super::postgres_task::{DELIVERIES, POLICIES};
 use super::table_name::{pattern, quoted};
@@ -88,7 +88,7 @@ impl<'a> Explained<'a> {
 }
 
 /// The word of a table of words that stands for `value`.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+pub(super) fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
@@ -112,13 +112,20 @@ enum OnBadRecord<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Source<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     hosts: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
     database: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<Place<'a>>,
-    tls: TlsOptions<'a>,
-    flavor: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsOptions<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flavor: Option<&'static str>,
     slot: Slot<'a>,
     publication: Ownership<'a>,
     heartbeat: Heartbeat,
@@ -127,13 +134,15 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(source: &'a PostgresSource) -> Self {
+        let inline = source.connection.is_none();
         Self {
+            connection: source.connection.as_ref().map(ConnectionName::as_str),
             hosts: &source.hosts,
             database: &source.database,
             user: &source.user,
             password: source.password.as_ref().map(Place),
-            tls: TlsOptions::new(&source.tls),
-            flavor: word(&source::FLAVORS, source.flavor),
+            tls: inline.then(|| TlsOptions::new(&source.tls)),
+            flavor: inline.then(|| word(&source::FLAVORS, source.flavor)),
             slot: Slot {
                 ownership: Ownership::new(&source.slot),
                 failover: word(&source::FAILOVERS, source.slot_failover),
@@ -155,7 +164,7 @@ impl<'a> Source<'a> {
 
 /// Where a secret is: one key, one value.
 #[derive(Debug)]
-struct Place<'a>(&'a SecretRef);
+pub(super) struct Place<'a>(pub(super) &'a SecretRef);
 
 impl Serialize for Place<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -169,7 +178,7 @@ impl Serialize for Place<'_> {
 }
 
 #[derive(Debug, Serialize)]
-struct TlsOptions<'a> {
+pub(super) struct TlsOptions<'a> {
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<Place<'a>>,
@@ -180,7 +189,7 @@ struct TlsOptions<'a> {
 }
 
 impl<'a> TlsOptions<'a> {
-    fn new(tls: &'a Tls) -> Self {
+    pub(super) fn new(tls: &'a Tls) -> Self {
         Self {
             mode: secret::mode_word(tls.mode),
             ca: tls.ca.as_ref().map(Place),
@@ -233,8 +242,12 @@ struct WalBudget {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Target<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     brokers: &'a [String],
-    security: Security<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security: Option<Security<'a>>,
     compression: &'static str,
     properties: &'a BTreeMap<String, String>,
     create_topics: Creation,
@@ -243,8 +256,9 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn new(target: &'a KafkaTarget) -> Self {
         Self {
+            connection: target.connection.as_ref().map(ConnectionName::as_str),
             brokers: &target.brokers,
-            security: Security::new(&target.security),
+            security: target.connection.is_none().then(|| Security::new(&target.security)),
             compression: word(&target::COMPRESSIONS, target.compression),
             properties: &target.properties,
             create_topics: Creation::new(target.create_topics),
@@ -253,7 +267,7 @@ impl<'a> Target<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Security<'a> {
+pub(super) struct Security<'a> {
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mechanism: Option<&'static str>,
@@ -270,7 +284,7 @@ struct Security<'a> {
 }
 
 impl<'a> Security<'a> {
-    fn new(security: &'a KafkaSecurity) -> Self {
+    pub(super) fn new(security: &'a KafkaSecurity) -> Self {
         let sasl = security.sasl.as_ref();
         Self {
             protocol: word(&target::PROTOCOLS, security.protocol),

@@ -56,9 +56,10 @@ fn cluster(place: &Place<'_>, compression: bool) -> Walk<()> {
         &["connection", "brokers", "security", "properties"]
     };
     let keys = place.keys(known)?;
-    source::connection_is_inline(&keys)?;
-    target::brokers(&keys)?;
-    target::security(&keys, &mut Vec::new())?;
+    if source::connection(&keys, &["brokers", "security"])?.is_none() {
+        target::brokers(&keys)?;
+        target::security(&keys, &mut Vec::new())?;
+    }
     keys.get("properties").map(|at| target::properties(&at)).transpose()?;
     keys.get_or("compression", (), |at| {
         let words =

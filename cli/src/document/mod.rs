@@ -5,6 +5,7 @@
 //! combinations that mean nothing are errors with place, path and the nearest valid name; what means
 //! something in a later version says so.
 
+mod connection;
 mod error;
 mod explain;
 mod format;
@@ -23,6 +24,7 @@ mod tests;
 
 use tidewire_shared::TaskSpec;
 
+pub use connection::{ConnectionDocument, ExplainedConnection};
 pub use error::DocumentError;
 pub use explain::Explained;
 use place::Place;
@@ -64,7 +66,11 @@ enum Kind {
 fn kind(top: &Place<'_>) -> Result<Kind, DocumentError> {
     let heading = top.heading()?;
     heading.need("apiVersion")?.word(&[("tidewire/v1", ())])?;
-    heading.need("kind")?.word(&[
+    let kind = heading.need("kind")?;
+    if matches!(kind.as_text(), Some("postgres_connection" | "kafka_connection")) {
+        return kind.wrong("is a connection, not a task", "use `tidewire connection apply`");
+    }
+    kind.word(&[
         ("postgres_to_kafka", Kind::PostgresToKafka),
         ("kafka_to_kafka", Kind::KafkaToKafka),
     ])

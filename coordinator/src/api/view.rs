@@ -34,7 +34,8 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
         updated_at_ms: task.updated_at_ms(),
         error: task.fault().cloned().map(Into::into).or(retrying),
         precheck: task.precheck().cloned().map(Into::into),
-        spec: Some(hidden(task).into()),
+        // Secrets that stand in it are shown to nobody.
+        spec: Some(task.spec().as_ref().clone().hidden().into()),
         display_name: task.spec().display_name.clone(),
         modification: task.draft().map(|draft| pb::Modification {
             revision: draft.revision,
@@ -43,19 +44,6 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
         idle_wal_bytes: term.idle_wal.get(task.id()).copied().unwrap_or_default(),
         shards,
     }
-}
-
-/// The document without secrets that stand in it: they are shown to nobody.
-fn hidden(task: &Task) -> tidewire_shared::TaskSpec {
-    let mut spec = task.spec().as_ref().clone();
-    let tls = &mut spec.source.tls;
-    let places = [&mut spec.source.password, &mut tls.ca, &mut tls.cert, &mut tls.key];
-    for place in places.into_iter().flatten() {
-        if let tidewire_shared::SecretRef::Value(text) = place {
-            "***".clone_into(text);
-        }
-    }
-    spec
 }
 
 /// What a deleted task left.

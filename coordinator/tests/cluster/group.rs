@@ -210,14 +210,18 @@ impl Group {
         request_id: &str,
         name: &str,
     ) -> Result<ApplyTaskResponse, Status> {
-        let request =
-            ApplyTaskRequest { request_id: request_id.to_owned(), spec: Some(spec(name)) };
+        let request = ApplyTaskRequest {
+            request_id: request_id.to_owned(),
+            spec: Some(spec(name)),
+            waive: None,
+        };
         Ok(self.client(at).apply_task(request).await?.into_inner())
     }
 
     /// Starts a task through a member.
     pub(crate) async fn start_task(&self, at: &str, name: &str) -> Result<Task, Status> {
-        let request = TaskRequest { request_id: format!("start-{name}"), name: name.to_owned() };
+        let request =
+            TaskRequest { request_id: format!("start-{name}"), name: name.to_owned(), waive: None };
         let answer = self.client(at).start_task(request).await?.into_inner();
         Ok(answer.task.expect("task"))
     }

@@ -1,7 +1,9 @@
 //! Coordinators as their users meet them: real gRPC on loopback, real files, nothing reached into.
 
+mod connections;
 mod formation;
 mod group;
+mod life;
 mod node_client;
 mod nodes;
 mod tasks;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidewire_proto::connection::v1 as connection_pb;
 use tidewire_proto::convert::LEADER_METADATA;
 use tidewire_proto::node::v1::from_node::Message;
 use tidewire_proto::node::v1::node_service_client::NodeServiceClient;
@@ -11,7 +12,7 @@ use tidewire_proto::node::v1::to_node::Message as Told;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
 use tidewire_proto::node::v1::{
-    Assign, CleanUpDone, FromNode, Heartbeat, Leaving, Register, Released, Revoke, ToNode, WorkDone,
+    Assign, CleanUpDone, FromNode, Heartbeat, Leaving, Register, Released, Revoke, ToNode, WorkDone, LogLine, LogLines, RewindDone,
 };
 use tidewire_proto::task::v1 as task_pb;
 use tokio::sync::mpsc;
@@ -31,6 +32,8 @@ pub(crate) struct NodeClient {
     /// Number of the newest heartbeat that a lease answered.
     pub(crate) leased: Arc<Mutex<u64>>,
     pub(crate) dismissed: Arc<Mutex<bool>>,
+    /// Passwords in the documents that it was given, each once, in their order.
+    passwords: Arc<Mutex<Vec<String>>>,
     to_leader: mpsc::Sender<FromNode>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -76,6 +79,7 @@ impl NodeClient {
             shards: Shards::default(),
             leased: Arc::default(),
             dismissed: Arc::default(),
+            passwords: Arc::default(),
             to_leader,
             tasks: Vec::new(),
         };
@@ -86,6 +90,7 @@ impl NodeClient {
             Arc::clone(&node.shards),
             node.to_leader.clone(),
             (Arc::clone(&node.leased), Arc::clone(&node.dismissed)),
+            Arc::clone(&node.passwords),
         );
         node.tasks.push(tokio::spawn(listening));
         node
@@ -96,6 +101,11 @@ impl NodeClient {
         for task in &self.tasks {
             task.abort();
         }
+    }
+
+    /// Passwords in the documents that it was given, each once, in their order.
+    pub(crate) fn passwords(&self) -> Vec<String> {
+        self.passwords.lock().expect("lock").clone()
     }
 
     /// Says that it wants to leave.
@@ -163,10 +173,17 @@ async fn listen(
     shards: Shards,
     to_leader: mpsc::Sender<FromNode>,
     (leased, dismissed): (Arc<Mutex<u64>>, Arc<Mutex<bool>>),
+    passwords: Arc<Mutex<Vec<String>>>,
 ) {
     while let Ok(Some(message)) = told.message().await {
         match message.message {
-            Some(Told::Assign(Assign { task_id, shard, epoch, .. })) => {
+            Some(Told::Assign(Assign { task_id, shard, epoch, spec, .. })) => {
+                let place = spec.and_then(|spec| spec.source?.password?.place);
+                if let Some(task_pb::secret_ref::Place::Value(password)) = place {
+                    let mut passwords = passwords.lock().expect("lock");
+                    passwords.push(password);
+                    passwords.dedup();
+                }
                 shards.lock().expect("lock").insert((task_id, shard), epoch);
             }
             Some(Told::Revoke(Revoke { task_id, shard, epoch })) => {
@@ -189,9 +206,12 @@ async fn work(address: String, node: String, instance: u64) {
     let answer = node_service(&address).work(ReceiverStream::new(messages)).await;
     let Ok(answer) = answer else { return };
     let mut orders = answer.into_inner();
+    let mut told = 0;
     while let Ok(Some(order)) = orders.message().await {
         let outcome = match order.work {
-            Some(Work::Precheck(_)) => {
+            Some(Work::Precheck(looked)) => {
+                told += 1;
+                tell(&done, (&node, instance), told, looked.task_id).await;
                 let item = task_pb::CheckItem {
                     name: "wal_level".to_owned(),
                     result: task_pb::CheckResult::Pass.into(),
@@ -202,7 +222,10 @@ async fn work(address: String, node: String, instance: u64) {
             Some(Work::CleanUp(_)) => {
                 Outcome::CleanUp(CleanUpDone { left: vec!["the slot".to_owned()] })
             }
-            None => continue,
+            Some(Work::Test(work)) => Outcome::Tested(tested(&node, work.connection)),
+            Some(Work::Discover(work)) => Outcome::Discovered(discovered(work.connection)),
+            Some(Work::Rewind(_)) => Outcome::Rewind(RewindDone {}),
+            _ => continue,
         };
         let answer =
             WorkDone { id: order.id, node: node.clone(), instance, outcome: Some(outcome) };
@@ -210,4 +233,49 @@ async fn work(address: String, node: String, instance: u64) {
             return;
         }
     }
+}
+
+/// Tells a line of the log of a task.
+async fn tell(
+    done: &mpsc::Sender<WorkDone>,
+    (node, instance): (&str, u64),
+    serial: u64,
+    task_id: String,
+) {
+    let text = "prechecked".to_owned();
+    let line = LogLine { serial, task_id, text, level: "info".into(), ..LogLine::default() };
+    let outcome = Some(Outcome::Log(LogLines { lines: vec![line] }));
+    let line = WorkDone { id: 0, node: node.to_owned(), instance, outcome };
+    drop(done.send(line).await);
+}
+
+/// Every host of the connection is usable.
+fn tested(
+    node: &str,
+    connection: Option<connection_pb::Connection>,
+) -> connection_pb::ConnectionTest {
+    let hosts = match connection.and_then(|connection| connection.endpoint) {
+        Some(connection_pb::connection::Endpoint::Postgres(to)) => to.hosts,
+        Some(connection_pb::connection::Endpoint::Kafka(to)) => to.brokers,
+        None => Vec::new(),
+    };
+    let usable = |address| connection_pb::HostTest {
+        address,
+        verdict: connection_pb::Verdict::Usable.into(),
+        ..connection_pb::HostTest::default()
+    };
+    connection_pb::ConnectionTest {
+        node: node.to_owned(),
+        hosts: hosts.into_iter().map(usable).collect(),
+        ..connection_pb::ConnectionTest::default()
+    }
+}
+
+/// The database that was asked for, and no tables.
+fn discovered(connection: Option<connection_pb::Connection>) -> connection_pb::Discovery {
+    let database = match connection.and_then(|connection| connection.endpoint) {
+        Some(connection_pb::connection::Endpoint::Postgres(to)) => to.database,
+        _ => String::new(),
+    };
+    connection_pb::Discovery { database, ..connection_pb::Discovery::default() }
 }

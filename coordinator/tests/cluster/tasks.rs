@@ -98,18 +98,20 @@ async fn refusals_name_object_and_remedy() {
     assert_eq!(missing.code(), Code::NotFound);
     assert_eq!(detail_of(&missing).expect("detail").object, "task nothing");
     group.apply("c1", "r1", "orders").await.expect("applied");
-    let pause = TaskRequest { request_id: "r2".to_owned(), name: "orders".to_owned() };
+    let pause = TaskRequest { request_id: "r2".to_owned(), name: "orders".to_owned(), waive: None };
     let refused = group.client("c1").pause_task(pause).await.expect_err("not running");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let detail = detail_of(&refused).expect("detail");
     assert_eq!(detail.code, "refused");
     assert!(detail.remedy.contains("start"), "{detail:?}");
-    let nameless = TaskRequest { request_id: String::new(), name: "orders".to_owned() };
+    let nameless =
+        TaskRequest { request_id: String::new(), name: "orders".to_owned(), waive: None };
     let invalid = group.client("c1").start_task(nameless).await.expect_err("no request id");
     assert_eq!(invalid.code(), Code::InvalidArgument);
     assert_eq!(detail_of(&invalid).expect("detail").object, "request_id");
     let subject = Some(precheck_task_request::Subject::Spec(spec("new")));
-    let status = group.client("c1").precheck_task(PrecheckTaskRequest { subject }).await;
+    let status =
+        group.client("c1").precheck_task(PrecheckTaskRequest { subject, waive: None }).await;
     let status = status.expect_err("no node");
     assert!(status.message().contains("no node is connected"), "{status}");
 }
@@ -121,7 +123,7 @@ async fn a_task_is_prechecked_run_and_deleted_with_what_is_left() {
     let node = NodeClient::connect(&group.endpoints(), "node-1", 1).await;
     let look = eventually("a document is prechecked", async || {
         let subject = Some(precheck_task_request::Subject::Spec(spec("new")));
-        group.client("c1").precheck_task(PrecheckTaskRequest { subject }).await.ok()
+        group.client("c1").precheck_task(PrecheckTaskRequest { subject, waive: None }).await.ok()
     })
     .await;
     assert_eq!(look.into_inner().report.expect("report").items[0].name, "wal_level");
@@ -134,7 +136,8 @@ async fn a_task_is_prechecked_run_and_deleted_with_what_is_left() {
     assert_eq!(task.shards[0].node, "node-1");
     assert_eq!(task.shards[0].epoch, 1);
     assert_eq!(task.precheck.expect("precheck").items.len(), 1);
-    let delete = TaskRequest { request_id: "r9".to_owned(), name: "orders".to_owned() };
+    let delete =
+        TaskRequest { request_id: "r9".to_owned(), name: "orders".to_owned(), waive: None };
     let left = group.client("c1").delete_task(delete.clone()).await.expect("deleted");
     assert_eq!(left.into_inner().left, ["the slot"]);
     assert!(node.runs(&task.id).is_none());
