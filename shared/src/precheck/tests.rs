@@ -49,10 +49,7 @@ fn a_decision_shows_only_where_it_has_an_effect() {
 #[test]
 fn an_override_is_not_taken_back_by_ignoring() {
     let mut both = waivers(WaiverKind::Overridden);
-    both.add(
-        "topic_policy",
-        Waiver { kind: WaiverKind::Ignored, by: "bob".to_owned(), at_ms: 9 },
-    );
+    both.add("topic_policy", Waiver { kind: WaiverKind::Ignored, by: "bob".to_owned(), at_ms: 9 });
     assert_eq!(both, waivers(WaiverKind::Overridden));
 }
 
