@@ -79,17 +79,14 @@ async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Resu
 struct Names {
     slot: String,
     publication: String,
-    tables: Vec<TableName>,
 }
 
 impl Names {
     fn new(spec: &TaskSpec, shard: &ShardId) -> Self {
         let ours = shard.slot_name();
-        let tables = spec.objects.iter().flat_map(|rule| rule.tables.iter().cloned()).collect();
         Self {
             slot: spec.source.slot.name(&ours),
             publication: spec.source.publication.name(&ours),
-            tables,
         }
     }
 }

@@ -200,6 +200,18 @@ pub fn identity_columns(table: &TableFacts) -> Option<&[String]> {
     index.map(|key| key.columns.as_slice())
 }
 
+/// Whether the server can name the row of an UPDATE or DELETE. Publishing the changes of a table where
+/// it cannot makes those of the application fail.
+#[must_use]
+pub fn identifies(table: &TableFacts) -> bool {
+    match table.identity {
+        'f' => true,
+        'd' => table.unique_keys.iter().any(|key| key.primary),
+        'i' => table.unique_keys.iter().any(|key| key.replica_identity && key.not_null),
+        _ => false,
+    }
+}
+
 /// What has to be done so that a publication holds what is planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alignment {

@@ -7,6 +7,7 @@ use tidewire_shared::spec::{ObjectRule, PartitionPolicy, RecordKey, TableName};
 
 use super::{Finding, SourceLook, listed, qualified, selection};
 use crate::facts::{SourcePrecheck, TableFacts};
+use crate::publish::identifies;
 
 /// The names of the tables that a task has.
 pub(super) fn wanted<'a>(look: &SourceLook<'a>) -> impl Iterator<Item = &'a TableName> {
@@ -155,16 +156,6 @@ fn hidden_columns<'a>(
     hidden.sort_unstable();
     hidden.dedup();
     hidden
-}
-
-/// Whether the server can name the row of an UPDATE or DELETE.
-fn identifies(table: &TableFacts) -> bool {
-    match table.identity {
-        'f' => true,
-        'd' => table.unique_keys.iter().any(|key| key.primary),
-        'i' => table.unique_keys.iter().any(|key| key.replica_identity && key.not_null),
-        _ => false,
-    }
 }
 
 /// The statement that gives a table the narrowest identity it can have.

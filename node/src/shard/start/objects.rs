@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
 use tidewire_node_core::objects::{self, ListedTable};
-use tidewire_node_core::publish::{self, PublicationPlan, PublicationPlans};
+use tidewire_node_core::precheck::qualified;
+use tidewire_node_core::publish::{self, PublicationPlan, PublicationPlans, PublishTable};
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::{PublicationMark, Sql, catalog, publication, server};
@@ -111,7 +112,7 @@ impl SourceObjects {
     }
 
     /// First start only: makes the managed publications, or finds those there are.
-    pub(crate) async fn create(&mut self, sql: &Sql) -> Result<(), Fault> {
+    pub(crate) async fn create(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         for publication in &mut self.publications {
             let name = &publication.name;
             publication.seen = match publication::look(sql, name).await? {
@@ -140,7 +141,7 @@ impl SourceObjects {
 
     /// Brings the managed publications to what the task has now: tables that appeared are added,
     /// those that left it are taken out. Changes of a table are delivered from its addition on.
-    pub(crate) async fn align(&mut self, sql: &Sql) -> Result<(), Fault> {
+    pub(crate) async fn align(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         let mut started = false;
         for Publication { name, plan, seen, .. } in &mut self.publications {
             *seen = publication::look(sql, name).await?;
@@ -159,6 +160,9 @@ impl SourceObjects {
             let alignment = publish::align(plan, there, noted.as_deref())?;
             if alignment.is_empty() {
                 continue;
+            }
+            if plan.publish.update {
+                harmless(sql, &alignment.add).await?;
             }
             for table in &alignment.add {
                 tracing::info!(publication = name, table = %table.name, "adding a table");
@@ -263,5 +267,26 @@ impl SourceObjects {
         }
         let exist = catalog::tables_by_oid(sql, &left).await?;
         Ok(left.into_iter().filter(|oid| exist.iter().all(|table| table.oid != *oid)).collect())
+    }
+}
+
+/// Refuses to publish updates and deletes of tables whose rows the server cannot name: those of the
+/// application would fail.
+async fn harmless(sql: &mut Sql, tables: &[PublishTable]) -> Result<(), Fault> {
+    let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
+    let facts = catalog::tables(sql, &names).await?;
+    match facts.iter().find(|table| !publish::identifies(table)) {
+        None => Ok(()),
+        Some(table) => Err(Fault::new(
+            FaultKind::SourceState,
+            format!("table {}", table.name),
+            "appeared under a pattern of the task without a usable replica identity: publishing it \
+             would make the application's UPDATE and DELETE fail",
+        )
+        .remedy(format!(
+            "give it a primary key, or ALTER TABLE {} REPLICA IDENTITY FULL; or exclude it; then \
+             resume the task",
+            qualified(&table.name)
+        ))),
     }
 }
