@@ -12,7 +12,7 @@ use reader::RecordReader;
 use stream::{Cell, Stream, described, facts, name, primary_key, rules, text};
 use tidewire_node_core::batch::ChangeBatch;
 use tidewire_node_core::decode::{Decoder, Options};
-use tidewire_node_core::encode::{EncodeConfig, EncodedBatch, Encoder};
+use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, EncodedBatch, Encoder};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_shared::Lsn;
 use tidewire_shared::spec::{
@@ -49,6 +49,11 @@ fn changes() -> ChangeBatch {
 }
 
 fn encoded(kind: FormatKind) -> EncodedBatch {
+    encoded_with(kind, 1 << 20, None)
+}
+
+/// With a limit on records, and what is over it as dead letters of a task.
+fn encoded_with(kind: FormatKind, record_bytes: u64, task: Option<&str>) -> EncodedBatch {
     let format = Format {
         kind,
         key: RecordKey::Json,
@@ -62,10 +67,10 @@ fn encoded(kind: FormatKind) -> EncodedBatch {
         server_version: "15.18".to_owned(),
         partition: PartitionPolicy::ByPrimaryKey,
         key_change: KeyChange::Split,
-        partitions: vec![1],
-        record_bytes: 1 << 20,
+        partitions: vec![1, 1],
+        record_bytes,
         next_ordinal: 1,
-        dead_letters: None,
+        dead_letters: task.map(|task| DeadLetterTopic { topic: 1, task: task.to_owned() }),
     };
     let mut out = EncodedBatch::new();
     let mut encoder = Encoder::new(config).expect("encoder");
@@ -104,6 +109,14 @@ fn json_lines(kind: FormatKind) -> String {
     (0..out.records.len()).map(line).collect()
 }
 
+/// What a row becomes that is over a limit of 200 bytes.
+fn dead_letter() -> String {
+    let out = encoded_with(FormatKind::DtsAvro, 200, Some("orders"));
+    let letter = out.records.iter().position(|record| record.dead_letter).expect("a dead letter");
+    let value = String::from_utf8(out.value(&out.records[letter]).to_vec()).expect("UTF-8");
+    format!("key {}\n{value}\n", key_of(&out, letter))
+}
+
 /// Puts `text` into the code block that follows the marker of `name`.
 fn with_example(page: &str, name: &str, text: &str) -> String {
     let marker = format!("<!-- example: {name} -->\n```text\n");
@@ -124,6 +137,7 @@ fn the_examples_are_what_the_code_writes() {
         ("dts_avro truncate", dts_avro(5)),
         ("shareplex_json", json_lines(FormatKind::ShareplexJson)),
         ("canal_json", json_lines(FormatKind::CanalJson)),
+        ("dead letter", dead_letter()),
     ] {
         expected = with_example(&expected, name, &text);
     }
