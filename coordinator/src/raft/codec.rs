@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"TDWR";
 const HEADER_BYTES: usize = 14;
-/// The version this release writes.
-const VERSION: u16 = 1;
+/// The version this release writes and reads. Version 1 was written before the first release: its
+/// states hold no connections and no histories.
+const VERSION: u16 = 2;
 /// Largest value that is decoded, so that damaged or hostile lengths cannot take all memory; far
 /// above the state of the largest cluster that is tested (2,000 shards, a few MiB).
 const BODY_BYTES_MAX: usize = 256 << 20;
@@ -27,9 +28,9 @@ pub(crate) enum CodecError {
     /// The bytes are not those that were written.
     #[error("checksum does not match")]
     Checksum,
-    /// A newer release wrote it.
-    #[error("written in format {0}, newer than this release reads")]
-    TooNew(u16),
+    /// Another release wrote it.
+    #[error("written in format {0}; this release reads format {VERSION}")]
+    OtherFormat(u16),
     /// A value over the limit, or a defect.
     #[error("does not encode: {0}")]
     Encode(#[from] bincode::error::EncodeError),
@@ -74,7 +75,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
         return Err(CodecError::Checksum);
     }
     if version != VERSION {
-        return Err(CodecError::TooNew(version));
+        return Err(CodecError::OtherFormat(version));
     }
     let config = bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
     let (value, read) = bincode::serde::decode_from_slice(body, config)?;
@@ -113,13 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_named() {
+    fn another_format_is_named() {
         let body = [0_u8];
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&2_u16.to_le_bytes());
-        bytes.extend_from_slice(&1_u32.to_le_bytes());
-        bytes.extend_from_slice(&checksum(2, 1, &body).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        assert!(matches!(decode::<u8>(&bytes), Err(CodecError::TooNew(2))));
+        for other in [VERSION - 1, VERSION + 1] {
+            let mut bytes = MAGIC.to_vec();
+            bytes.extend_from_slice(&other.to_le_bytes());
+            bytes.extend_from_slice(&1_u32.to_le_bytes());
+            bytes.extend_from_slice(&checksum(other, 1, &body).to_le_bytes());
+            bytes.extend_from_slice(&body);
+            let named =
+                matches!(decode::<u8>(&bytes), Err(CodecError::OtherFormat(it)) if it == other);
+            assert!(named, "{other}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The room against a real broker.
 
 mod broker;
+mod discover;
 mod late_requests;
 mod positions;
 mod security;
