@@ -3,8 +3,9 @@
 //! * [`authority`]: certificates for servers and clients.
 //! * [`servers`]: a real PostgreSQL and a real Kafka, fetched once and started as processes.
 //! * [`cluster`]: the binary itself, run as its users run it.
+//! * [`corpus`]: values of every type of PostgreSQL.
 //! * [`workload`]: changes that are made in PostgreSQL, repeatable from a seed.
-//! * [`reader`], [`dts_reader`]: what independent consumers see in Kafka.
+//! * [`reader`], [`dts_reader`], [`format_reader`]: what independent consumers see in Kafka.
 //! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
 //! * [`fault_points`]: places inside the binary where a test holds it.
 //! * [`proxy`]: faults between a Kafka client and its brokers.
@@ -13,8 +14,10 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod corpus;
 pub mod dts_reader;
 pub mod fault_points;
+pub mod format_reader;
 pub mod live;
 pub mod oracle;
 pub mod process;

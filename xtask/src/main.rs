@@ -9,6 +9,7 @@ mod cargo;
 mod chaos;
 mod checks;
 mod demo;
+mod parity;
 mod screen;
 mod servers;
 mod tidy;
@@ -39,6 +40,8 @@ enum Command {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Debezium and `debezium_json` on the same database, record by record
+    Parity(parity::ParityArguments),
     /// The fault tests, round after round
     Chaos(chaos::ChaosArguments),
     /// All static checks, without writing
@@ -80,6 +83,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::Test { quick } => checks::test(quick)?,
         Command::Bench { peers, rest } => bench(peers, &rest)?,
+        Command::Parity(arguments) => parity::run(&arguments)?,
         Command::Chaos(arguments) => return chaos::run(&arguments),
         Command::Verify => checks::verify()?,
         Command::Tidy => checks::tidied()?,

@@ -48,10 +48,6 @@ pub(super) fn format(place: Option<&Place<'_>>) -> Walk<Format> {
     let Some(place) = place else { return Ok(default) };
     let keys = place.keys(KEYS)?;
     let kind = keys.need("type")?.word(&KINDS)?;
-    if kind == FormatKind::DebeziumJson {
-        let at = keys.need("type")?;
-        return at.later(format_args!("format {}", at.text()?), "use another one");
-    }
     if kind != FormatKind::DebeziumJson
         && let Some(at) = DEBEZIUM.iter().find_map(|key| keys.get(key))
     {

@@ -4,6 +4,8 @@
 mod canal_json;
 #[path = "encode/dead_letters.rs"]
 mod dead_letters;
+#[path = "encode/debezium_json.rs"]
+mod debezium_json;
 mod reader;
 mod stream;
 

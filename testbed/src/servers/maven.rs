@@ -12,6 +12,9 @@ use crate::process;
 /// The Kafka version of brokers, admin client and reader.
 pub const KAFKA_VERSION: &str = "4.1.0";
 
+/// The version of Debezium that `debezium_json` is compared with.
+pub const DEBEZIUM_VERSION: &str = "3.7.0.Final";
+
 /// A library with its coordinates `group:artifact:version`.
 type Coordinates<'a> = &'a str;
 
@@ -32,6 +35,34 @@ pub fn kafka(cache: &Cache) -> Result<PathBuf> {
 /// As [`kafka`].
 pub fn dts_sdk(cache: &Cache) -> Result<PathBuf> {
     jars(cache, "dts-sdk-2.0.0", &["com.aliyun.dts:dts-new-subscribe-sdk:2.0.0"])
+}
+
+/// The folder of jars that holds Kafka Connect and Debezium's PostgreSQL connector.
+///
+/// # Errors
+/// As [`kafka`].
+pub fn debezium(cache: &Cache) -> Result<PathBuf> {
+    // What stands first decides the versions of what both bring.
+    let connect = ["connect-runtime", "connect-json", "connect-api", "kafka-clients"]
+        .map(|name| format!("org.apache.kafka:{name}:{KAFKA_VERSION}"));
+    let connector = format!("io.debezium:debezium-connector-postgres:{DEBEZIUM_VERSION}");
+    let logging = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3";
+    let [runtime, json, api, clients] = &connect;
+    let wanted = [runtime, json, api, clients, connector.as_str(), logging];
+    jars(cache, &format!("debezium-{DEBEZIUM_VERSION}"), &wanted)
+}
+
+/// The folder of jars that holds Canal's client library and Flink's JSON formats.
+///
+/// # Errors
+/// As [`kafka`].
+pub fn formats(cache: &Cache) -> Result<PathBuf> {
+    let wanted = [
+        "org.apache.flink:flink-json:2.1.0",
+        "org.apache.flink:flink-table-runtime:2.1.0",
+        "com.alibaba.otter:canal.protocol:1.1.8",
+    ];
+    jars(cache, "formats-flink-2.1.0-canal-1.1.8", &wanted)
 }
 
 /// The folder with `bin`, `lib` and `share` of a PostgreSQL server.

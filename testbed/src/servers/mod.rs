@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use rand::Rng as _;
 
 pub mod cache;
+pub mod connect;
 pub mod java;
 pub mod kafka;
 pub mod kafka_admin;
@@ -13,6 +14,7 @@ pub mod kafka_security;
 pub mod maven;
 pub mod postgres;
 
+pub use connect::{Connect, DebeziumConnector};
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 

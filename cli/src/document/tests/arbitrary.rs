@@ -371,6 +371,10 @@ fn maybe_named_target() -> impl Strategy<Value = KafkaTarget> {
     prop_oneof![3 => target(), 1 => named]
 }
 
+fn delivery() -> impl Strategy<Value = Delivery> {
+    prop_oneof![Just(Delivery::ExactlyOnce), Just(Delivery::AtLeastOnce)]
+}
+
 prop_compose! {
     pub(super) fn spec()(
         name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
@@ -382,7 +386,7 @@ prop_compose! {
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
         (connection, other) in (10..=1440_u64, 1..=1440_u64),
         limits in limits(),
-        on_bad_record in bad_record(),
+        (delivery, on_bad_record) in (delivery(), bad_record()),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
@@ -392,7 +396,7 @@ prop_compose! {
                 other: Period::from_mins(other),
             },
             limits,
-            delivery: Delivery::default(),
+            delivery,
             start: StartAt::default(),
             on_bad_record,
         }

@@ -81,6 +81,8 @@ impl DeadLetters {
                     xid: refused.transaction.xid,
                 },
                 dead_letter: true,
+                tombstone: false,
+                key_header: None,
             });
         }
         count as u64

@@ -9,7 +9,10 @@ use tidewire_shared::{Fault, FaultKind, Lsn};
 use super::dead_letter::{DeadLetterTopic, DeadLetters, Refused};
 use super::placement::{self, NotSent, Placement};
 use super::row::{OldImage, Row};
-use super::{EncodeError, EncodedBatch, Record, canal_json, dts_avro, shareplex_json};
+use super::{
+    EncodeError, EncodedBatch, KeyHeader, Record, canal_json, debezium_json, dts_avro,
+    shareplex_json,
+};
 use crate::batch::{ChangeBatch, Image};
 use crate::change::{Change, Identity, OldRow, Operation};
 use crate::key::KeyPlan;
@@ -72,6 +75,7 @@ enum ValuePlan {
     DtsAvro(dts_avro::Plan),
     ShareplexJson(shareplex_json::Plan),
     CanalJson(canal_json::Plan),
+    DebeziumJson(debezium_json::Plan),
 }
 
 #[derive(Debug)]
@@ -79,6 +83,7 @@ enum Writer {
     DtsAvro(dts_avro::Writer),
     ShareplexJson(shareplex_json::Writer),
     CanalJson(canal_json::Writer),
+    DebeziumJson(Box<debezium_json::Writer>),
 }
 
 /// Why one row cannot be written.
@@ -117,15 +122,14 @@ impl Encoder {
             FormatKind::ShareplexJson => Writer::ShareplexJson(shareplex_json::Writer::default()),
             FormatKind::CanalJson => Writer::CanalJson(canal_json::Writer::default()),
             FormatKind::DebeziumJson => {
-                return Err(Fault::new(
-                    FaultKind::Configuration,
-                    "format",
-                    "is not in this version",
-                )
-                .remedy("use dts_avro, shareplex_json or canal_json"));
+                Writer::DebeziumJson(Box::new(debezium_json::Writer::new(&config.format.debezium)))
             }
         };
-        let placement = Placement { policy: config.partition, record_key: config.format.key };
+        let placement = Placement {
+            policy: config.partition,
+            record_key: config.format.key,
+            key_splits: config.format.kind == FormatKind::DebeziumJson,
+        };
         let record_bytes = usize::try_from(config.record_bytes).unwrap_or(usize::MAX);
         let dead_letters = config.dead_letters.map(|to| {
             let partitions = partitions.get(usize::from(to.topic)).copied().unwrap_or(1);
@@ -211,6 +215,9 @@ impl Encoder {
                 Writer::CanalJson(_) => {
                     ValuePlan::CanalJson(canal_json::Plan::new(&self.database, relation))
                 }
+                Writer::DebeziumJson(ref writer) => ValuePlan::DebeziumJson(
+                    debezium_json::Plan::new(&self.database, relation, writer.options()),
+                ),
             },
             relation: Arc::clone(relation),
         }
@@ -288,8 +295,10 @@ impl Encoder {
         let moves = self.key_change == KeyChange::Split
             && self.placement.moves(relation, change.old_row, old, new)?;
         if moves {
-            self.record(row(Operation::Delete, Some(OldImage::sent(old)), None), old, out)?;
-            return self.record(row(Operation::Insert, None, Some(new)), new, out);
+            let delete = row(Operation::Delete, Some(OldImage::sent(old)), None);
+            self.half(delete, old, ("__debezium.newkey", new), out)?;
+            let insert = row(Operation::Insert, None, Some(new));
+            return self.half(insert, new, ("__debezium.oldkey", old), out);
         }
         let before = match change.old_row {
             OldRow::Absent => OldImage::identity_of(new),
@@ -311,6 +320,33 @@ impl Encoder {
         self.in_batch.get(change.relation as usize).ok_or(Refusal::Unplanned)
     }
 
+    /// Writes a half of a key change; in `debezium_json` a header names the key of `other`.
+    fn half(
+        &mut self,
+        row: Row<'_>,
+        image: Image<'_>,
+        (name, other): (&'static str, Image<'_>),
+        out: &mut EncodedBatch,
+    ) -> Result<(), Refusal> {
+        let keyed = self.placement.record_key == RecordKey::Json;
+        let plan = self.in_batch.get(row.change.relation as usize).ok_or(Refusal::Unplanned)?;
+        let (Writer::DebeziumJson(writer), ValuePlan::DebeziumJson(of), true) =
+            (&mut self.writer, &plan.value, keyed)
+        else {
+            return self.record(row, image, out);
+        };
+        let (start, first) = (out.buf.len(), out.records.len());
+        writer.key_header(&mut out.buf, of, other).map_err(Refusal::Invalid)?;
+        let value = start..out.buf.len();
+        self.record(row, image, out)?;
+        let index = u32::try_from(out.key_headers.len()).ok();
+        out.key_headers.push(KeyHeader { name, value });
+        for record in out.records.iter_mut().skip(first) {
+            record.key_header = index;
+        }
+        Ok(())
+    }
+
     /// Writes one record of a row; `image` is the row that its key and partition come from.
     #[inline]
     fn record(
@@ -319,11 +355,16 @@ impl Encoder {
         image: Image<'_>,
         out: &mut EncodedBatch,
     ) -> Result<(), Refusal> {
-        let plan = self.plan_of(row.change)?;
+        let plan = self.in_batch.get(row.change.relation as usize).ok_or(Refusal::Unplanned)?;
         self.placement.check_key(&plan.relation, image)?;
         let start = out.buf.len();
-        let has_key =
-            self.placement.record_key == RecordKey::Json && plan.key.write(&mut out.buf, image);
+        let has_key = self.placement.record_key == RecordKey::Json
+            && match (&mut self.writer, &plan.value) {
+                (Writer::DebeziumJson(writer), ValuePlan::DebeziumJson(of)) => {
+                    writer.key(&mut out.buf, of, image).map_err(Refusal::Invalid)?
+                }
+                _ => plan.key.write(&mut out.buf, image),
+            };
         let key = has_key.then(|| out.buf.get(start..).unwrap_or_default());
         let partition = self.placement.partition(
             &plan.relation,
@@ -332,7 +373,24 @@ impl Encoder {
             key,
             plan.partitions,
         )?;
-        self.value(row, partition, start, out)
+        self.value(row, partition, start, out)?;
+        if row.operation == Operation::Delete {
+            self.tombstone(out);
+        }
+        Ok(())
+    }
+
+    /// Where the format has them, a record without value follows a delete, under the same key.
+    #[inline]
+    fn tombstone(&mut self, out: &mut EncodedBatch) {
+        let Writer::DebeziumJson(writer) = &self.writer else { return };
+        let wanted = writer.options().tombstones && self.placement.record_key == RecordKey::Json;
+        if let Some(deleted) = out.records.last().filter(|_| wanted) {
+            let end = deleted.value.end;
+            let tombstone = Record { value: end..end, tombstone: true, ..deleted.clone() };
+            out.records.push(tombstone);
+            self.next_ordinal += 1;
+        }
     }
 
     /// Writes the value of a record whose key begins at `start` and ends where the buffer does.
@@ -360,6 +418,9 @@ impl Encoder {
             (Writer::CanalJson(writer), ValuePlan::CanalJson(of)) => {
                 writer.write(&mut out.buf, of, &plan.relation, &row);
             }
+            (Writer::DebeziumJson(writer), ValuePlan::DebeziumJson(of)) => {
+                writer.write(&mut out.buf, of, &row).map_err(Refusal::Invalid)?;
+            }
             _ => return Err(Refusal::Unplanned),
         }
         let end = out.buf.len();
@@ -380,6 +441,8 @@ impl Encoder {
                 xid: row.transaction.xid,
             },
             dead_letter: false,
+            tombstone: false,
+            key_header: None,
         });
         Ok(())
     }

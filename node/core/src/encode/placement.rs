@@ -16,6 +16,8 @@ pub(crate) struct NotSent(pub(crate) usize);
 pub(crate) struct Placement {
     pub(crate) policy: PartitionPolicy,
     pub(crate) record_key: RecordKey,
+    /// A new record key splits an update, whatever the partition.
+    pub(crate) key_splits: bool,
 }
 
 impl Placement {
@@ -46,16 +48,22 @@ impl Placement {
         }
     }
 
-    /// The columns that decide the partition.
-    fn columns(self, relation: &Relation) -> &[usize] {
-        match (self.policy, self.record_key) {
+    /// The columns whose change splits an update.
+    fn columns(self, relation: &Relation) -> impl Iterator<Item = &usize> {
+        let partition: &[usize] = match (self.policy, self.record_key) {
             (PartitionPolicy::ByPrimaryKey, _) => &relation.partition_columns,
             (PartitionPolicy::ByRecordKey, RecordKey::Json) => &relation.key,
             _ => &[],
-        }
+        };
+        let key: &[usize] = match self.record_key {
+            RecordKey::Json if self.key_splits => &relation.key,
+            _ => &[],
+        };
+        partition.iter().chain(key)
     }
 
-    /// Whether an update changed the columns that decide the partition.
+    /// Whether an update changed the columns that decide the partition or, where that splits it, the
+    /// record key.
     #[inline]
     pub(crate) fn moves(
         self,

@@ -30,6 +30,8 @@ pub struct EncodedBatch {
     pub largest: usize,
     /// Whether records are to carry [`Identity::headers`].
     pub identity_headers: bool,
+    /// Headers of the halves of key changes.
+    pub key_headers: Vec<KeyHeader>,
 }
 
 /// One record. Its bytes lie in [`EncodedBatch::buf`].
@@ -47,6 +49,20 @@ pub struct Record {
     pub identity: Identity,
     /// It stands in for a change that was refused, and carries the headers of the identity always.
     pub dead_letter: bool,
+    /// It has no value, not even an empty one: what had its key is gone.
+    pub tombstone: bool,
+    /// Index of its header in [`EncodedBatch::key_headers`]: of `debezium_json`, for the halves of a
+    /// key change.
+    pub key_header: Option<u32>,
+}
+
+/// A header that names the other key of a key change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHeader {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its value lies in [`EncodedBatch::buf`].
+    pub value: Range<usize>,
 }
 
 impl EncodedBatch {
@@ -62,8 +78,10 @@ impl EncodedBatch {
         self.buf.shrink_to(KEPT_BYTES);
         self.records.clear();
         self.records.shrink_to(KEPT_RECORDS);
+        self.key_headers.clear();
         let (buf, records) = (std::mem::take(&mut self.buf), std::mem::take(&mut self.records));
-        *self = Self { buf, records, ..Self::default() };
+        let key_headers = std::mem::take(&mut self.key_headers);
+        *self = Self { buf, records, key_headers, ..Self::default() };
     }
 
     /// The key of a record of this batch.
@@ -72,7 +90,14 @@ impl EncodedBatch {
         record.key.clone().and_then(|range| self.buf.get(range))
     }
 
-    /// The value of a record of this batch.
+    /// The header of a record of this batch that names the other key of a key change.
+    #[must_use]
+    pub fn key_header(&self, record: &Record) -> Option<(&'static str, &[u8])> {
+        let header = self.key_headers.get(usize::try_from(record.key_header?).ok()?)?;
+        Some((header.name, self.buf.get(header.value.clone())?))
+    }
+
+    /// The value of a record of this batch; empty for a tombstone.
     #[must_use]
     pub fn value(&self, record: &Record) -> &[u8] {
         self.buf.get(record.value.clone()).unwrap_or_default()

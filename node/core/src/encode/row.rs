@@ -39,6 +39,12 @@ impl<'a> OldImage<'a> {
         Self { image: new, identity_of_new: true }
     }
 
+    /// The value of a column in the old row as it was sent.
+    #[inline]
+    pub(crate) fn sent_value(&self, index: usize) -> Value<'a> {
+        self.image.value(index)
+    }
+
     /// The old value of a column.
     #[inline]
     pub(crate) fn value(&self, index: usize, column: &RelationColumn) -> Value<'a> {

@@ -126,6 +126,12 @@ pub(crate) fn of(column: &RelationColumn) -> (String, i32) {
     (known.or(built_in).unwrap_or_else(|| column.type_oid.to_string()), code)
 }
 
+/// The element type of an array type that every server has.
+pub(crate) fn element_of(type_oid: u32) -> Option<u32> {
+    let found = BUILT_IN.iter().find(|(_, array, ..)| *array == type_oid && type_oid > 0)?;
+    Some(found.0)
+}
+
 fn built_in(type_oid: u32) -> Option<(String, i32)> {
     let same = |(oid, array, ..): &&BuiltIn| *oid == type_oid || *array == type_oid;
     let (oid, _, name, code) = BUILT_IN.iter().filter(|_| type_oid > 0).find(same)?;

@@ -61,7 +61,7 @@ pub(crate) fn utc_time(out: &mut Vec<u8>, unix_us: i64) {
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///
 /// Counts in eras of 400 years that begin on a 1 March, so that the leap day is the last of its year.
-fn civil_date(day: i64) -> (i64, i64, i64) {
+pub(crate) fn civil_date(day: i64) -> (i64, i64, i64) {
     let shifted = day + 719_468;
     let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

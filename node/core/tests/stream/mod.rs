@@ -235,12 +235,15 @@ pub fn column_facts(name: &str, type_oid: u32, kind: char) -> ColumnFacts {
         type_modifier: -1,
         not_null: false,
         generated: false,
+        default: None,
         base: TypeFacts {
             oid: type_oid,
             name: String::new(),
             schema: "pg_catalog".to_owned(),
             kind,
             element: 0,
+            element_kind: 'b',
+            labels: Vec::new(),
         },
     }
 }

@@ -261,6 +261,7 @@ mod tests {
             type_kind: 'b',
             type_name: String::new(),
             in_identity: name == "id",
+            detail: crate::schema::ColumnDetail::default(),
         };
         Relation {
             oid: 16_385,
