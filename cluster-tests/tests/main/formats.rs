@@ -10,6 +10,7 @@ use tidewire_cluster_tests::{Scene, kafka};
 use tidewire_testbed::corpus::{self, COLUMNS, TABLE};
 use tidewire_testbed::format_reader::FormatReader;
 use tidewire_testbed::oracle::dts_avro::Delivered;
+use tidewire_testbed::oracle::truth::Change;
 use tidewire_testbed::oracle::{Datum, Operation, Prover, Row, flat_json};
 use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::task::TaskDocument;
@@ -33,7 +34,11 @@ fn start_task(scene: &Scene<'_>, topic: &str, format: &str) -> Result<()> {
 #[test]
 fn the_consumers_of_each_json_format_read_every_type_with_the_values_of_the_source() {
     let mut scene = Scene::on_tables("formats", 1, kafka(), &[TABLE], corpus::create).unwrap();
-    let formats = [("formats-canal", "canal_json"), ("formats-shareplex", "shareplex_json")];
+    let formats = [
+        ("formats-canal", "canal_json"),
+        ("formats-shareplex", "shareplex_json"),
+        ("formats-debezium", "debezium_json"),
+    ];
     for (topic, format) in formats {
         start_task(&scene, topic, &format!("{format}, headers: identity")).unwrap();
     }
@@ -63,6 +68,7 @@ fn the_consumers_of_each_json_format_read_every_type_with_the_values_of_the_sour
     canal_is_read(&proven("formats-canal", flat_json::canal)).unwrap();
     let lines = proven("formats-shareplex", flat_json::shareplex);
     console_is_read(&scene, "formats-shareplex", &lines).unwrap();
+    debezium_is_read(&scene, "formats-debezium", &changes).unwrap();
 }
 
 fn names() -> Vec<String> {
@@ -117,6 +123,62 @@ fn object(row: &Row) -> Value {
         Datum::Null | Datum::Missing => Value::Null,
     };
     row.iter().map(|(name, datum)| (name.to_string(), value(datum))).collect()
+}
+
+/// Flink's `debezium-json`: every change once, with the key and the texts of the source. What the
+/// format writes of types that are no text is compared with Debezium itself by `cargo x parity`.
+fn debezium_is_read(scene: &Scene<'_>, topic: &str, changes: &[Change]) -> Result<()> {
+    let names = names();
+    let columns: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut flink = FormatReader::flink("debezium-json", &columns)?;
+    let mut seen = BTreeMap::new();
+    for record in Reader::until_end(scene.kafka, &[topic])? {
+        let record = record?;
+        let Some(value) = record.value.as_deref() else { continue };
+        let header = |name: &str| {
+            let value = record.headers.iter().find(|(header, _)| header == name)?.1.as_deref();
+            value.and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok())
+        };
+        let at = (header("tw.xid").context("xid")?, header("tw.seq").context("number")?);
+        let rows = flink.read(value)?;
+        seen.entry(at).or_insert_with(Vec::new).extend(rows.as_array().context("rows")?.clone());
+    }
+    ensure!(seen.len() == changes.len(), "{} changes of {}", seen.len(), changes.len());
+    for change in changes {
+        let rows = seen.get_mut(&(change.xid.into(), change.number)).context("a change")?;
+        // The halves of a key change stand in different partitions: the old row first.
+        rows.sort_by_key(|row| !row["kind"].as_str().is_some_and(|kind| kind.starts_with('-')));
+        let images = [("-U", "-D", &change.before), ("+U", "+I", &change.after)];
+        let expected: Vec<_> = images.iter().filter(|(_, _, image)| image.is_some()).collect();
+        ensure!(rows.len() == expected.len(), "Flink sees {rows:?} of {change:?}");
+        for (row, (update, alone, image)) in rows.iter().zip(expected) {
+            ensure!(row["kind"] == *update || row["kind"] == *alone, "Flink sees {row}");
+            let image = object(image.as_ref().context("an image")?);
+            for name in columns.iter().filter(|name| is_text(name)) {
+                ensure!(row["row"][name] == image[name], "{name}: Flink sees {}", row["row"][name]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a column holds what any format writes as PostgreSQL's own text.
+fn is_text(name: &str) -> bool {
+    const TEXTS: [&str; 10] = [
+        "text",
+        "varchar(20)",
+        "char(5)",
+        "citext",
+        "uuid",
+        "json",
+        "mood",
+        "inet",
+        "cidr",
+        "int4",
+    ];
+    let column =
+        name.strip_prefix('c').and_then(|number| COLUMNS.get(number.parse::<usize>().ok()?));
+    column.is_none_or(|(name, _)| TEXTS.contains(name))
 }
 
 /// Kafka's console consumer prints a line of JSON for each record.

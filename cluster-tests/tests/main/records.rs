@@ -42,7 +42,8 @@ fn json(record: &Record) -> Value {
 fn a_record_that_is_too_large_goes_to_the_dead_letter_topic_and_the_limits_are_kept() {
     let mut scene = Scene::on_tables("records", 1, kafka(), &[TABLE], create).unwrap();
     let dead = "records-dead";
-    let lines = format!("onBadRecord: {{deadLetterTopic: {dead}}}\nlimits: {{recordBytes: 20KiB}}\n");
+    let lines =
+        format!("onBadRecord: {{deadLetterTopic: {dead}}}\nlimits: {{recordBytes: 20KiB}}\n");
 
     // The topic has to be there before.
     let missing = scene.cluster.document("dead", &document(&scene, &lines)).unwrap();

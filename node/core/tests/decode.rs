@@ -418,8 +418,7 @@ fn tables_that_will_be_asked_for_are_told_ahead_once() {
     for (oid, table) in [(OID, "orders"), (1, "unwanted"), (OID, "orders"), (2, "lines")] {
         stream.relation(oid, ("public", table), 'd', &columns());
     }
-    let mut decoder =
-        Decoder::new(options(&[("public", "orders", "t"), ("public", "lines", "t")]));
+    let mut decoder = Decoder::new(options(&[("public", "orders", "t"), ("public", "lines", "t")]));
     assert_eq!(decoder.tables_ahead(&stream.bytes), [OID, 2]);
     decoder.provide(OID, None);
     assert_eq!(decoder.tables_ahead(&stream.bytes), [2], "it is known already");
