@@ -16,7 +16,7 @@ use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, EncodedBatch, En
 use tidewire_node_core::schema::TaskTables;
 use tidewire_shared::Lsn;
 use tidewire_shared::spec::{
-    Format, FormatKind, KeyChange, PartitionPolicy, RecordKey, TimestampUnit,
+    DebeziumOptions, Format, FormatKind, KeyChange, PartitionPolicy, RecordKey, TimestampUnit,
 };
 
 const OID: u32 = 16_385;
@@ -59,7 +59,10 @@ fn encoded_with(kind: FormatKind, record_bytes: u64, task: Option<&str>) -> Enco
         key: RecordKey::Json,
         identity_headers: false,
         source_timestamp_unit: TimestampUnit::Milliseconds,
-        ..Format::default()
+        debezium: DebeziumOptions {
+            topic_prefix: Some("orders".to_owned()),
+            ..DebeziumOptions::default()
+        },
     };
     let config = EncodeConfig {
         format,
@@ -103,8 +106,13 @@ fn dts_avro_hex(record: usize) -> String {
 fn json_lines(kind: FormatKind) -> String {
     let out = encoded(kind);
     let line = |index: usize| {
-        let value = String::from_utf8(out.value(&out.records[index]).to_vec()).expect("UTF-8");
-        format!("key {}\n{value}\n", key_of(&out, index))
+        let record = &out.records[index];
+        let value = String::from_utf8(out.value(record).to_vec()).expect("UTF-8");
+        let value = if record.tombstone { "tombstone".to_owned() } else { value };
+        let header = out.key_header(record).map_or_else(String::new, |(name, key)| {
+            format!("header {name} {}\n", String::from_utf8_lossy(key))
+        });
+        format!("key {}\n{header}{value}\n", key_of(&out, index))
     };
     (0..out.records.len()).map(line).collect()
 }
@@ -137,6 +145,7 @@ fn the_examples_are_what_the_code_writes() {
         ("dts_avro truncate", dts_avro(5)),
         ("shareplex_json", json_lines(FormatKind::ShareplexJson)),
         ("canal_json", json_lines(FormatKind::CanalJson)),
+        ("debezium_json", json_lines(FormatKind::DebeziumJson)),
         ("dead letter", dead_letter()),
     ] {
         expected = with_example(&expected, name, &text);

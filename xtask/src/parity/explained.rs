@@ -48,6 +48,15 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        reason: "`numeric[]` with NaN or an infinity in it becomes null; ours stays an array",
+        fits: |d| columns(d, "public.edges", &["na"]) && lost(d),
+    },
+    Rule {
+        reason: "with `replace.null.with.default: false` at the converter `source.snapshot` is null; \
+                 ours is always `false`",
+        fits: |d| member(d, &["value.source.snapshot"]) && d.variant == "texts" && lost(d),
+    },
+    Rule {
         reason: "an unchanged TOAST value becomes null where the type has no text; we write the \
                  text `__debezium_unavailable_value` all the same",
         fits: |d| in_row(d) && lost(d) && unavailable(d),

@@ -18,6 +18,10 @@ impl Kind {
             }
             _ => literal(expression)?,
         };
+        let text = match self {
+            Self::Decimal(_, numeric) => numeric.scaled(&text),
+            _ => text,
+        };
         let (mut out, mut work) = (Vec::new(), Scratch::default());
         self.write(&mut out, text.as_bytes(), &mut work)?;
         Some(out)

@@ -182,6 +182,15 @@ impl Type<'_> {
 }
 
 impl Numeric {
+    /// A decimal text with as many digits after the point as were declared.
+    pub(super) fn scaled(self, text: &str) -> String {
+        let Self::Fixed { scale, .. } = self else { return text.to_owned() };
+        let given = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let missing = usize::try_from(scale).unwrap_or(0).saturating_sub(given);
+        let point = if given == 0 && missing > 0 { "." } else { "" };
+        format!("{text}{point}{}", "0".repeat(missing))
+    }
+
     /// PostgreSQL's `numeric_typmod_precision` and `_scale`: the scale has 11 bits and a sign.
     fn of(modifier: i32) -> Self {
         if modifier < 4 {

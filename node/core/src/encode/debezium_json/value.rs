@@ -102,12 +102,16 @@ impl Kind {
 
     /// What stands for a value of a NOT NULL column in an old row that did not come whole.
     pub(super) fn absent(&self) -> Vec<u8> {
+        let scaled;
         let zero: &[u8] = match self {
             Self::Integer(_) => b"0",
             Self::Bool => b"f",
             Self::Bit => b"0",
             Self::Float(_) => b"0",
-            Self::Decimal(..) => b"0",
+            Self::Decimal(_, numeric) => {
+                scaled = numeric.scaled("0");
+                scaled.as_bytes()
+            }
             Self::Money(_) => b"$0.00",
             Self::Bytes(_) => b"\\x",
             Self::Date(_) => b"1970-01-01",
