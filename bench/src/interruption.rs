@@ -24,8 +24,8 @@ enum Fault {
 }
 
 pub(crate) fn measure(servers: &Servers, rounds: usize) -> Result<Figures> {
-    let mut cluster = task::start(servers)?;
-    let mut reader = Reader::follow(&servers.kafka, &[task::TOPIC])?;
+    let mut cluster = task::start(servers, &[&task::PLAIN])?;
+    let mut reader = Reader::follow(&servers.kafka, &[task::PLAIN.topic])?;
     let mut sql = servers.postgres.connect()?;
     let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(0);
     let writer = std::thread::spawn(move || -> Result<()> {
@@ -67,14 +67,18 @@ pub(crate) fn measure(servers: &Servers, rounds: usize) -> Result<Figures> {
 /// The longest gap between two receipts around one fault, in seconds; the cluster is whole again after it.
 fn interrupt(cluster: &mut Cluster, reader: &mut Reader, fault: Fault) -> Result<f64> {
     watch(reader, CALM)?;
-    let owner = cluster.owner(task::TASK)?;
+    let owner = cluster.owner(task::PLAIN.name)?;
     match fault {
         Fault::Kill => signal(owner.pid, Signal::KILL)?,
         Fault::Freeze => signal(owner.pid, Signal::STOP)?,
         Fault::Drain => drop(cluster.done(&["nodes", "drain", &owner.name])?),
     }
     let gap = watch(reader, WATCHED)?;
-    ensure!(cluster.owner(task::TASK)?.name != owner.name, "{} still owns the task", owner.name);
+    ensure!(
+        cluster.owner(task::PLAIN.name)?.name != owner.name,
+        "{} still owns the task",
+        owner.name
+    );
     match fault {
         Fault::Kill => cluster.restart(&owner.name)?,
         Fault::Freeze => signal(owner.pid, Signal::CONT)?,

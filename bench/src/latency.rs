@@ -52,8 +52,8 @@ struct Round {
 }
 
 fn round(servers: &Servers) -> Result<Round> {
-    let _cluster = task::start(servers)?;
-    let mut reader = Reader::follow(&servers.kafka, &[task::TOPIC])?;
+    let _cluster = task::start(servers, &[&task::PLAIN])?;
+    let mut reader = Reader::follow(&servers.kafka, &[task::PLAIN.topic])?;
     let stop = AtomicBool::new(false);
     let (written, records) = std::thread::scope(|scope| -> Result<_> {
         let writers: Vec<_> = (0..WRITERS)

@@ -3,14 +3,16 @@
 //! Every measurement starts servers of its own (one broker, replication 1) and runs the release build.
 //! Machines are noisy: read the ratios of one run, not the numbers of two.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 
+mod backlog;
 mod catch_up;
 mod interruption;
 mod latency;
+mod peers;
 mod report;
 mod task;
 mod usage;
@@ -41,7 +43,7 @@ struct Arguments {
     /// Repetitions of each measurement
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Run the rivals beside us
+    /// Only the catch-up, in every format and delivery, with the rivals beside us
     #[arg(long)]
     peers: bool,
 }
@@ -49,7 +51,8 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.peers {
-        bail!("--peers is not in this version: the rivals' figures stand in docs/performance.md");
+        report::print(&peers::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
+        return Ok(());
     }
     let wanted = |measurement| arguments.only.is_empty() || arguments.only.contains(&measurement);
     if wanted(Measurement::CatchUp) {
