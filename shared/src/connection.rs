@@ -200,10 +200,8 @@ mod tests {
             security: KafkaSecurity::default(),
             properties: [("a", "1"), ("b", "1")].map(|(k, v)| (k.into(), v.into())).into(),
         };
-        let mut target = KafkaTarget {
-            properties: [("b".into(), "2".into())].into(),
-            ..KafkaTarget::default()
-        };
+        let mut target =
+            KafkaTarget { properties: [("b".into(), "2".into())].into(), ..KafkaTarget::default() };
         to.fill(&mut target);
         let expected = [("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into()));
         assert_eq!(target.properties, expected.into());
