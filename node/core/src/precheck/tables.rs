@@ -1,9 +1,9 @@
 //! The tables of a task: there, publishable without harm to the application, and logged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::TaskSpec;
-use tidewire_shared::spec::{ObjectRule, PartitionPolicy, RecordKey, TableName};
+use tidewire_shared::spec::{Managed, ObjectRule, PartitionPolicy, RecordKey, TableName};
 
 use super::{Finding, SourceLook, listed, qualified, selection};
 use crate::facts::{SourcePrecheck, TableFacts};
@@ -29,7 +29,10 @@ pub(super) fn present<'a>(
 /// Every table exists, can be published, and may be read and published by the role.
 pub(super) fn exist(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let role = super::identifier(&look.spec.source.user);
-    let managed = seen.publication.is_none();
+    // A table that a revision adds has yet to be published, by its owner alone.
+    let managed = look.spec.source.publication == Managed::Managed;
+    let published: BTreeSet<_> =
+        seen.publication.iter().flat_map(|it| &it.tables).map(|table| &table.name).collect();
     let (mut wrong, mut remedies) = (Vec::new(), Vec::new());
     let facts: BTreeMap<_, _> = seen.tables.iter().map(|table| (&table.name, table)).collect();
     for name in wanted(look) {
@@ -48,7 +51,7 @@ pub(super) fn exist(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
                     wrong.push(format!("{quoted} may not be read"));
                     remedies.push(format!("GRANT SELECT ON {quoted} TO {role};"));
                 }
-                if managed && !table.owned {
+                if managed && !table.owned && !published.contains(name) {
                     wrong.push(format!("{quoted} is not owned by {role}, so it cannot publish it"));
                     remedies.push(format!(
                         "GRANT the owning role of {quoted} TO {role}, or make the publication as \

@@ -102,6 +102,19 @@ fn a_managed_publication_takes_tables_that_the_document_names_later() {
 }
 
 #[test]
+fn a_table_that_a_revision_adds_must_be_owned_and_one_that_is_published_need_not() {
+    let judged = |tables: &[&str]| {
+        let items = items(true, |seen| {
+            seen.publication = Some(published(tables));
+            seen.tables[0].owned = false;
+        });
+        named(items, "tables_exist").result
+    };
+    assert_eq!(judged(&[]), CheckResult::Fail);
+    assert_eq!(judged(&["Orders"]), CheckResult::Pass);
+}
+
+#[test]
 fn two_thousand_rules_are_judged_in_no_time() {
     let (mut spec, mut seen) = (spec(), source());
     let table = seen.tables.remove(0);
