@@ -641,7 +641,10 @@ mod tests {
             let args = Args::parse_from(words);
             assert_eq!(args.format(), Format::Json);
             let Command::Task(task) = args.command else { panic!("a task command") };
-            assert_eq!((task.common.endpoint, task.common.output), (vec!["http://a:1".to_owned()], Format::Json));
+            assert_eq!(
+                (task.common.endpoint, task.common.output),
+                (vec!["http://a:1".to_owned()], Format::Json)
+            );
         }
     }
 

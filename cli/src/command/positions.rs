@@ -23,7 +23,7 @@ pub(super) async fn run(args: PositionsArgs) -> Result<(), Failure> {
     let settings = Settings::to_look(&brokers, &security)?;
     let shown =
         show(&settings, name.as_deref(), args.common.timeout.map_or(CALL, Period::duration))
-        .map_err(not_yet)?;
+            .map_err(not_yet)?;
     if let Some(name) = &name
         && shown.is_empty()
     {

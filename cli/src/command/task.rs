@@ -12,7 +12,10 @@ use tidewire_shared::{Desired, Phase, TaskName, TaskSpec};
 
 use super::life::Start;
 use super::{life, wait};
-use crate::args::{ApplyArgs, Format, MoveArgs, PrecheckArgs, PrecheckSubject, StartArgs, TaskArgs, TaskCommand, WaiveArgs};
+use crate::args::{
+    ApplyArgs, Format, MoveArgs, PrecheckArgs, PrecheckSubject, StartArgs, TaskArgs, TaskCommand,
+    WaiveArgs,
+};
 use crate::client::{CALL, Client, request_id};
 use crate::document::{Document, Explained};
 use crate::failure::{Exit, Failure, of_document};
@@ -87,7 +90,7 @@ async fn apply(
 ) -> Result<(), Failure> {
     let spec = read_document(&args.file, format)?;
     let name = spec.name.clone();
-    let waive = Some(decided(args.waive.clone()));
+    let waive = Some(decided(args.waive));
     let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()), waive };
     let answer = calls
         .call(&about(&name), request, |mut service, request| async move {
@@ -104,7 +107,7 @@ async fn apply(
     if args.start {
         task = match life::start_of(&task) {
             Some(Start::Start) => {
-                let task = start(calls, &name, args.waive).await?;
+                let task = start(calls, &name, WaiveArgs::default()).await?;
                 wait::prechecked(calls, &name, task).await?
             }
             Some(Start::Resume) => resume(calls, &name).await?,

@@ -174,8 +174,7 @@ fn failed(object: &str, fault: Option<Fault>) -> Failure {
 
 /// Every failed item, as the failure of the command.
 pub(super) fn precheck_failed(object: &str, report: &PrecheckReport) -> Failure {
-    let failed: Vec<_> =
-        report.items.iter().filter(|item| item.blocks()).collect();
+    let failed: Vec<_> = report.items.iter().filter(|item| item.blocks()).collect();
     let details = failed.iter().map(|item| {
         let (name, message, found) = (&item.name, &item.message, &item.found);
         let or = if item.overridable { format!(", or --override {name}") } else { String::new() };

@@ -1,12 +1,14 @@
 //! A coordinator for tests: the real gRPC service with answers made up.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidewire_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use tidewire_proto::admin::v1::{self as pb, ErrorDetail};
 use tidewire_proto::convert::status;
 use tidewire_proto::task::v1 as wire;
+use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -71,15 +73,52 @@ fn failed_precheck() -> wire::PrecheckReport {
     }
 }
 
+/// Calls that no test here makes.
+macro_rules! unused {
+    ($($call:ident($request:ident) -> $answer:ident;)+) => {
+        $(
+            fn $call<'life, 'made>(
+                &'life self,
+                _: Request<pb::$request>,
+            ) -> Pin<Box<dyn Future<Output = Answer<pb::$answer>> + Send + 'made>>
+            where
+                'life: 'made,
+            {
+                Box::pin(async { Err(Status::unimplemented("no test needs it")) })
+            }
+        )+
+    };
+}
+
 #[tonic::async_trait]
 impl AdminService for Coordinator {
+    type TaskLogsStream = Pin<Box<dyn Stream<Item = Result<pb::TaskLogLine, Status>> + Send>>;
+
+    async fn task_logs(&self, _: Request<pb::TaskLogsRequest>) -> Answer<Self::TaskLogsStream> {
+        Err(Status::unimplemented("no test needs it"))
+    }
+
+    unused! {
+        task_history(GetTaskRequest) -> TaskHistoryResponse;
+        rewind_task(RewindTaskRequest) -> TaskResponse;
+        move_task(MoveTaskRequest) -> TaskResponse;
+        forget_leftovers(TaskRequest) -> ForgetLeftoversResponse;
+        remove_node(NodeRequest) -> RemoveNodeResponse;
+        apply_connection(ApplyConnectionRequest) -> ApplyConnectionResponse;
+        delete_connection(ConnectionRequest) -> DeleteConnectionResponse;
+        get_connection(GetConnectionRequest) -> ConnectionResponse;
+        list_connections(ListConnectionsRequest) -> ListConnectionsResponse;
+        test_connection(TestConnectionRequest) -> TestConnectionResponse;
+        discover_connection(DiscoverConnectionRequest) -> DiscoverConnectionResponse;
+    }
+
     async fn apply_task(
         &self,
         request: Request<pb::ApplyTaskRequest>,
     ) -> Answer<pb::ApplyTaskResponse> {
         let spec = request.into_inner().spec.unwrap_or_default();
         let task = Some(task(&spec.name, "NotStarted"));
-        Ok(Response::new(pb::ApplyTaskResponse { task, created: true }))
+        Ok(Response::new(pb::ApplyTaskResponse { task, created: true, revision: 1 }))
     }
 
     async fn precheck_task(
@@ -153,7 +192,7 @@ impl AdminService for Coordinator {
 
     async fn list_tasks(&self, _: Request<pb::ListTasksRequest>) -> Answer<pb::ListTasksResponse> {
         let tasks = vec![task("broken", "Failed"), task("orders", "PrecheckFailed")];
-        Ok(Response::new(pb::ListTasksResponse { tasks }))
+        Ok(Response::new(pb::ListTasksResponse { tasks, leftovers: Vec::new() }))
     }
 
     async fn list_nodes(&self, _: Request<pb::ListNodesRequest>) -> Answer<pb::ListNodesResponse> {
@@ -188,6 +227,7 @@ impl AdminService for Coordinator {
             }],
             nodes: vec![node("node-1", "ready")],
             tasks: [("Failed".to_owned(), 1)].into(),
+            ..pb::ClusterStatusResponse::default()
         }))
     }
 }

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails its test")]
 
+mod accidents;
+mod at_least_once;
 mod brokers;
+mod connections;
 mod end_txn;
 mod failover;
 mod formats;
 mod leader;
+mod life;
+mod objects;
+mod records;
 mod smoke;
 mod surroundings;
 mod types;

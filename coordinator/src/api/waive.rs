@@ -2,8 +2,8 @@
 
 use tidewire_coordinator_core::{Command, CommandKind, RequestId};
 use tidewire_proto::admin::v1 as pb;
-use tidewire_shared::precheck::{Waiver, WaiverKind, Waivers, item_rule, item_rules};
 use tidewire_shared::TaskId;
+use tidewire_shared::precheck::{Waiver, WaiverKind, Waivers, item_rule, item_rules};
 use tonic::Status;
 
 use super::admin::propose;
@@ -161,7 +161,8 @@ mod tests {
         let loses = expected("publication", "changes would be lost without a word");
         assert_eq!(refused(&[], &["publication"]), loses);
         let names = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
-        let fine = pb::Waive { ignore: names(&["tables_keyed"]), r#override: names(&["topic_policy"]) };
+        let fine =
+            pb::Waive { ignore: names(&["tables_keyed"]), r#override: names(&["topic_policy"]) };
         assert!(Decisions::read(Some(fine)).is_ok());
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidewire_coordinator_core::{
-    ClusterState, Command, CommandKind, DrainCause, NodeRegistration, Rejection, ShardObservation, admit,
-    may_renew,
+    ClusterState, Command, CommandKind, DrainCause, NodeRegistration, Rejection, ShardObservation,
+    admit, may_renew,
 };
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::to_node::Message;

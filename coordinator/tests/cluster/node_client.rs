@@ -12,7 +12,8 @@ use tidewire_proto::node::v1::to_node::Message as Told;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
 use tidewire_proto::node::v1::{
-    Assign, CleanUpDone, FromNode, Heartbeat, Leaving, Register, Released, Revoke, ToNode, WorkDone, LogLine, LogLines, RewindDone,
+    Assign, CleanUpDone, FromNode, Heartbeat, Leaving, LogLine, LogLines, Register, Released,
+    Revoke, RewindDone, ToNode, WorkDone,
 };
 use tidewire_proto::task::v1 as task_pb;
 use tokio::sync::mpsc;

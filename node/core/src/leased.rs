@@ -12,9 +12,7 @@
 use tidewire_shared::{Epoch, Fault, FaultKind, PgPosition, ShardId};
 
 use crate::reconnect::Verdict;
-use crate::takeover::{
-    Fact, Ownership, PositionEntry, Start, Step, Stop, TopicPin, judge_pins,
-};
+use crate::takeover::{Fact, Ownership, PositionEntry, Start, Step, Stop, TopicPin, judge_pins};
 
 /// One start of a shard, from ConfirmOwnership to Stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +63,9 @@ impl LeasedStart {
             }
             // The source is confirmed only up to what the log has: with nothing there, a slot of ours
             // still stands where it was made.
-            (State::MakingSlot(topics), Fact::SlotReady(position)) => self.take(0, position, topics),
+            (State::MakingSlot(topics), Fact::SlotReady(position)) => {
+                self.take(0, position, topics)
+            }
             (State::TakingSlot(entry), Fact::SlotFree) => {
                 let step = Step::VerifySource(entry.position.clone());
                 (State::VerifyingSource(entry), step)
@@ -83,8 +83,7 @@ impl LeasedStart {
     }
 
     fn take(&self, serial: u64, position: PgPosition, topics: Vec<TopicPin>) -> (State, Step) {
-        let entry =
-            PositionEntry { serial, epoch: self.epoch, claim: false, position, topics };
+        let entry = PositionEntry { serial, epoch: self.epoch, claim: false, position, topics };
         (State::TakingSlot(entry), Step::TakeSlot)
     }
 

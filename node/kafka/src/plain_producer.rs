@@ -57,8 +57,8 @@ impl PlainProducer {
             .map_err(|error| error.fault("target.properties"))?;
         let client = Arc::new(client);
         let look_up = |name: &String| {
-            let topic = Topic::new(&client, name)
-                .map_err(|error| error.fault(format!("topic {name}")))?;
+            let topic =
+                Topic::new(&client, name).map_err(|error| error.fault(format!("topic {name}")))?;
             Ok((name.clone(), topic))
         };
         let topics = topics.iter().map(look_up).collect::<Result<_, Fault>>()?;

@@ -439,7 +439,12 @@ pub(crate) fn record<'a>(
 }
 
 /// The fault of a record that Kafka, or librdkafka on its behalf, did not take.
-pub(crate) fn refused_record(topic: &str, partition: i32, size: usize, error: &KafkaError) -> Fault {
+pub(crate) fn refused_record(
+    topic: &str,
+    partition: i32,
+    size: usize,
+    error: &KafkaError,
+) -> Fault {
     if kind_of(error.code) == FaultKind::Encode {
         return too_large(
             topic,

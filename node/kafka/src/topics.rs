@@ -194,10 +194,9 @@ impl Topics {
             [] => Default::default(),
             present => match self.client.topic_configs(present, timeout) {
                 // DescribeConfigs came with 0.11.
-                Err(error) if error.code == Code::UnsupportedFeature => present
-                    .iter()
-                    .map(|name| ((*name).to_owned(), Ok(Config::default())))
-                    .collect(),
+                Err(error) if error.code == Code::UnsupportedFeature => {
+                    present.iter().map(|name| ((*name).to_owned(), Ok(Config::default()))).collect()
+                }
                 answer => answer.map_err(|error| self.fault(&error))?,
             },
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tidewire_node_core::facts::{OddPartition, SourcePrecheck};
 use tidewire_node_core::flavor::{FlavorAnswers, recognise};
-use tidewire_shared::{Fault, FaultKind};
 use tidewire_shared::spec::TableName;
+use tidewire_shared::{Fault, FaultKind};
 use tokio::time::timeout;
 
 use crate::fault::broken;

@@ -248,8 +248,10 @@ fn compare_table(expected: &PublishedTable, seen: &PublicationFacts) -> Result<(
     let state = |message: String| Fault::new(FaultKind::SourceState, object(&seen.name), message);
     let Some(table) = seen.tables.iter().find(|table| table.name == *name) else {
         let add = quote::table(name).unwrap_or_default();
-        return Err(state(format!("no longer holds table {name}"))
-            .remedy(alter(seen, &format!("ADD TABLE {add}"))));
+        return Err(state(format!("no longer holds table {name}")).remedy(format!(
+            "{}; changes of the table until then are lost to this task",
+            alter(seen, &format!("ADD TABLE {add}"))
+        )));
     };
     if table.oid != expected.oid {
         let message = format!("holds another table {name}: it was dropped and created again");

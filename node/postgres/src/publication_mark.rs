@@ -14,6 +14,8 @@ use crate::Sql;
 /// The rows of the catalog that a publication consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicationMark {
+    /// Its object id; 0 when there is none.
+    oid: u32,
     /// `xmin` of its row in `pg_publication`; empty when there is none.
     row: String,
     /// Per table: its name now, object id and `xmin` of its entry.
@@ -33,16 +35,17 @@ impl PublicationMark {
     /// # Errors
     /// `SourceUnreachable` when the connection breaks.
     pub async fn look(sql: &Sql, publication: &str) -> Result<Self, Fault> {
-        let statement = "SELECT p.xmin::text, r.prrelid, r.prrelid::regclass::text, r.oid, r.xmin::text \
+        let statement = "SELECT p.xmin::text, r.prrelid, r.prrelid::regclass::text, r.oid, r.xmin::text, p.oid \
              FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid \
              WHERE p.pubname = $1::text::name";
         let rows = sql.about(&object(publication), statement, &[&publication]).await?;
         let row = rows.first().map_or_else(String::new, |row| row.get(0));
+        let oid = rows.first().map_or(0, |row| row.get(5));
         let entries = rows.iter().filter_map(|row| {
             let table: u32 = row.get::<_, Option<u32>>(1)?;
             Some((table, Entry { table: row.get(2), oid: row.get(3), xmin: row.get(4) }))
         });
-        Ok(Self { row, entries: entries.collect() })
+        Ok(Self { oid, row, entries: entries.collect() })
     }
 
     /// Whether nothing was taken out, changed or renamed between this look and a later one. Tables
@@ -56,6 +59,10 @@ impl PublicationMark {
         };
         const LOST: &str = "changes in between may be lost; bring the target up to date for that \
                             time, then resume the task";
+        // Another publication, or none: that is said by those who look at it as a whole.
+        if later.oid != self.oid {
+            return Ok(());
+        }
         for (table, entry) in &self.entries {
             let Some(now) = later.entries.get(table) else { continue };
             if (now.oid, &now.xmin) != (entry.oid, &entry.xmin) {
@@ -71,7 +78,7 @@ impl PublicationMark {
                 );
             }
         }
-        if later.row != self.row && !later.row.is_empty() {
+        if later.row != self.row {
             return fault("was altered, if only for a moment".to_owned(), LOST);
         }
         Ok(())
@@ -91,7 +98,11 @@ mod tests {
             let entry = Entry { table: (*name).to_owned(), oid: *oid, xmin: "9".to_owned() };
             (*table, entry)
         };
-        PublicationMark { row: row.to_owned(), entries: entries.iter().map(entry).collect() }
+        PublicationMark {
+            oid: 3,
+            row: row.to_owned(),
+            entries: entries.iter().map(entry).collect(),
+        }
     }
 
     #[test]

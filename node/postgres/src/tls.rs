@@ -20,7 +20,6 @@ use tidewire_shared::spec::{Tls, TlsMode};
 use tidewire_shared::{Fault, FaultKind, SecretRef};
 use x509_cert::der::{Decode, oid::ObjectIdentifier};
 
-
 /// Whether and how connections are encrypted.
 #[derive(Clone)]
 pub struct TlsPolicy {

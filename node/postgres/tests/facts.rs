@@ -104,7 +104,8 @@ async fn a_publication_made_again_under_its_name_is_found_out() {
         let connection = source(&server, 1).connect().await.expect("connection");
         assert_eq!(publication::look(&connection, "it's").await.expect("look"), None);
         let tables = [table("A b"), table("t")];
-        let made = publication::create(&connection, "it's", &plan(&tables, false)).await.expect("made");
+        let made =
+            publication::create(&connection, "it's", &plan(&tables, false)).await.expect("made");
         let names: Vec<_> = made.tables.iter().map(|t| t.name.table.as_str()).collect();
         assert_eq!(names, ["A b", "t"]);
         assert!(made.insert && made.update && made.delete && !made.truncate && !made.all_tables);
@@ -208,7 +209,8 @@ async fn a_role_without_replication_is_reported_not_refused() {
     let fault = source.replicate().await.expect_err("refused");
     assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
     let connection = source.connect().await.expect("connection");
-    let fault = publication::create(&connection, "p", &plan(&names, false)).await.expect_err("refused");
+    let fault =
+        publication::create(&connection, "p", &plan(&names, false)).await.expect_err("refused");
     assert_eq!(fault.kind, FaultKind::SourceDenied, "{fault}");
     heartbeat::beat(&connection).await.expect("anybody may write a heartbeat");
 }

@@ -4,7 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{VERSIONS, contents, owner, plan, read_commits, server, source, spec, sql, table, text};
+use support::{
+    VERSIONS, contents, owner, plan, read_commits, server, source, spec, sql, table, text,
+};
 use tidewire_postgres::{Feedback, Source, StreamReader, publication, slot};
 use tidewire_shared::{FaultKind, Lsn, SecretRef};
 use tidewire_testbed::servers::postgres::Postgres;

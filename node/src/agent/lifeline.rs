@@ -45,9 +45,17 @@ pub(crate) async fn session(agent: &mut Agent, endpoint: &str) -> Result<End, St
         Ok(response) => response.into_inner(),
         Err(status) => return elsewhere(&status),
     };
-    Session { agent, out, heartbeats: 0, sent, lease_ms: 0, answered: Instant::now(), period: HEARTBEAT }
-        .run(inbound, endpoint, channel)
-        .await
+    Session {
+        agent,
+        out,
+        heartbeats: 0,
+        sent,
+        lease_ms: 0,
+        answered: Instant::now(),
+        period: HEARTBEAT,
+    }
+    .run(inbound, endpoint, channel)
+    .await
 }
 
 fn registration(agent: &Agent) -> pb::Register {

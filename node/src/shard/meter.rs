@@ -54,7 +54,8 @@ pub(crate) struct Durable {
 impl Meter {
     pub(crate) fn new(report: ShardReport, log: ShardLog) -> Self {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
-        let state = State { report, last_commit_ms: None, complete_until_ms: i64::MIN, kept: 0, rate };
+        let state =
+            State { report, last_commit_ms: None, complete_until_ms: i64::MIN, kept: 0, rate };
         Self { state: Arc::new(Mutex::new(state)), log }
     }
 

@@ -73,7 +73,8 @@ pub(super) async fn start(
         }
         Delivery::AtLeastOnce => {
             let written = Some(meter.report().record).filter(|record| !record.is_empty());
-            let known = starter.target.kept_position(written.as_ref().unwrap_or(&assignment.record))?;
+            let known =
+                starter.target.kept_position(written.as_ref().unwrap_or(&assignment.record))?;
             let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
             let (order, step) = LeasedStart::begin(shard, epoch, known);
             (Order::Leased(order), step)
@@ -113,8 +114,14 @@ pub(super) async fn prepare(spec: &TaskSpec) {
     let cluster: Result<ClusterId, _> = "prepare".parse();
     let (Ok(cluster), Ok(task)) = (cluster, "prepare".parse()) else { return };
     let shard = tidewire_shared::ShardId { task, index: 0 };
-    let assignment =
-        Assignment { shard, epoch: Epoch(0), spec: spec.clone(), ordinal: 0, hint: None, record: Vec::new() };
+    let assignment = Assignment {
+        shard,
+        epoch: Epoch(0),
+        spec: spec.clone(),
+        ordinal: 0,
+        hint: None,
+        record: Vec::new(),
+    };
     if let Ok(mut source) = SourceSide::new(&assignment, &cluster) {
         source.connect_ahead();
         source.warm().await;

@@ -28,6 +28,16 @@ pub fn kafka(cache: &Cache) -> Result<PathBuf> {
     jars(cache, &format!("kafka-{KAFKA_VERSION}"), &[&broker, &tools])
 }
 
+/// The folder of jars that holds a Kafka broker of the time of ZooKeeper.
+///
+/// # Errors
+/// As [`kafka`].
+pub fn old_kafka(cache: &Cache, version: &str) -> Result<PathBuf> {
+    let broker = format!("org.apache.kafka:kafka_2.11:{version}");
+    // Java 11 and later leave out what 0.10 takes from Java itself.
+    jars(cache, &format!("kafka-{version}"), &[&broker, "javax.xml.bind:jaxb-api:2.3.1"])
+}
+
 /// The folder of jars that holds the official consumer of the DTS formats. It brings old versions
 /// of what Kafka brings too, hence a folder and a class path of its own.
 ///

@@ -200,11 +200,11 @@ impl Postgres {
     }
 
     /// Takes a backup of the running server and starts it as a standby that follows, with slots that
-    /// are marked for failover copied to it (17+).
+    /// are marked for failover copied to it (17+). `port` is where it will answer.
     ///
     /// # Errors
     /// When the copy cannot be taken or the standby does not start.
-    pub fn standby(&self) -> Result<Self> {
+    pub fn standby(&self, port: u16) -> Result<Self> {
         let folder = Scratch::new("tidewire-standby-")?;
         let programs = programs(&self.options.version, folder.path())?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -213,16 +213,16 @@ impl Postgres {
         copy_running(&mut self.address.connect_to("postgres")?, self.folder.path(), &home)?;
         let data = home.join("data");
         fs::write(data.join("standby.signal"), "")?;
-        let PostgresAddress { host, port, user, password, .. } = &self.address;
+        let PostgresAddress { host, port: at, user, password, .. } = &self.address;
         let primary = format!(
-            "primary_conninfo = 'host={host} port={port} user={user} password={password} \
+            "primary_conninfo = 'host={host} port={at} user={user} password={password} \
              dbname=postgres'\nprimary_slot_name = 'standby'\nhot_standby_feedback = on\n\
              wal_receiver_status_interval = 1\n"
         );
         let sync = if self.major() >= 17 { "sync_replication_slots = on\n" } else { "" };
         fs::write(data.join("postgresql.auto.conf"), primary + sync)?;
         own(&home)?;
-        let address = PostgresAddress { port: free_port()?, ..self.address.clone() };
+        let address = PostgresAddress { port, ..self.address.clone() };
         let options = self.options.clone();
         let server = launch(&programs, folder.path(), &options, address.port)?;
         let mut started = Self { folder, programs, options, address, server };

@@ -89,6 +89,9 @@ impl Place<'_> {
     fn values(&self, path: &str, theirs: &Json, ours: &Json, into: &mut Vec<Difference>) {
         match (theirs, ours) {
             (Json::Object(theirs), Json::Object(ours)) => self.objects(path, theirs, ours, into),
+            (Json::List(theirs), Json::List(ours)) if is_fields(theirs) && is_fields(ours) => {
+                self.objects(path, &by_field(theirs), &by_field(ours), into);
+            }
             (Json::List(theirs), Json::List(ours)) if theirs.len() == ours.len() => {
                 for (theirs, ours) in theirs.iter().zip(ours) {
                     self.values(&format!("{path}[]"), theirs, ours, into);
@@ -145,4 +148,22 @@ impl Place<'_> {
             ours,
         });
     }
+}
+
+fn field(item: &Json) -> Option<&str> {
+    let Json::Object(members) = item else { return None };
+    members.iter().find_map(|(name, value)| match value {
+        Json::Text(text) if name == "field" => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether a list is that of the fields of a schema.
+fn is_fields(items: &[Json]) -> bool {
+    !items.is_empty() && items.iter().all(|item| field(item).is_some())
+}
+
+/// The fields of a schema by their names.
+fn by_field(items: &[Json]) -> Vec<(String, Json)> {
+    items.iter().filter_map(|item| Some((field(item)?.to_owned(), item.clone()))).collect()
 }

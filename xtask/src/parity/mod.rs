@@ -2,6 +2,7 @@
 
 mod compare;
 mod explained;
+mod golden;
 mod json;
 mod scene;
 mod variant;
@@ -35,6 +36,9 @@ pub(crate) struct ParityArguments {
     /// Compare with `schemas: true`, each record with its schema
     #[arg(long)]
     schemas: bool,
+    /// Write the records that the unit tests compare with
+    #[arg(long, conflicts_with = "schemas")]
+    golden: bool,
 }
 
 /// Everything that runs.
@@ -48,8 +52,18 @@ struct Stage {
 
 pub(crate) fn run(arguments: &ParityArguments) -> Result<()> {
     let mut stage = Stage::prepare(arguments.schemas)?;
-    screen::step("make the changes", || scene::change(&mut stage.postgres.connect()?))?;
+    let mut client = stage.postgres.connect()?;
+    if arguments.golden {
+        golden::begin(&mut client)?;
+    }
+    screen::step("make the changes", || scene::change(&mut client))?;
     let differences = screen::step("read and compare", || stage.compare())?;
+    if arguments.golden {
+        let variant = VARIANTS.first().context("options")?;
+        let records = stage.read(|table| variant.their_topic(table))?;
+        let records = TABLES.iter().copied().zip(records).collect();
+        golden::write(&mut client, &records, &differences)?;
+    }
     report(&differences)
 }
 

@@ -4,11 +4,12 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions, DecimalMode, Delivery, Flavor, Format, FormatKind,
-    Heartbeat, HeartbeatMode, HstoreMode, IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern,
-    ObjectRule, Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl,
-    SaslMechanism, SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec,
-    TimestampUnit, Tls, TlsMode, WalBudget,
+    BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions, DecimalMode,
+    Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode, IntervalMode,
+    KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations,
+    PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
+    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimestampUnit, Tls,
+    TlsMode, WalBudget,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 

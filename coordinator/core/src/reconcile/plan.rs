@@ -155,7 +155,8 @@ impl<'r> Plan<'r> {
     pub(super) fn is_lost(&self, task: &Task, owner: &Assignment) -> bool {
         let fenced = task.spec().delivery == Delivery::ExactlyOnce;
         self.is_away(owner)
-            && (fenced || self.observed.lease_is_over(&owner.node, owner.instance, self.now.mono_ms))
+            && (fenced
+                || self.observed.lease_is_over(&owner.node, owner.instance, self.now.mono_ms))
     }
 
     fn is_away(&self, owner: &Assignment) -> bool {

@@ -3,6 +3,7 @@
 mod broker;
 mod discover;
 mod late_requests;
+mod old_brokers;
 mod positions;
 mod security;
 mod target;

@@ -74,6 +74,10 @@ fn a_precheck_sees_a_good_target() {
         matches!(seen.writable.get(1), Some((_, Err(fault))) if fault.kind == FaultKind::TargetState)
     );
     assert!(seen.positions_topic.is_ok());
+    assert_eq!(seen.addresses, [kafka.bootstrap()]);
+    let [health] = &seen.health[..] else { panic!("one topic is there: {:?}", seen.health) };
+    assert_eq!((&health.topic, health.least_in_sync), (&topic, Some(1)));
+    assert!(health.leaderless.is_empty(), "{health:?}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use prost::Message;
 use tidewire_kafka::topics::{Identity, Topics};
 use tidewire_kafka::{
-    Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity, TransactionalProducer, positions,
+    Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity,
+    TransactionalProducer, positions,
 };
 use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
@@ -18,7 +19,9 @@ use tidewire_node_core::transaction::{CallOutcome, EndKind, TransactionEnd};
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
 use tidewire_proto::position::v1 as pb;
-use tidewire_shared::spec::{BadRecord, Delivery, CreateTopics, FormatKind, HeartbeatMode, TableName};
+use tidewire_shared::spec::{
+    BadRecord, CreateTopics, Delivery, FormatKind, HeartbeatMode, TableName,
+};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,8 +30,8 @@ use super::super::Assignment;
 use super::super::meter::Meter;
 use super::objects::SourceObjects;
 use super::source::OpenStream;
-use crate::pipeline::Parts;
 use crate::lease::Lease;
+use crate::pipeline::Parts;
 use crate::pipeline::delivery;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};

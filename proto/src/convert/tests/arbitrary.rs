@@ -294,8 +294,8 @@ pub(super) fn precheck() -> impl Strategy<Value = PrecheckReport> {
     let result =
         prop_oneof![Just(CheckResult::Pass), Just(CheckResult::Warn), Just(CheckResult::Fail)];
     let kind = prop_oneof![Just(WaiverKind::Ignored), Just(WaiverKind::Overridden)];
-    let waiver = (kind, ".{0,9}", any::<i64>())
-        .prop_map(|(kind, by, at_ms)| Waiver { kind, by, at_ms });
+    let waiver =
+        (kind, ".{0,9}", any::<i64>()).prop_map(|(kind, by, at_ms)| Waiver { kind, by, at_ms });
     let said = (".{0,9}", ".{0,9}", ".{0,9}");
     let item = (word(), result, said, any::<bool>(), option::of(waiver)).prop_map(
         |(name, result, (found, message, remedy), overridable, waiver)| CheckItem {

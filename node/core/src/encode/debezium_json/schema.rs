@@ -26,7 +26,7 @@ impl Schemas {
         let table = format!("{prefix}.{}", relation.out_name);
         let fields = |columns: &[Column]| {
             let fields = columns.iter().map(|column| {
-                let optional = !column.required;
+                let optional = !column.required || is_figure(&column.kind);
                 let schema = of(&column.kind).default(column.default.as_deref());
                 schema.text(optional, Some(&column.field))
             });
@@ -300,6 +300,14 @@ fn figure(kind: &Kind) -> Schema {
                 .doc("Geometry (CIRCLE)")
         }
     }
+}
+
+/// Debezium calls these optional even in a NOT NULL column.
+fn is_figure(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Line | Kind::Circle | Kind::Segment | Kind::Rectangle | Kind::Path | Kind::Polygon
+    )
 }
 
 fn geometry() -> Schema {

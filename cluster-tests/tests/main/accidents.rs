@@ -1,0 +1,562 @@
+//! Accidents of the source: either the task goes on and nothing is lost or doubled, or it stops and
+//! says what happened, where, what would be lost, and how to go on.
+//!
+//! All tasks here share one cluster; each has a database, a topic and a table of its own.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use postgres::Client;
+use serde_json::Value;
+use tidewire_cluster_tests::{Scene, kafka, postgres};
+use tidewire_testbed::cluster::{Cluster, ClusterOptions};
+use tidewire_testbed::oracle::dts_avro::DtsAvro;
+use tidewire_testbed::oracle::{Datum, Operation, column};
+use tidewire_testbed::reader::Reader;
+use tidewire_testbed::servers::free_port;
+use tidewire_testbed::servers::postgres::{DEBIAN_15, PostgresAddress, StopMode};
+use tidewire_testbed::servers::{Postgres, PostgresOptions};
+use tidewire_testbed::task::TaskDocument;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn cluster() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let few = ClusterOptions { coordinators: 1, nodes: 1, ..ClusterOptions::default() };
+        Cluster::start(few).expect("the shared cluster starts")
+    })
+}
+
+/// A running task on the table `public.t (id int PRIMARY KEY, note text)` of its own database.
+struct Task {
+    /// Also the name of its topic.
+    name: &'static str,
+    /// The identity: of slot and publication.
+    slot: String,
+    client: Client,
+    address: PostgresAddress,
+}
+
+const TABLE: &str = "CREATE TABLE public.t (id int PRIMARY KEY, note text)";
+
+impl Task {
+    fn start(name: &'static str, server: &Postgres) -> Self {
+        Self::with(name, server, TABLE, |yaml| yaml)
+    }
+
+    /// `create` makes `public.t`; `change` has the last word on the document.
+    fn with(
+        name: &'static str,
+        server: &Postgres,
+        create: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
+        let address = server.create_database(name).unwrap();
+        let mut client = address.connect().unwrap();
+        client.batch_execute(create).unwrap();
+        kafka().create_topic(name, 1, &[]).unwrap();
+        let document = TaskDocument {
+            name,
+            postgres: &address,
+            bootstrap: &kafka().bootstrap(),
+            objects: &[("public.t", name)],
+            format: "dts_avro",
+            partition: "by_primary_key",
+        };
+        let file = cluster().document(name, &change(document.yaml())).unwrap();
+        let file = file.to_str().unwrap();
+        let apply = ["task", "apply", "-f", file, "--start", "--wait", "--timeout", "60s"];
+        cluster().done(&apply).unwrap();
+        let id = cluster().task(name).unwrap()["id"].as_str().unwrap().to_owned();
+        Self { name, slot: format!("tidewire_{id}"), client, address }
+    }
+
+    fn sql(&mut self, statements: &str) {
+        self.client.batch_execute(statements).unwrap();
+    }
+
+    fn insert(&mut self, ids: std::ops::RangeInclusive<i32>) {
+        let (from, to) = (ids.start(), ids.end());
+        let rows = format!("INSERT INTO t SELECT g, 'x' FROM generate_series({from}, {to}) g");
+        self.sql(&rows);
+    }
+
+    fn reconnect(&mut self, address: &PostgresAddress) {
+        self.address = PostgresAddress { database: self.name.to_owned(), ..address.clone() };
+        self.client = self.address.connect().unwrap();
+    }
+
+    fn pause(&self) {
+        cluster().done(&["task", "pause", self.name, "--wait", "--timeout", "30s"]).unwrap();
+    }
+
+    fn resume(&self) {
+        cluster().done(&["task", "resume", self.name, "--wait", "--timeout", "30s"]).unwrap();
+    }
+
+    /// A resume ends in a failure that holds `words`.
+    fn refuses_to_resume(&self, words: &[&str]) {
+        let resume = ["task", "resume", self.name, "--wait", "--timeout", "30s"];
+        let output = cluster().cli(&resume).unwrap();
+        eprintln!("{}", output.stderr);
+        assert_eq!(output.code, 1, "{}", output.stderr);
+        for word in [words, &["do: "]].concat() {
+            assert!(output.stderr.contains(word), "{word:?} is not in {}", output.stderr);
+        }
+    }
+
+    /// Waits until the task shows `phase` with an error that holds `words`, and a remedy.
+    fn shows(&self, phase: &str, words: &[&str]) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let task = cluster().task(self.name).unwrap();
+            let error = task["error"].to_string();
+            if task["phase"] == phase && words.iter().all(|word| error.contains(word)) {
+                eprintln!("{}: {phase}: {error}", self.name);
+                assert_ne!(task.pointer("/error/remedy"), Some(&Value::from("")), "{error}");
+                return;
+            }
+            assert!(Instant::now() < end, "not {phase} with {words:?}: {} {error}", task["phase"]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Ends the stream, as a broken connection does.
+    fn cut(&mut self) {
+        let slot = &self.slot;
+        let cut = format!(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+             WHERE slot_name = '{slot}'"
+        );
+        self.sql(&cut);
+    }
+
+    /// What was delivered: operation and id, in order.
+    fn delivered(&self) -> Vec<(Operation, String)> {
+        cluster().wait(self.name, "caught-up", LIMIT).unwrap();
+        self.read()
+    }
+
+    fn read(&self) -> Vec<(Operation, String)> {
+        let avro = DtsAvro::new().unwrap();
+        let decoder = avro.decoder().unwrap();
+        let records = Reader::until_end(kafka(), &[self.name]).unwrap().map(|record| {
+            let record = decoder.decode(record.unwrap().value.as_deref().unwrap()).unwrap();
+            let row = record.after.as_ref().or(record.before.as_ref()).unwrap();
+            let Some(Datum::Text(id)) = column(row, "id") else { panic!("no id: {row:?}") };
+            (record.operation, id.to_string())
+        });
+        records.collect()
+    }
+
+    /// Each row of the table was delivered once, as an insert, and nothing else.
+    fn delivered_inserts_of_the_table(&mut self) -> usize {
+        let rows = self.client.query("SELECT id FROM t ORDER BY id", &[]).unwrap();
+        let expected: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let mut delivered = Vec::new();
+        for (operation, id) in self.delivered() {
+            assert_eq!(operation, Operation::Insert);
+            delivered.push(id.parse::<i32>().unwrap());
+        }
+        delivered.sort_unstable();
+        assert!(delivered == expected, "{} instead of {}", delivered.len(), expected.len());
+        expected.len()
+    }
+}
+
+fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
+    let setting = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let settings = settings.iter().map(setting).collect();
+    Postgres::start(PostgresOptions { version: version.to_owned(), settings }).unwrap()
+}
+
+const V17: &str = "17.6.0";
+const V18: &str = "18.0.0";
+
+#[test]
+fn a_server_that_restarts_in_any_way_loses_nothing() {
+    let mut server = own_server(V17, &[]);
+    let mut task = Task::start("restarts", &server);
+    let restarts: [fn(&mut Postgres); 3] = [
+        |server| server.restart(StopMode::Fast).unwrap(),
+        |server| server.restart(StopMode::Immediate).unwrap(),
+        |server| {
+            server.kill();
+            // Its sessions end by themselves, and a new server waits for none of them.
+            std::thread::sleep(Duration::from_secs(1));
+            server.resume().unwrap();
+        },
+    ];
+    for (round, restart) in (0..).zip(restarts) {
+        let address = task.address.clone();
+        let writer = std::thread::spawn(move || -> Option<()> {
+            let mut client = address.connect().ok()?;
+            for id in round * 1_000_000.. {
+                // What is not answered may be committed or not: the table knows.
+                client.execute("INSERT INTO t VALUES ($1, 'x')", &[&id]).ok()?;
+            }
+            None
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        restart(&mut server);
+        writer.join().unwrap();
+        task.reconnect(server.address());
+    }
+    task.insert(9_000_000..=9_000_010);
+    assert!(task.delivered_inserts_of_the_table() > 100);
+}
+
+/// Waits until a standby holds the slot for good.
+fn wait_synced(standby: &Postgres, slot: &str) {
+    let mut client = standby.address().connect_to("postgres").unwrap();
+    let end = Instant::now() + LIMIT;
+    let synced = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name AND synced \
+                  AND NOT temporary AND invalidation_reason IS NULL";
+    while client.query(synced, &[&slot]).unwrap().is_empty() {
+        assert!(Instant::now() < end, "slot {slot} is not ready on the standby");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn wait_replayed(standby: &Postgres, primary: &mut Client) {
+    let lsn: String =
+        primary.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
+    let mut client = standby.address().connect_to("postgres").unwrap();
+    let end = Instant::now() + LIMIT;
+    let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+    while !client.query_one(replayed, &[&lsn]).unwrap().get::<_, bool>(0) {
+        assert!(Instant::now() < end, "the standby does not follow");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A document that names further servers.
+fn hosts(yaml: &str, first: &PostgresAddress, ports: &[u16]) -> String {
+    let first = format!("\"127.0.0.1:{}\"", first.port);
+    let more: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    yaml.replace(&first, &format!("{first}, {}", more.join(", ")))
+}
+
+#[test]
+fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
+    let mut first = own_server(V17, &[]);
+    let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()];
+    let address = first.address().clone();
+    let mut task = Task::with("promoted", &first, TABLE, |yaml| hosts(&yaml, &address, &ports));
+    let mut second = first.standby(ports[0]).unwrap();
+    task.insert(1..=100);
+    wait_synced(&second, &task.slot);
+    task.insert(101..=200);
+    wait_replayed(&second, &mut task.client);
+    first.kill();
+    second.promote().unwrap();
+    task.reconnect(second.address());
+    task.insert(201..=300);
+    assert_eq!(task.delivered_inserts_of_the_table(), 300, "over the first switch");
+
+    let mut third = second.standby(ports[1]).unwrap();
+    wait_synced(&third, &task.slot);
+    task.insert(301..=400);
+    wait_replayed(&third, &mut task.client);
+    second.kill();
+    third.promote().unwrap();
+    task.reconnect(third.address());
+    task.insert(401..=500);
+    assert_eq!(task.delivered_inserts_of_the_table(), 500, "over the second switch");
+
+    let mut fourth = third.standby(ports[2]).unwrap();
+    wait_synced(&fourth, &task.slot);
+    wait_replayed(&fourth, &mut task.client);
+    fourth.kill();
+    task.insert(501..=510);
+    assert_eq!(task.delivered_inserts_of_the_table(), 510, "ahead of the standby");
+    third.kill();
+    fourth.resume().unwrap();
+    fourth.promote().unwrap();
+    task.shows("Failed", &["SourceHistory", "timeline", "does not exist any more", "delete"]);
+    assert_eq!(task.read().len(), 510, "nothing of the other history went out");
+}
+
+#[test]
+fn a_promoted_standby_without_the_slot_stops_the_task() {
+    let mut first = own_server(DEBIAN_15, &[]);
+    let port = free_port().unwrap();
+    let address = first.address().clone();
+    let mut task = Task::with("unslotted", &first, TABLE, |yaml| hosts(&yaml, &address, &[port]));
+    let second = first.standby(port).unwrap();
+    task.insert(1..=10);
+    wait_replayed(&second, &mut task.client);
+    assert_eq!(task.delivered_inserts_of_the_table(), 10);
+    first.kill();
+    second.promote().unwrap();
+    let slot = task.slot.clone();
+    task.shows("Failed", &["SourceState", &slot, "does not exist any more", "create it"]);
+}
+
+#[test]
+fn a_slot_that_was_made_again_stops_the_task_also_in_mid_run() {
+    let remake = |slot: &str| {
+        format!(
+            "SELECT pg_drop_replication_slot('{slot}'); \
+             SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        )
+    };
+    let mut task = Task::start("remade", postgres());
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    task.pause();
+    task.insert(6..=6);
+    let slot = task.slot.clone();
+    task.sql(&remake(&slot));
+    task.refuses_to_resume(&[&slot, "moved ahead", "not delivered"]);
+
+    let mut task = Task::start("remade-running", postgres());
+    let slot = task.slot.clone();
+    let remade = (0..300).any(|_| {
+        task.cut();
+        task.client.batch_execute(&remake(&slot)).is_ok()
+    });
+    assert!(remade, "the task was always quicker");
+    task.shows("Failed", &["SourceHistory", &slot, "moved ahead"]);
+}
+
+#[test]
+fn a_slot_that_the_server_invalidated_stops_the_task_with_the_reason() {
+    let server = own_server(V18, &[]);
+    let mut admin = server.connect().unwrap();
+    let mut set = |setting: &str| {
+        admin.batch_execute(&format!("ALTER SYSTEM SET {setting}")).unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    let wal = "SELECT pg_logical_emit_message(false, 'x', 'x'); SELECT pg_switch_wal(); CHECKPOINT";
+    let mut task = Task::start("outrun", &server);
+    task.pause();
+    set("max_slot_wal_keep_size = '16MB'");
+    for _ in 0..5 {
+        task.sql(wal);
+    }
+    let slot = task.slot.clone();
+    task.refuses_to_resume(&[&slot, "invalidated", "wal_removed", "cannot be had any more"]);
+
+    set("max_slot_wal_keep_size = '-1'");
+    let mut task = Task::start("idled", &server);
+    task.pause();
+    set("idle_replication_slot_timeout = '1s'");
+    std::thread::sleep(Duration::from_millis(1500));
+    task.sql("CHECKPOINT");
+    let slot = task.slot.clone();
+    task.refuses_to_resume(&[&slot, "invalidated", "idle_timeout", "cannot be had any more"]);
+    set("idle_replication_slot_timeout = '0'");
+
+    let mut task = Task::start("republished", &server);
+    task.insert(1..=3);
+    assert_eq!(task.delivered_inserts_of_the_table(), 3);
+    let publication = task.slot.clone();
+    task.sql(&format!("DROP PUBLICATION {publication}"));
+    task.insert(4..=4);
+    let with = "WITH (publish = 'insert, update, delete', publish_via_partition_root = true)";
+    task.sql(&format!("CREATE PUBLICATION {publication} FOR TABLE t {with}"));
+    task.shows("Failed", &["SourceState", &publication, "dropped and created again"]);
+    task.refuses_to_resume(&[&publication, "dropped and created again"]);
+}
+
+#[test]
+fn a_publication_that_lacks_something_for_a_moment_stops_the_task() {
+    let mut task = Task::start("unlisted", postgres());
+    task.insert(1..=3);
+    assert_eq!(task.delivered_inserts_of_the_table(), 3);
+    let publication = task.slot.clone();
+    task.sql(&format!("ALTER PUBLICATION {publication} DROP TABLE t"));
+    task.insert(4..=4);
+    task.sql(&format!("ALTER PUBLICATION {publication} ADD TABLE t"));
+    task.shows("Failed", &["SourceState", &publication, "taken out and put back", "resume"]);
+    task.resume();
+    task.insert(5..=5);
+    let ids: Vec<_> = task.delivered().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["1", "2", "3", "5"], "the user went on with the gap that was named");
+
+    task.sql(&format!("ALTER PUBLICATION {publication} SET (publish = 'update')"));
+    task.insert(6..=6);
+    let all = "publish = 'insert, update, delete'";
+    task.sql(&format!("ALTER PUBLICATION {publication} SET ({all})"));
+    task.shows("Failed", &["SourceState", &publication, "altered"]);
+}
+
+#[test]
+fn columns_and_types_change_in_mid_stream_and_nothing_is_lost() {
+    let create = |client: &mut Client| Ok(client.batch_execute(TABLE)?);
+    let mut scene = Scene::on_tables("ddl", 1, kafka(), &["public.t"], create).unwrap();
+    let steps = [
+        "INSERT INTO t VALUES (1, 'a')",
+        "ALTER TABLE t ADD COLUMN n int DEFAULT 7",
+        "INSERT INTO t VALUES (2, 'b', 8); UPDATE t SET n = 9 WHERE id = 1",
+        "ALTER TABLE t ALTER COLUMN n TYPE numeric(8,2) USING n / 2.0",
+        "INSERT INTO t VALUES (3, 'c', 1.25)",
+        "CREATE TYPE mood AS ENUM ('sad', 'glad'); ALTER TABLE t ADD COLUMN m mood",
+        "INSERT INTO t VALUES (4, 'd', 2, 'glad'); UPDATE t SET m = 'sad' WHERE id < 3",
+        "ALTER TYPE mood ADD VALUE 'so so'",
+        "INSERT INTO t VALUES (5, 'e', 3, 'so so')",
+        "CREATE DOMAIN small AS int CHECK (VALUE < 10); ALTER TABLE t ADD COLUMN s small",
+        "UPDATE t SET s = id",
+        "ALTER TABLE t ALTER COLUMN s TYPE text",
+        "ALTER TABLE t RENAME COLUMN note TO remark",
+        "INSERT INTO t (id, remark, s) VALUES (6, 'f', 'six')",
+        "ALTER TABLE t DROP COLUMN n",
+        "UPDATE t SET remark = remark || '!'",
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "UPDATE t SET remark = 'full' WHERE id = 1; DELETE FROM t WHERE id = 2",
+        "ALTER TABLE t REPLICA IDENTITY DEFAULT",
+        "UPDATE t SET id = 60 WHERE id = 6; DELETE FROM t WHERE id = 3",
+        "INSERT INTO t (id, remark) VALUES (7, 'g')",
+    ];
+    // Slowly, so that the catalog is looked at in between; then all at once, so that it has gone on.
+    for step in steps {
+        scene.client.batch_execute(step).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    scene.prove().unwrap();
+    scene.cluster.done(&["task", "pause", "orders", "--wait", "--timeout", "30s"]).unwrap();
+    let again = "DROP TYPE mood CASCADE; DROP DOMAIN small; ALTER TABLE t RENAME COLUMN remark TO note; \
+         ALTER TABLE t DROP COLUMN s; DELETE FROM t";
+    scene.client.batch_execute(again).unwrap();
+    for step in steps {
+        scene.client.batch_execute(step).unwrap();
+    }
+    scene.cluster.done(&["task", "resume", "orders", "--wait", "--timeout", "30s"]).unwrap();
+    scene.prove().unwrap();
+}
+
+#[test]
+fn a_table_that_is_renamed_stops_the_task_and_loses_nothing() {
+    let mut task = Task::start("renamed", postgres());
+    task.insert(1..=2);
+    assert_eq!(task.delivered_inserts_of_the_table(), 2);
+    task.sql("ALTER TABLE t RENAME TO u; INSERT INTO u VALUES (3, 'x')");
+    task.shows("Failed", &["SourceState", "is called", "rename it back"]);
+    task.sql("INSERT INTO u VALUES (4, 'x'); ALTER TABLE u RENAME TO t");
+    task.resume();
+    task.insert(5..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+
+    task.sql("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, note text)");
+    task.insert(6..=6);
+    task.shows("Failed", &["SourceState", "no longer holds table public.t", "are lost"]);
+}
+
+#[test]
+fn partitions_come_and_go() {
+    let create = "CREATE TABLE public.t (id int PRIMARY KEY, note text) PARTITION BY RANGE (id); \
+         CREATE TABLE public.p1 PARTITION OF public.t FOR VALUES FROM (0) TO (10)";
+    let mut task = Task::with("partitions", postgres(), create, |yaml| yaml);
+    task.insert(1..=1);
+    task.sql(
+        "CREATE TABLE p2 (id int PRIMARY KEY, note text); INSERT INTO p2 VALUES (11, 'before'); \
+         ALTER TABLE t ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)",
+    );
+    task.insert(12..=12);
+    task.sql("INSERT INTO p2 VALUES (13, 'x'); ALTER TABLE t DETACH PARTITION p1");
+    task.sql("INSERT INTO p1 VALUES (2, 'alone')");
+    task.insert(14..=14);
+    let ids: Vec<_> = task.delivered().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(
+        ids,
+        ["1", "12", "13", "14"],
+        "what a partition held or does alone is not the table's"
+    );
+}
+
+#[test]
+fn a_rotated_password_and_a_revoked_right_are_told_and_come_back() {
+    let mut task = Task::with(
+        "rotated",
+        postgres(),
+        &format!(
+            "CREATE ROLE rotated LOGIN REPLICATION PASSWORD 'one'; {TABLE}; \
+             ALTER TABLE t OWNER TO rotated; GRANT CREATE ON DATABASE rotated TO rotated"
+        ),
+        |yaml| {
+            yaml.replace("user: postgres", "user: rotated")
+                .replace("{value: tidewire}", "{value: one}")
+        },
+    );
+    task.insert(1..=1);
+    task.sql("ALTER ROLE rotated PASSWORD 'two'");
+    task.insert(2..=2);
+    assert_eq!(task.delivered_inserts_of_the_table(), 2, "sessions that are open go on");
+    task.cut();
+    task.shows("Retrying", &["rotated", "28P01"]);
+    task.insert(3..=3);
+    task.sql("ALTER ROLE rotated PASSWORD 'one'");
+    assert_eq!(task.delivered_inserts_of_the_table(), 3);
+
+    task.sql("ALTER ROLE rotated NOREPLICATION");
+    task.cut();
+    task.shows("Failed", &["SourceDenied", "42501", "REPLICATION"]);
+    task.sql("ALTER ROLE rotated REPLICATION");
+    task.insert(4..=4);
+    task.resume();
+    assert_eq!(task.delivered_inserts_of_the_table(), 4);
+}
+
+#[test]
+fn a_paused_task_shows_the_log_it_holds_and_gives_it_up_at_its_limit() {
+    let budget = "  walBudget: {warn: 40MiB, limit: 100MiB, atLimit: drop_slot}\ntarget:\n";
+    let with_budget = |yaml: String| yaml.replace("target:\n", budget);
+    let mut task = Task::with("budget", postgres(), TABLE, with_budget);
+    task.pause();
+    let mut state = |awaited: &str| {
+        let end = Instant::now() + LIMIT;
+        loop {
+            task.sql("SELECT pg_logical_emit_message(false, 'x', 'x'); SELECT pg_switch_wal()");
+            let shown = cluster().task("budget").unwrap();
+            if shown.pointer("/wal/state") == Some(&Value::from(awaited)) {
+                return shown;
+            }
+            assert!(Instant::now() < end, "not {awaited}: {shown}");
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    };
+    let warned = state("warn");
+    assert!(warned["walRetainedBytes"].as_u64() >= Some(40 << 20), "{warned}");
+    let slot = task.slot.clone();
+    let lost = ["SourceState", slot.as_str(), "walBudget.limit", "drop_slot", "lost", "delete"];
+    let end = Instant::now() + LIMIT;
+    while cluster().task("budget").unwrap()["phase"] != "Failed" {
+        assert!(Instant::now() < end, "the slot is still there");
+        task.sql("SELECT pg_logical_emit_message(false, 'x', 'x'); SELECT pg_switch_wal()");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    task.shows("Failed", &lost);
+    let there = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name";
+    assert!(task.client.query(there, &[&slot]).unwrap().is_empty());
+    task.refuses_to_resume(&[&slot, "does not exist any more"]);
+}
+
+#[test]
+fn beats_in_a_table_are_seen_in_the_source_and_by_nobody_else() {
+    let beats = "  heartbeat: {mode: table, interval: 1s}\ntarget:\n";
+    let mut task = Task::with("beats", postgres(), TABLE, |yaml| yaml.replace("target:\n", beats));
+    task.insert(1..=2);
+    assert_eq!(task.delivered_inserts_of_the_table(), 2);
+    let row = "SELECT update_time, revice_lsn::pg_lsn, dts_service_time \
+               FROM tidewire.dts_postgres_heartbeat WHERE slot_name = $1";
+    let slot = task.slot.clone();
+    let beat = |client: &mut Client| client.query_one(row, &[&slot]).unwrap().get::<_, i64>(2);
+    let first = beat(&mut task.client);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(beat(&mut task.client) > first);
+    let shown = cluster().task("beats").unwrap();
+    assert_eq!(shown.pointer("/counters/filtered"), Some(&Value::from(0)), "{shown}");
+    assert_eq!(shown.pointer("/counters/transactions"), Some(&Value::from(1)), "{shown}");
+    assert!(shown["delayMs"].as_u64() < Some(2_000), "{shown}");
+    assert_eq!(task.delivered_inserts_of_the_table(), 2);
+    cluster().done(&["task", "delete", "beats"]).unwrap();
+    let left = "SELECT 1 FROM tidewire.dts_postgres_heartbeat";
+    let end = Instant::now() + LIMIT;
+    while !task.client.query(left, &[]).unwrap().is_empty() {
+        assert!(Instant::now() < end, "its row did not go with the task");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

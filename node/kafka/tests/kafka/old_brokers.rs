@@ -1,0 +1,75 @@
+//! at_least_once to brokers from before transactions, over a broker that is killed and comes back.
+
+use tidewire_kafka::topics::Topics;
+use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
+use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
+
+use crate::broker::{SOON, settings_at};
+
+const ROWS: u32 = 500;
+
+fn send(producer: &mut PlainProducer, rows: std::ops::Range<u32>) {
+    for row in rows {
+        let value = format!("row {row}");
+        let sent = producer.send(0, row % 2, Some(b"key"), Some(value.as_bytes()), &[]);
+        assert_eq!(sent.expect("queued"), Sent::Queued);
+    }
+}
+
+/// What a partition should hold.
+fn wanted(partition: u32) -> Vec<String> {
+    (0..2 * ROWS).filter(|row| row % 2 == partition).map(|row| format!("row {row}")).collect()
+}
+
+/// Carries rows into an old broker, kills it with rows on their way, and gives what it holds then.
+fn carry(kafka: &mut OldKafka, settings: &Settings, idempotence: Idempotence) -> [Vec<String>; 2] {
+    let topics = ["orders".to_owned()];
+    let mut producer = PlainProducer::create(settings, &topics, idempotence).expect("producer");
+    send(&mut producer, 0..ROWS);
+    producer.flush(SOON, || Ok(())).expect("acknowledged");
+    send(&mut producer, ROWS..2 * ROWS);
+    kafka.kill();
+    kafka.restart().expect("back again");
+    producer.flush(3 * SOON, || Ok(())).expect("acknowledged after the restart");
+    [0, 1].map(|partition| kafka.values("orders", partition).expect("values"))
+}
+
+#[test]
+fn brokers_of_0_10_get_every_row_in_order_without_idempotence_and_headers() {
+    let mut kafka = OldKafka::start(V0_10).expect("a broker");
+    let settings = settings_at(&kafka.bootstrap(), 1 << 20);
+    kafka.create_topic("orders", 2).expect("topic");
+    let topics = Topics::new(&settings).expect("topics");
+    let answers = topics.describe(&["orders", "absent"], SOON).expect("answers");
+    let facts = answers[0].1.clone().expect("seen").expect("there");
+    assert_eq!((facts.partitions, facts.id), (2, (0, 0)));
+    assert!(facts.is_of_old_brokers());
+    assert_eq!(answers[1].1, Ok(None));
+    let identity = TopicIdentity::new(&settings).expect("identity");
+    let pins = identity.pin(&["orders"], SOON).expect("pins");
+    let seen = precheck::look_at_topics(&settings, &["orders"]);
+    assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
+
+    let held = carry(&mut kafka, &settings, Idempotence::Off);
+    identity.check(&pins, SOON).expect("the same topic");
+    for (partition, mut values) in (0..2).zip(held) {
+        // A request that was answered into a broken connection is sent again.
+        values.dedup();
+        let mut first = std::collections::HashSet::new();
+        values.retain(|value| first.insert(value.clone()));
+        assert_eq!(values, wanted(partition));
+    }
+}
+
+#[test]
+fn brokers_of_1_0_get_every_row_once() {
+    let mut kafka = OldKafka::start(V1_0).expect("a broker");
+    let settings = settings_at(&kafka.bootstrap(), 1 << 20);
+    kafka.create_topic("orders", 2).expect("topic");
+    let topics = Topics::new(&settings).expect("topics");
+    let answers = topics.describe(&["orders"], SOON).expect("answers");
+    let facts = answers[0].1.clone().expect("seen").expect("there");
+    assert!(!facts.is_of_old_brokers() && facts.cleanup_policy == "delete", "{facts:?}");
+    let held = carry(&mut kafka, &settings, Idempotence::On);
+    assert_eq!(held, [wanted(0), wanted(1)]);
+}
