@@ -34,7 +34,7 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
     let client = |default| Client::new(&args.common, default);
     match args.command {
         TaskCommand::Apply(apply) => {
-            self::apply(&client(CALL)?, &client(WAIT)?, apply, format).await
+            Box::pin(self::apply(&client(CALL)?, &client(WAIT)?, apply, format)).await
         }
         TaskCommand::Precheck(precheck) => {
             self::precheck(&client(PRECHECK)?, precheck, format).await

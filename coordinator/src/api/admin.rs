@@ -34,7 +34,7 @@ impl Service {
 macro_rules! at_leader {
     ($self:ident, $request:ident, $call:ident, writes: $writes:literal, $serve:expr) => {
         match route(&$self.door, &$request).await? {
-            Route::Here(leader) => $serve(leader, $request.into_inner()).await.map(Response::new),
+            Route::Here(leader) => $serve(*leader, $request.into_inner()).await.map(Response::new),
             Route::There(mut client, address) => match client.$call(marked($request)).await {
                 Ok(response) => Ok(response),
                 Err(status) => Err(not_relayed(&$self.door, &address, $writes, status).await),
@@ -116,7 +116,7 @@ impl AdminService for Service {
     ) -> Result<Response<life::LogStream>, Status> {
         match route(&self.door, &request).await? {
             Route::Here(leader) => {
-                life::logs(leader, request.into_inner()).await.map(Response::new)
+                life::logs(*leader, request.into_inner()).await.map(Response::new)
             }
             Route::There(mut client, address) => match client.task_logs(marked(request)).await {
                 Ok(lines) => Ok(Response::new(Box::pin(lines.into_inner()))),

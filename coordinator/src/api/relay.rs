@@ -21,7 +21,7 @@ const CALLER_MAX: usize = 128;
 /// Who serves a call.
 pub(super) enum Route {
     /// This coordinator, which leads.
-    Here(Leader),
+    Here(Box<Leader>),
     /// The leader, at this address.
     There(Box<AdminServiceClient<Channel>>, String),
 }
@@ -33,7 +33,7 @@ pub(super) enum Route {
 pub(super) async fn route<T>(door: &Door, request: &Request<T>) -> Result<Route, Status> {
     let leader = door.leader()?;
     if leader.leads() {
-        return Ok(Route::Here(leader.on_behalf_of(&caller(request))));
+        return Ok(Route::Here(Box::new(leader.on_behalf_of(&caller(request)))));
     }
     let known = leader.handle().leader();
     match known.filter(|member| member.name != leader.handle().identity().name) {

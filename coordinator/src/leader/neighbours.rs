@@ -15,7 +15,7 @@ pub(super) fn neighbours(
 ) -> Vec<Neighbour> {
     let mut neighbours = Vec::new();
     for task in state.tasks() {
-        let itself = id.map_or(task.name() == name, |id| task.id() == id);
+        let itself = id.map_or_else(|| task.name() == name, |id| task.id() == id);
         if itself || matches!(task.desired(), Desired::Terminated | Desired::Deleted) {
             continue;
         }

@@ -121,70 +121,7 @@ impl Leader {
         };
         let order = self.lock().as_mut().and_then(|term| term.orders.remove(&done.id));
         let Some(order) = order else { return Ok(()) };
-        let command = match outcome {
-            Outcome::Fault(fault) => {
-                let fault = tidewire_proto::convert::required("fault", Some(fault))?;
-                if let Some(term) = self.lock().as_mut() {
-                    fail(term, order.purpose, fault);
-                }
-                self.ring();
-                return Ok(());
-            }
-            Outcome::Precheck(report) => {
-                let report: PrecheckReport =
-                    tidewire_proto::convert::required("precheck", Some(report))?;
-                match order.purpose {
-                    Purpose::Look(answer) => {
-                        // Whoever asked may have gone.
-                        drop(answer.send(Ok(report)));
-                        return Ok(());
-                    }
-                    Purpose::Step(task, WorkKind::Precheck) => {
-                        self.step_done(&task, WorkKind::Precheck);
-                        CommandKind::RecordPrecheck { task, report }
-                    }
-                    Purpose::Revision(task, revision) => {
-                        self.step_done(&task, WorkKind::Revision);
-                        CommandKind::RecordRevision { task, revision, report }
-                    }
-                    _ => {
-                        return Err(ConvertError::new("precheck", "was not asked"));
-                    }
-                }
-            }
-            answer @ (Outcome::Tested(_) | Outcome::Discovered(_) | Outcome::WalWeighed(_)) => {
-                match order.purpose {
-                    Purpose::Ask(call) => {
-                        // Whoever asked may have gone.
-                        drop(call.send(Ok(answer)));
-                        return Ok(());
-                    }
-                    _ => return Err(ConvertError::new("outcome", "was not asked")),
-                }
-            }
-            Outcome::Rewind(_) => match order.purpose {
-                Purpose::Rewind(answer) => {
-                    // Whoever asked may have gone.
-                    drop(answer.send(Ok(())));
-                    return Ok(());
-                }
-                _ => return Err(ConvertError::new("rewind", "was not asked")),
-            },
-            Outcome::Log(_) => return Err(ConvertError::new("log", "answers no order")),
-            Outcome::CleanUp(clean_up) => match order.purpose {
-                Purpose::Step(task, WorkKind::CleanUp) => {
-                    self.step_done(&task, WorkKind::CleanUp);
-                    CommandKind::RemoveTask { task, left: clean_up.left }
-                }
-                Purpose::Step(task, WorkKind::Sweep) => match self.swept(&task, clean_up.left) {
-                    Some(left) => CommandKind::RecordLeftovers { task, left },
-                    None => return Ok(()),
-                },
-                _ => {
-                    return Err(ConvertError::new("clean_up", "was not asked"));
-                }
-            },
-        };
+        let Some(command) = self.settle(order.purpose, outcome)? else { return Ok(()) };
         // If the log does not take it, the next round finds the same work undone and orders it again.
         if let Err(error) = self.handle.propose(Command::internal(clock::wall_ms(), command)).await
         {
@@ -192,6 +129,72 @@ impl Leader {
         }
         self.ring();
         Ok(())
+    }
+
+    /// Gives an answer to whoever waits for it; the command, if the log has to know it.
+    fn settle(
+        &self,
+        purpose: Purpose,
+        outcome: Outcome,
+    ) -> Result<Option<CommandKind>, ConvertError> {
+        let command = match (outcome, purpose) {
+            (Outcome::Fault(fault), purpose) => {
+                let fault = tidewire_proto::convert::required("fault", Some(fault))?;
+                if let Some(term) = self.lock().as_mut() {
+                    fail(term, purpose, fault);
+                }
+                self.ring();
+                None
+            }
+            (Outcome::Precheck(report), purpose) => {
+                let report = tidewire_proto::convert::required("precheck", Some(report))?;
+                return self.prechecked(purpose, report);
+            }
+            (
+                answer @ (Outcome::Tested(_) | Outcome::Discovered(_) | Outcome::WalWeighed(_)),
+                Purpose::Ask(call),
+            ) => {
+                // Whoever asked may have gone, here and below.
+                drop(call.send(Ok(answer)));
+                None
+            }
+            (Outcome::Rewind(_), Purpose::Rewind(answer)) => {
+                drop(answer.send(Ok(())));
+                None
+            }
+            (Outcome::CleanUp(clean_up), Purpose::Step(task, WorkKind::CleanUp)) => {
+                self.step_done(&task, WorkKind::CleanUp);
+                Some(CommandKind::RemoveTask { task, left: clean_up.left })
+            }
+            (Outcome::CleanUp(clean_up), Purpose::Step(task, WorkKind::Sweep)) => self
+                .swept(&task, clean_up.left)
+                .map(|left| CommandKind::RecordLeftovers { task, left }),
+            _ => return Err(ConvertError::new("outcome", "is no answer to what was asked")),
+        };
+        Ok(command)
+    }
+
+    fn prechecked(
+        &self,
+        purpose: Purpose,
+        report: PrecheckReport,
+    ) -> Result<Option<CommandKind>, ConvertError> {
+        match purpose {
+            Purpose::Look(answer) => {
+                // Whoever asked may have gone.
+                drop(answer.send(Ok(report)));
+                Ok(None)
+            }
+            Purpose::Step(task, WorkKind::Precheck) => {
+                self.step_done(&task, WorkKind::Precheck);
+                Ok(Some(CommandKind::RecordPrecheck { task, report }))
+            }
+            Purpose::Revision(task, revision) => {
+                self.step_done(&task, WorkKind::Revision);
+                Ok(Some(CommandKind::RecordRevision { task, revision, report }))
+            }
+            _ => Err(ConvertError::new("precheck", "was not asked")),
+        }
     }
 
     /// What is left after another clean-up, if that is news. What is still the same counts as an attempt

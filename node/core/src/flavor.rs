@@ -109,10 +109,10 @@ mod tests {
 
     fn answers(version: &str, mode: Option<&str>) -> FlavorAnswers {
         let digits = |c: char| c.is_ascii_digit() || c == '.';
-        let from = version.find(|c: char| c.is_ascii_digit()).unwrap_or(version.len());
+        let from = version.chars().skip_while(|c| !c.is_ascii_digit());
         FlavorAnswers {
             version: version.to_owned(),
-            server_version: version[from..].chars().take_while(|c| digits(*c)).collect(),
+            server_version: from.take_while(|c| digits(*c)).collect(),
             compatibility_mode: mode.map(str::to_owned),
         }
     }

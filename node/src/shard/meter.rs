@@ -154,11 +154,14 @@ mod tests {
     use tidewire_shared::{Epoch, ShardId};
 
     use super::*;
+    use crate::task_log::TaskLog;
 
     fn meter() -> Meter {
         let task = "k3v9".parse().expect("a task's id");
-        Meter::new(ShardReport {
-            shard: ShardId { task, index: 0 },
+        let shard = ShardId { task, index: 0 };
+        let log = TaskLog::new().of(&shard, Epoch(1));
+        let report = ShardReport {
+            shard,
             epoch: Epoch(1),
             phase: ShardPhase::Synchronizing,
             fault: None,
@@ -175,7 +178,8 @@ mod tests {
             wal_retained_bytes: 0,
             predicted_failover_ms: 0,
             restarts: 0,
-        })
+        };
+        Meter::new(report, log)
     }
 
     fn record(meter: &Meter, age_ms: i64) {

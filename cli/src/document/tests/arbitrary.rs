@@ -4,12 +4,12 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions, DecimalMode,
-    Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode, IntervalMode,
-    KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations,
-    PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
-    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimestampUnit, Tls,
-    TlsMode, WalBudget,
+    AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
+    DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
+    IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
+    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
+    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
+    TimestampUnit, Tls, TlsMode, WalBudget,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
@@ -144,6 +144,7 @@ pub(super) fn target() -> impl Strategy<Value = KafkaTarget> {
         }));
     (addresses(), security(), compression, properties, create_topics).prop_map(
         |(brokers, security, compression, properties, create_topics)| KafkaTarget {
+            connection: None,
             brokers,
             security,
             compression,

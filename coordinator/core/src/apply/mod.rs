@@ -41,6 +41,7 @@ pub fn apply(state: &mut ClusterState, command: &Command) -> Applied {
     Applied { outcome, events }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of command, and nothing else")]
 fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>) -> Verdict {
     let at_ms = command.at_ms;
     if let CommandKind::Bootstrap { cluster } = &command.kind {

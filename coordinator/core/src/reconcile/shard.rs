@@ -164,7 +164,7 @@ impl Owned<'_> {
     fn hand_over(&self, plan: &mut Plan<'_>) -> bool {
         let drain = plan.state.node(&self.owner.node).and_then(|node| node.drain());
         let wanted = self.shard.wanted_on().is_some_and(|node| plan.takes_shards(node));
-        let Some(cause) = drain.or(wanted.then_some(DrainCause::Asked)) else {
+        let Some(cause) = drain.or(if wanted { Some(DrainCause::Asked) } else { None }) else {
             return false;
         };
         let Some(next) = plan.place_for(&self.id, self.shard) else {

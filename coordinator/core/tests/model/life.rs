@@ -200,7 +200,7 @@ fn a_shard_moves_to_the_node_it_is_wanted_on_after_that_prepared() {
     let shard = ShardId { task: cluster.task(0), index: 0 };
     let owner = cluster.state.shard(&shard).and_then(|it| it.assignment().cloned()).expect("one");
     let other = (0..2).map(sample::node).find(|node| *node != owner.node).expect("another");
-    let to_owner = CommandKind::MoveShard { shard: shard.clone(), node: owner.node.clone() };
+    let to_owner = CommandKind::MoveShard { shard: shard.clone(), node: owner.node };
     assert_eq!(cluster.command(to_owner), Ok(Outcome::Unchanged));
     cluster
         .command(CommandKind::MoveShard { shard: shard.clone(), node: other.clone() })

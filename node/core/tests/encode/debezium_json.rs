@@ -115,7 +115,7 @@ fn value_of(type_oid: u32, written: &str, options: &DebeziumOptions) -> Value {
     decoder.provide(OID, Some(table));
     let batch = decode_all(&mut decoder, &stream.bytes).remove(0);
     let value = records(&encode(debezium(options.clone()), &batch)).remove(0).1.expect("a value");
-    value["after"].get("v").cloned().unwrap_or(json!("left out"))
+    value["after"].get("v").cloned().unwrap_or_else(|| json!("left out"))
 }
 
 fn options_of(table: &str) -> Options {

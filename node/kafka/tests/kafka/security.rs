@@ -122,7 +122,7 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
     let system = KafkaSecurity { ca: None, ..over_tls(good.clone(), ours) };
     for (broker, security, what) in [
         (tls.clone(), over_tls(good.clone(), &strangers), "authority is not trusted"),
-        (tls.clone(), system, "authority is not trusted"),
+        (tls, system, "authority is not trusted"),
         (by_name, over_tls(good, ours), "made for another host"),
         (at(secured.expired), no_client.clone(), "it has expired"),
         (at(secured.mutual), no_client, "client certificate"),

@@ -264,7 +264,7 @@ pub(super) fn plain_spec() -> TaskSpec {
     }
 }
 
-const FAULT_KINDS: [FaultKind; 16] = [
+const FAULT_KINDS: [FaultKind; 18] = [
     FaultKind::SourceUnreachable,
     FaultKind::SourceBusy,
     FaultKind::SourceDenied,

@@ -49,7 +49,7 @@ fn a_topic_of_another_task_is_refused_until_that_is_wanted() {
 fn tables_that_meet_by_chance_are_named() {
     let mut spec = spec();
     spec.objects[0].topic = "{schema}.{table}".into();
-    spec.objects[0].tables = ["a b", "a/b"].map(|table| table_named(table)).to_vec();
+    spec.objects[0].tables = ["a b", "a/b"].map(table_named).to_vec();
     let item = beside(&spec, &[], &target(None));
     let expected = (
         "topic_collision",
