@@ -328,7 +328,7 @@ struct Object<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rename: Option<Names<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    columns: Option<&'a ColumnChoice>,
+    columns: Option<Columns>,
     #[serde(skip_serializing_if = "str::is_empty")]
     r#where: &'a str,
     operations: Vec<&'static str>,
@@ -351,11 +351,27 @@ impl<'a> Object<'a> {
             exclude: rule.exclude.iter().map(by_pattern).collect(),
             topic: &rule.topic,
             rename: (rule.rename != Rename::default()).then(|| Names::new(&rule.rename)),
-            columns: (rule.columns != ColumnChoice::default()).then_some(&rule.columns),
+            columns: (rule.columns != ColumnChoice::default()).then(|| Columns::new(&rule.columns)),
             r#where: &rule.filter,
             operations: operations(rule.operations),
             partition_by: rule.partition_by.iter().map(|column| quoted(column)).collect(),
         }
+    }
+}
+
+/// The columns that are taken, or those that are left out, as a document writes their names.
+#[derive(Debug, Serialize)]
+struct Columns {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    include: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exclude: Vec<String>,
+}
+
+impl Columns {
+    fn new(choice: &ColumnChoice) -> Self {
+        let written = |names: &[String]| names.iter().map(|name| quoted(name)).collect();
+        Self { include: written(&choice.include), exclude: written(&choice.exclude) }
     }
 }
 

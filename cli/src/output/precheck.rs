@@ -113,20 +113,20 @@ mod tests {
             message: "records would be refused".to_owned(),
             remedy: "set it".to_owned(),
             overridable: true,
-            waiver: waiver.map(|kind| Waiver { kind, by: "ann".to_owned(), at_ms: 0 }),
+            waiver: waiver.map(|kind| Waiver { kind, by: "ann".to_owned(), at_ms: 1_000 }),
         }
     }
 
     #[test]
     fn a_decision_is_shown_with_who_and_when() {
-        let report = PrecheckReport { at_ms: 0, items: vec![item(Some(WaiverKind::Overridden))] };
+        let report = PrecheckReport { at_ms: 1_000, items: vec![item(Some(WaiverKind::Overridden))] };
         let view = PrecheckView::from(report);
         let json = serde_json::to_string(&view).expect("json");
         let expected = concat!(
-            r#"{"result":"passed","at":"1970-01-01T00:00:00.000Z","items":[{"name":"topic_policy","#,
+            r#"{"result":"passed","at":"1970-01-01T00:00:01.000Z","items":[{"name":"topic_policy","#,
             r#""result":"fail","found":"orders takes 1000 bytes","message":"records would be refused","#,
             r#""remedy":"set it","overridable":true,"#,
-            r#""waiver":{"kind":"overridden","by":"ann","at":"1970-01-01T00:00:00.000Z"}}]}"#,
+            r#""waiver":{"kind":"overridden","by":"ann","at":"1970-01-01T00:00:01.000Z"}}]}"#,
         );
         assert_eq!(json, expected);
         assert_eq!(view.items[0].word(), "FAIL, overridden");
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_may_be_overridden_says_how() {
-        let view = PrecheckView::from(PrecheckReport { at_ms: 0, items: vec![item(None)] });
+        let view = PrecheckView::from(PrecheckReport { at_ms: 1_000, items: vec![item(None)] });
         assert_eq!((view.result, view.items[0].word().as_str()), ("failed", "FAIL"));
         let todo = "records would be refused: set it, or --override topic_policy";
         assert_eq!(view.items[0].todo(), todo);

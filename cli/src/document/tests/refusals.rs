@@ -187,7 +187,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "  brokers: [k1:9092]",
         "  brokers: [k1:9092]\n  createTopics: {enabled: true, partitions: 0}",
-        "11:41: target.createTopics.partitions: is 0, out of bounds; write a whole number from 1 to 10000",
+        "11:45: target.createTopics.partitions: is 0, out of bounds; write a number from 1 to 10000",
     ),
     (
         "  brokers: [k1:9092]",
