@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_decision_is_shown_with_who_and_when() {
-        let report = PrecheckReport { at_ms: 1_000, items: vec![item(Some(WaiverKind::Overridden))] };
+        let report =
+            PrecheckReport { at_ms: 1_000, items: vec![item(Some(WaiverKind::Overridden))] };
         let view = PrecheckView::from(report);
         let json = serde_json::to_string(&view).expect("json");
         let expected = concat!(

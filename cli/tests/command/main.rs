@@ -147,7 +147,9 @@ fn a_bad_document_is_refused_with_its_place() {
             "error: {path}:5:29: source.databse (invalid)\n  why: unknown key\n  do:  did you mean `database`?\n"
         )
     );
-    let later = document(&format!("{DOCUMENT}delivery: at_least_once\n"));
+    let later = document(&format!(
+        "{DOCUMENT}alerts: [{{name: late, when: {{delayAbove: 30s, for: 1m}}, to: [ops]}}]\n"
+    ));
     let output = tidewire(&["task", "explain", "-f", later.path().to_str().expect("a path")]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("is not in this version"), "{}", stderr(&output));

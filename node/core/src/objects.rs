@@ -90,7 +90,7 @@ enum Piece<'a> {
     Table,
 }
 
-/// Cuts a template in one pass: a name that looks like a placeholder stays a name.
+/// Cuts a template in one pass: a name that looks like one of the template's words stays a name.
 fn pieces(template: &str) -> Vec<Piece<'_>> {
     const PLACEHOLDERS: [(&str, Piece<'static>); 3] =
         [("{database}", Piece::Database), ("{schema}", Piece::Schema), ("{table}", Piece::Table)];

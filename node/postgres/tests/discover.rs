@@ -89,7 +89,9 @@ async fn every_host_is_tried_by_itself_and_rights_say_what_is_missing() {
     let missing: Vec<_> = rights.iter().filter(|right| !right.granted).collect();
     let names: Vec<_> = missing.iter().map(|right| right.name.as_str()).collect();
     assert_eq!(names, ["REPLICATION", "CREATE"]);
-    assert!(missing.iter().any(|right| right.remark.contains("ALTER ROLE reader REPLICATION;")));
+    assert!(
+        missing.iter().any(|right| right.remark.contains("ALTER ROLE \"reader\" REPLICATION;"))
+    );
     spec.password = Some(SecretRef::Value("wrong".into()));
     let hosts = discover::try_hosts(&Source::new(&spec, "t").expect("source")).await;
     let fault = hosts.last().and_then(|host| host.fault.clone()).expect("a fault");

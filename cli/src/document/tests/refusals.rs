@@ -262,7 +262,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "    topic: orders",
         "    topic: orders\n    rename: {columns: {a: c, b: c}}",
-        "14:32: objects[0].rename.columns.b: is the name of two columns; give each a name of its own",
+        "14:33: objects[0].rename.columns.b: is the name of two columns; give each a name of its own",
     ),
     (
         "    topic: orders",

@@ -1,7 +1,10 @@
 //! at_least_once to brokers from before transactions, over a broker that is killed and comes back.
 
+use std::time::{Duration, Instant};
+
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
+use tidewire_node_core::facts::TopicFacts;
 use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
 
 use crate::broker::{SOON, settings_at};
@@ -19,6 +22,20 @@ fn send(producer: &mut PlainProducer, rows: std::ops::Range<u32>) {
 /// What a partition should hold.
 fn wanted(partition: u32) -> Vec<String> {
     (0..2 * ROWS).filter(|row| row % 2 == partition).map(|row| format!("row {row}")).collect()
+}
+
+/// The topic as the broker sees it, which hears of it from ZooKeeper a while after it was made.
+fn when_there(settings: &Settings) -> TopicFacts {
+    let topics = Topics::new(settings).expect("topics");
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answers = topics.describe(&["orders"], SOON).expect("answers");
+        match answers[0].1.clone().expect("seen") {
+            Some(facts) => return facts,
+            None => assert!(Instant::now() < deadline, "the broker never hears of the topic"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Carries rows into an old broker, kills it with rows on their way, and gives what it holds then.
@@ -39,12 +56,12 @@ fn brokers_of_0_10_get_every_row_in_order_without_idempotence_and_headers() {
     let mut kafka = OldKafka::start(V0_10).expect("a broker");
     let settings = settings_at(&kafka.bootstrap(), 1 << 20);
     kafka.create_topic("orders", 2).expect("topic");
-    let topics = Topics::new(&settings).expect("topics");
-    let answers = topics.describe(&["orders", "absent"], SOON).expect("answers");
-    let facts = answers[0].1.clone().expect("seen").expect("there");
+    let facts = when_there(&settings);
     assert_eq!((facts.partitions, facts.id), (2, (0, 0)));
     assert!(facts.is_of_old_brokers());
-    assert_eq!(answers[1].1, Ok(None));
+    let topics = Topics::new(&settings).expect("topics");
+    let answers = topics.describe(&["absent"], SOON).expect("answers");
+    assert_eq!(answers[0].1, Ok(None));
     let identity = TopicIdentity::new(&settings).expect("identity");
     let pins = identity.pin(&["orders"], SOON).expect("pins");
     let seen = precheck::look_at_topics(&settings, &["orders"]);
@@ -66,9 +83,7 @@ fn brokers_of_1_0_get_every_row_once() {
     let mut kafka = OldKafka::start(V1_0).expect("a broker");
     let settings = settings_at(&kafka.bootstrap(), 1 << 20);
     kafka.create_topic("orders", 2).expect("topic");
-    let topics = Topics::new(&settings).expect("topics");
-    let answers = topics.describe(&["orders"], SOON).expect("answers");
-    let facts = answers[0].1.clone().expect("seen").expect("there");
+    let facts = when_there(&settings);
     assert!(!facts.is_of_old_brokers() && facts.cleanup_policy == "delete", "{facts:?}");
     let held = carry(&mut kafka, &settings, Idempotence::On);
     assert_eq!(held, [wanted(0), wanted(1)]);

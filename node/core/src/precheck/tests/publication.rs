@@ -1,3 +1,5 @@
+//! What is checked of publications.
+
 use tidewire_shared::spec::Operations;
 
 use super::*;

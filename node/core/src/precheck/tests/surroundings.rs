@@ -1,3 +1,5 @@
+//! What is checked of a source besides its tables and its publication.
+
 use tidewire_shared::ByteSize;
 use tidewire_shared::spec::{HeartbeatMode, SlotFailover};
 

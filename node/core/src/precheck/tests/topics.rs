@@ -1,3 +1,5 @@
+//! What is checked of topics.
+
 use tidewire_shared::SecretRef;
 use tidewire_shared::spec::{CreateTopics, Sasl, SaslMechanism, SecurityProtocol};
 
