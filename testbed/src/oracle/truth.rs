@@ -41,8 +41,8 @@ pub struct TruthSlot {
 
 /// The settings under which PostgreSQL writes values as the task's own session does.
 const SETTINGS: &str = "SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres; SET LOCAL TimeZone = UTC; \
-    SET extra_float_digits = 3; SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'; \
-    SET search_path = pg_catalog";
+    SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'; \
+    SET LOCAL search_path = pg_catalog";
 
 impl TruthSlot {
     /// Makes the slot. `watched` are the tables of the task, as `schema.table` without quotes:
