@@ -416,7 +416,7 @@ fn columns_and_types_change_in_mid_stream_and_nothing_is_lost() {
         scene.client.batch_execute(step).unwrap();
         std::thread::sleep(Duration::from_millis(150));
     }
-    scene.prove().unwrap();
+    scene.cluster.wait("orders", "caught-up", LIMIT).unwrap();
     scene.cluster.done(&["task", "pause", "orders", "--wait", "--timeout", "30s"]).unwrap();
     let again = "DROP TYPE mood CASCADE; DROP DOMAIN small; ALTER TABLE t RENAME COLUMN remark TO note; \
          ALTER TABLE t DROP COLUMN s; DELETE FROM t";
