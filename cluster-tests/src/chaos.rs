@@ -1,8 +1,8 @@
 //! All faults in random order under load, round after round; each round ends with a proof.
 //!
-//! A round has a cluster of its own with three coordinators and three nodes, on three brokers behind
-//! the proxy: a mixed load runs from begin to end, and one very large transaction is carried while
-//! faults happen.
+//! A round has a PostgreSQL and a cluster of its own with three coordinators and three nodes, on three
+//! brokers behind the proxy. A mixed load, rows of every type and tables that change run from begin to
+//! end, and one very large transaction is carried while faults happen.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,12 +14,14 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tidewire_testbed::cluster::ClusterOptions;
-use tidewire_testbed::oracle::Proof;
+use tidewire_testbed::oracle::{Format, Proof};
 use tidewire_testbed::proxy::{EndTxnFault, Ending, KafkaProxy};
-use tidewire_testbed::servers::{Kafka, KafkaOptions};
+use tidewire_testbed::servers::postgres::{DEBIAN_15, PostgresAddress};
+use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use tidewire_testbed::variety::{self, Variety};
 use tidewire_testbed::workload::{self, Workload, WorkloadOptions};
 
-use crate::{Scene, faults};
+use crate::{Scene, Stage, faults};
 
 /// Longer than every lease and timeout that a frozen owner could still believe in.
 const FROZEN: Duration = Duration::from_secs(20);
@@ -28,6 +30,21 @@ const AWAY: Duration = Duration::from_secs(60);
 const LARGE: i64 = 1_000_000;
 const LARGE_FIRST: i64 = 9_000_000_000;
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(600);
+
+/// How PostgreSQL ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceStop {
+    /// `pg_ctl stop -m fast`.
+    Fast,
+    /// `pg_ctl stop -m immediate`.
+    Immediate,
+    /// `kill -9` of the postmaster.
+    Kill,
+}
+
+impl SourceStop {
+    const ALL: [Self; 3] = [Self::Fast, Self::Immediate, Self::Kill];
+}
 
 /// A fault of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +61,8 @@ pub enum Fault {
     CoordinatorsAway,
     /// All brokers are killed and stay away for a minute.
     BrokersAway,
+    /// PostgreSQL is stopped in this way, and started.
+    RestartSource(SourceStop),
     /// The request that ends a transaction in this way suffers.
     End(EndTxnFault, Ending),
 }
@@ -57,6 +76,9 @@ impl fmt::Display for Fault {
             Self::RestartBroker(_) => out.write_str("restart_broker"),
             Self::CoordinatorsAway => out.write_str("coordinators_away"),
             Self::BrokersAway => out.write_str("brokers_away"),
+            Self::RestartSource(SourceStop::Fast) => out.write_str("restart_source_fast"),
+            Self::RestartSource(SourceStop::Immediate) => out.write_str("restart_source_immediate"),
+            Self::RestartSource(SourceStop::Kill) => out.write_str("kill_source"),
             Self::End(fault, ending) => {
                 let ending = if *ending == Ending::Commit { "commit" } else { "abort" };
                 let suffering = match fault {
@@ -90,6 +112,7 @@ impl Fault {
         all.extend(points.map(Self::Freeze));
         all.extend([0, 1, 2].map(Self::RestartBroker));
         all.extend([Self::CoordinatorsAway, Self::BrokersAway]);
+        all.extend(SourceStop::ALL.map(Self::RestartSource));
         for ending in [Ending::Commit, Ending::Abort] {
             all.extend(ends.map(|fault| Self::End(fault, ending)));
         }
@@ -130,6 +153,23 @@ impl Round {
     }
 }
 
+/// What a round is about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides the load and the order of the faults.
+    pub seed: u64,
+    /// What happens.
+    pub faults: Vec<Fault>,
+    /// The source's version, of [`VERSIONS`].
+    pub postgres: &'static str,
+    /// What the task writes.
+    pub format: Format,
+}
+
+/// The versions of PostgreSQL that rounds run on.
+pub const VERSIONS: [&str; 7] =
+    ["12.22.0", "13.22.0", "14.19.0", DEBIAN_15, "16.10.0", "17.6.0", "18.0.0"];
+
 /// The brokers of all rounds.
 #[derive(Debug)]
 pub struct Chaos {
@@ -152,47 +192,57 @@ impl Chaos {
         Ok(Self { binary, proxy, kafka })
     }
 
-    /// One round: `seed` decides the load and the order of the faults. `told` hears of each fault.
+    /// One round. `told` hears of each fault.
     ///
     /// # Errors
-    /// When the cluster or the load does not start or the load fails.
-    pub fn round(
-        &self,
-        seed: u64,
-        mut faults: Vec<Fault>,
-        mut told: impl FnMut(&Made),
-    ) -> Result<Round> {
+    /// When the servers, the cluster or the load do not start or the load fails.
+    pub fn round(&self, plan: Plan, mut told: impl FnMut(&Made)) -> Result<Round> {
         let start = Instant::now();
+        let Plan { seed, mut faults, postgres, format } = plan;
         let mut random = StdRng::seed_from_u64(seed);
         faults.shuffle(&mut random);
-        let binary = Some(self.binary.clone());
-        let cluster = ClusterOptions { nodes: 3, binary, ..ClusterOptions::default() };
-        let mut scene = Scene::of_cluster(cluster, &format!("chaos_{seed}"), &self.kafka)?;
-        scene.catch_up_limit = CATCH_UP_LIMIT;
+        let options =
+            PostgresOptions { version: postgres.to_owned(), ..PostgresOptions::default() };
+        let mut postgres = Postgres::start(options)?;
+        let mut scene = self.scene(&postgres, seed, format)?;
         let load = Workload::start(
             &scene.address,
             &WorkloadOptions { seed, ..WorkloadOptions::default() },
         )?;
-        let mut writer = scene.address.connect()?;
-        let large =
-            thread::spawn(move || workload::big_transaction(&mut writer, LARGE_FIRST, LARGE));
+        let variety = Variety::start(&scene.address, seed)?;
+        let source = scene.address.clone();
+        let large = thread::spawn(move || large_transaction(&source));
         let mut made = Vec::new();
         for fault in faults {
             thread::sleep(Duration::from_millis(random.random_range(500..3_000)));
             let carried = scene.stable_records()?;
             let began = Instant::now();
-            let failed = self.make(&mut scene, fault).err().map(|failed| format!("{failed:#}"));
+            let failed = self.make(&mut scene, &mut postgres, fault).err();
+            let failed = failed.map(|failed| format!("{failed:#}"));
             made.push(Made { fault, carried, took: began.elapsed(), failed });
             made.last().into_iter().for_each(&mut told);
         }
         large.join().map_err(|_| anyhow!("the large transaction's thread panicked"))??;
-        let written = load.stop()?;
-        ensure!(written.rows > 0, "no load");
+        ensure!(variety.stop()? > 0, "no load of variety");
+        ensure!(load.stop()?.rows > 0, "no load");
         let proof = scene.compare().context("prove");
         Ok(Round { made, proof, took: start.elapsed() })
     }
 
-    fn make(&self, scene: &mut Scene<'_>, fault: Fault) -> Result<()> {
+    fn scene(&self, postgres: &Postgres, seed: u64, format: Format) -> Result<Scene<'_>> {
+        let binary = Some(self.binary.clone());
+        let cluster = ClusterOptions { nodes: 3, binary, ..ClusterOptions::default() };
+        let stage = Stage { cluster, postgres, kafka: &self.kafka, format };
+        let tables = [workload::TABLES.as_slice(), &variety::TABLES].concat();
+        let mut scene = Scene::on_stage(stage, &format!("chaos_{seed}"), &tables, |client| {
+            workload::create_tables(client)?;
+            variety::create_tables(client)
+        })?;
+        scene.catch_up_limit = CATCH_UP_LIMIT;
+        Ok(scene)
+    }
+
+    fn make(&self, scene: &mut Scene<'_>, source: &mut Postgres, fault: Fault) -> Result<()> {
         match fault {
             Fault::KillOwner => faults::kill_owner(scene),
             Fault::KillLeader => faults::kill_leader(scene),
@@ -200,9 +250,30 @@ impl Chaos {
             Fault::RestartBroker(broker) => faults::restart_broker(scene, broker),
             Fault::CoordinatorsAway => faults::coordinators_away(scene, AWAY),
             Fault::BrokersAway => faults::brokers_away(scene, AWAY),
+            Fault::RestartSource(stop) => faults::restart_source(scene, source, stop),
             Fault::End(fault, ending) => {
                 faults::disturb_end(scene, &self.proxy, fault, ending).map(drop)
             }
+        }
+    }
+}
+
+/// Commits the large transaction, again if the server went away under it.
+fn large_transaction(source: &PostgresAddress) -> Result<()> {
+    loop {
+        let written = source.connect().and_then(|mut client| {
+            let there = "SELECT count(*) FROM public.orders WHERE id = $1";
+            let count: i64 = client.query_one(there, &[&LARGE_FIRST])?.get(0);
+            match count {
+                0 => workload::big_transaction(&mut client, LARGE_FIRST, LARGE),
+                _ => Ok(()),
+            }
+        });
+        match written {
+            Err(failed) if workload::connection_lost(&failed) => {
+                thread::sleep(Duration::from_millis(500));
+            }
+            written => return written,
         }
     }
 }

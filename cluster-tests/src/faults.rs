@@ -7,7 +7,10 @@ use anyhow::{Context, Result, ensure};
 use tidewire_testbed::cluster::Member;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::proxy::{EndTxnFault, Ending, FaultEvent, KafkaProxy};
+use tidewire_testbed::servers::Postgres;
+use tidewire_testbed::servers::postgres::StopMode;
 
+use crate::chaos::SourceStop;
 use crate::{Scene, TASK};
 
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
@@ -15,6 +18,7 @@ const PHASE_LIMIT: Duration = Duration::from_secs(60);
 const LEADER_LIMIT: Duration = Duration::from_secs(30);
 const POINT_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_LIMIT: Duration = Duration::from_secs(40);
+const SESSIONS_LIMIT: Duration = Duration::from_secs(60);
 const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Kills the owner, waits for another one, and starts the killed node again.
@@ -88,12 +92,41 @@ pub fn brokers_away(scene: &Scene<'_>, time: Duration) -> Result<()> {
     (0..scene.kafka.broker_ports().len()).for_each(|broker| scene.kafka.kill_broker(broker));
     thread::sleep(time);
     scene.kafka.restart_all()?;
+    flows_again(scene, before)
+}
+
+/// Waits until readers see more records than before a fault, and the task is well.
+fn flows_again(scene: &Scene<'_>, before: u64) -> Result<()> {
     let end = Instant::now() + TAKEOVER_LIMIT;
     while scene.stable_records().unwrap_or_default() <= before {
-        ensure!(Instant::now() < end, "no record {TAKEOVER_LIMIT:?} after the brokers came back");
+        ensure!(Instant::now() < end, "no record {TAKEOVER_LIMIT:?} after all came back");
         thread::sleep(Duration::from_millis(500));
     }
     scene.cluster.wait(TASK, "Synchronizing", TAKEOVER_LIMIT)
+}
+
+/// Stops the source's server and starts it again; the task must come back by itself.
+///
+/// # Errors
+/// When the server or the task does not come back.
+pub fn restart_source(scene: &Scene<'_>, source: &mut Postgres, stop: SourceStop) -> Result<()> {
+    scene.settled_owner()?;
+    let (before, pid) = (scene.stable_records()?, source.pid());
+    match stop {
+        SourceStop::Fast => source.restart(StopMode::Fast)?,
+        SourceStop::Immediate => source.restart(StopMode::Immediate)?,
+        SourceStop::Kill => {
+            source.kill();
+            // A session in the middle of a statement lives on for a while, and holds up a new server.
+            let end = Instant::now() + SESSIONS_LIMIT;
+            while let Err(failed) = source.resume() {
+                ensure!(Instant::now() < end, "the server does not come back: {failed:#}");
+                thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+    ensure!(source.pid() != pid, "the server is the same process");
+    flows_again(scene, before)
 }
 
 /// Freezes the owner for `time` at any moment, at least until it was replaced.

@@ -14,7 +14,7 @@ use tidewire_testbed::cluster::{Cluster, ClusterOptions, Member};
 use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::live::Live;
 use tidewire_testbed::oracle::truth::{Change, Keys, keys};
-use tidewire_testbed::oracle::{Proof, TruthSlot, prove};
+use tidewire_testbed::oracle::{Format, Proof, TruthSlot, prove};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::postgres::PostgresAddress;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
@@ -65,8 +65,22 @@ pub struct Scene<'k> {
     pub points: FaultPoints,
     /// How long the task may take to catch up before a proof.
     pub catch_up_limit: Duration,
+    format: Format,
     tables: Vec<String>,
     truth: TruthSlot,
+}
+
+/// What a scene is played on.
+#[derive(Debug)]
+pub struct Stage<'p, 'k> {
+    /// The processes.
+    pub cluster: ClusterOptions,
+    /// The server of the source.
+    pub postgres: &'p Postgres,
+    /// The target.
+    pub kafka: &'k Kafka,
+    /// What the task writes.
+    pub format: Format,
 }
 
 impl<'k> Scene<'k> {
@@ -90,31 +104,23 @@ impl<'k> Scene<'k> {
         tables: &[&str],
         create: impl FnOnce(&mut Client) -> Result<()>,
     ) -> Result<Self> {
-        Self::begin(
-            ClusterOptions { nodes, ..ClusterOptions::default() },
-            name,
-            kafka,
-            tables,
-            create,
-        )
+        let cluster = ClusterOptions { nodes, ..ClusterOptions::default() };
+        let stage = Stage { cluster, postgres: postgres(), kafka, format: Format::DtsAvro };
+        Self::on_stage(stage, name, tables, create)
     }
 
-    /// As [`Scene::start`], with processes of `cluster`.
+    /// As [`Scene::on_tables`], with the processes, servers and format of `stage`.
     ///
     /// # Errors
     /// When anything does not start.
-    pub fn of_cluster(cluster: ClusterOptions, name: &str, kafka: &'k Kafka) -> Result<Self> {
-        Self::begin(cluster, name, kafka, &TABLES, workload::create_tables)
-    }
-
-    fn begin(
-        mut cluster: ClusterOptions,
+    pub fn on_stage(
+        stage: Stage<'_, 'k>,
         name: &str,
-        kafka: &'k Kafka,
         tables: &[&str],
         create: impl FnOnce(&mut Client) -> Result<()>,
     ) -> Result<Self> {
-        let address = postgres().create_database(name)?;
+        let Stage { mut cluster, postgres, kafka, format } = stage;
+        let address = postgres.create_database(name)?;
         let mut client = address.connect()?;
         create(&mut client)?;
         let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
@@ -128,13 +134,24 @@ impl<'k> Scene<'k> {
             postgres: &address,
             bootstrap: &kafka.bootstrap(),
             objects: &objects,
-            format: "dts_avro",
+            format: format.document(),
             partition: "by_primary_key",
         };
         cluster.apply_and_start(&document.yaml())?;
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
         let (topic, catch_up_limit) = (name.to_owned(), CATCH_UP_LIMIT);
-        Ok(Self { cluster, client, address, kafka, topic, points, catch_up_limit, tables, truth })
+        Ok(Self {
+            cluster,
+            client,
+            address,
+            kafka,
+            topic,
+            points,
+            catch_up_limit,
+            format,
+            tables,
+            truth,
+        })
     }
 
     /// The owner, once it streams.
@@ -193,7 +210,7 @@ impl<'k> Scene<'k> {
     /// When the task does not catch up or a record cannot be read.
     pub fn compare(&mut self) -> Result<Proof> {
         let (changes, keys) = self.truth()?;
-        prove(&changes, &keys, Reader::until_end(self.kafka, &[&self.topic])?)
+        prove(&changes, &keys, self.format, Reader::until_end(self.kafka, &[&self.topic])?)
     }
 
     /// Waits until the task has caught up, then takes what was committed since the last time, and
@@ -206,6 +223,9 @@ impl<'k> Scene<'k> {
             .wait(TASK, "caught-up", self.catch_up_limit)
             .with_context(|| self.cluster.task(TASK).unwrap_or_default().to_string())?;
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        if self.client.is_closed() {
+            self.client = self.address.connect()?;
+        }
         Ok((self.truth.take(&mut self.client)?, keys(&mut self.client, &tables)?))
     }
 }

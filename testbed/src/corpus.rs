@@ -105,18 +105,50 @@ pub const COLUMNS: &[(&str, [&str; 2])] = &[
     ("citext", ["'MiXed'", "''"]),
 ];
 
-/// Creates extensions, types and the table, with REPLICA IDENTITY FULL.
+/// Creates extensions, types and the table, with REPLICA IDENTITY FULL and a column for each type
+/// that the server knows.
 ///
 /// # Errors
 /// When PostgreSQL refuses.
 pub fn create(client: &mut Client) -> Result<()> {
     client.batch_execute(TYPES)?;
     let mut table = format!("CREATE TABLE {TABLE} (id int PRIMARY KEY, \"o.dd \"\"Näme\" text");
-    for (number, (name, _)) in COLUMNS.iter().enumerate() {
-        write!(table, ", c{number} {name}")?;
+    let server = major(client)?;
+    for (number, (name, values)) in COLUMNS.iter().enumerate() {
+        if since(name, values) <= server {
+            write!(table, ", c{number} {name}")?;
+        }
     }
     client.batch_execute(&format!("{table}); ALTER TABLE {TABLE} REPLICA IDENTITY FULL"))?;
     Ok(())
+}
+
+/// The version of a server, without its minor one.
+fn major(client: &mut Client) -> Result<u32> {
+    let row =
+        client.query_one("SELECT current_setting('server_version_num')::int4 / 10000", &[])?;
+    Ok(u32::try_from(row.get::<_, i32>(0))?)
+}
+
+/// The version of PostgreSQL in which a type came, or the first of its values.
+fn since(name: &str, values: &[&str; 2]) -> u32 {
+    match name {
+        "int4multirange" | "tstzmultirange" => 14,
+        "numeric" if values.contains(&"'Infinity'") => 14,
+        "pg_snapshot" | "xid8" => 13,
+        _ => 12,
+    }
+}
+
+/// The columns of types, and the values of each, in the table of this server.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub fn columns_of(client: &mut Client) -> Result<Vec<(String, [&'static str; 2])>> {
+    let server = major(client)?;
+    let known = COLUMNS.iter().enumerate();
+    let known = known.filter(|(_, (name, values))| since(name, values) <= server);
+    Ok(known.map(|(number, (_, values))| (format!("c{number}"), *values)).collect())
 }
 
 /// Inserts a row for each of the values and one of NULLs, updates, changes keys and deletes.

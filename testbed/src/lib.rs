@@ -4,7 +4,7 @@
 //! * [`servers`]: a real PostgreSQL and a real Kafka, fetched once and started as processes.
 //! * [`cluster`]: the binary itself, run as its users run it.
 //! * [`corpus`]: values of every type of PostgreSQL.
-//! * [`workload`]: changes that are made in PostgreSQL, repeatable from a seed.
+//! * [`workload`], [`variety`]: changes that are made in PostgreSQL, repeatable from a seed.
 //! * [`reader`], [`dts_reader`], [`format_reader`]: what independent consumers see in Kafka.
 //! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
 //! * [`fault_points`]: places inside the binary where a test holds it.
@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod reader;
 pub mod servers;
 pub mod task;
+pub mod variety;
 pub mod workload;
 
 mod guard;

@@ -321,7 +321,9 @@ impl Statements {
     }
 }
 
-fn connection_lost(failed: &anyhow::Error) -> bool {
+/// Whether a statement failed because its server went away.
+#[must_use]
+pub fn connection_lost(failed: &anyhow::Error) -> bool {
     failed.downcast_ref::<postgres::Error>().is_none_or(|error| match error.as_db_error() {
         // Class 57: the server shuts down, crashed, or is starting.
         Some(refused) => refused.code().code().starts_with("57P"),

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use tidewire_cluster_tests::chaos::{Chaos, Fault, Made, Round};
+use tidewire_cluster_tests::chaos::{Chaos, Fault, Made, Plan, Round, VERSIONS};
+use tidewire_testbed::oracle::Format;
 
 use crate::{checks, screen};
 
@@ -22,6 +23,15 @@ pub(crate) struct ChaosArguments {
     /// One kind of fault alone
     #[arg(long, value_parser = kind)]
     only: Option<String>,
+    /// One fault of each kind, and none that takes minutes
+    #[arg(long)]
+    short: bool,
+    /// One format instead of each in turn
+    #[arg(long)]
+    format: Option<Format>,
+    /// One version of PostgreSQL instead of each in turn
+    #[arg(long, value_parser = VERSIONS)]
+    postgres: Option<String>,
 }
 
 fn kind(name: &str) -> Result<String, String> {
@@ -47,11 +57,12 @@ pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     let mut seen = BTreeMap::<String, Seen>::new();
     let mut bad = Vec::new();
     for seed in (0..arguments.rounds).map(|round| arguments.seed.wrapping_add(round)) {
-        screen::note(&format!("── round with seed {seed}"));
-        let mut faults = Fault::of_a_round();
-        faults
-            .retain(|fault| arguments.only.as_ref().is_none_or(|only| *only == fault.to_string()));
-        match chaos.round(seed, faults, tell) {
+        let plan = plan(arguments, seed);
+        screen::note(&format!(
+            "── round with seed {seed}: PostgreSQL {}, {}",
+            plan.postgres, plan.format
+        ));
+        match chaos.round(plan, tell) {
             Ok(round) => {
                 count(&mut seen, seed, &round);
                 show(seed, &round)?;
@@ -72,6 +83,25 @@ pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     }
     screen::result(format!("rounds that do not hold: {bad:?}"))?;
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the round with this seed is about.
+fn plan(arguments: &ChaosArguments, seed: u64) -> Plan {
+    let mut faults = Fault::of_a_round();
+    faults.retain(|fault| arguments.only.as_ref().is_none_or(|only| *only == fault.to_string()));
+    if arguments.short {
+        let mut known = BTreeSet::new();
+        faults.retain(|fault| {
+            let minutes = matches!(fault, Fault::CoordinatorsAway | Fault::BrokersAway);
+            known.insert(fault.to_string()) && !minutes
+        });
+    }
+    // Seven versions and four formats have no common factor: each meets each.
+    let turn = usize::try_from(seed).unwrap_or_default();
+    let asked = |version: &&&str| arguments.postgres.as_deref() == Some(**version);
+    let postgres = VERSIONS.iter().find(asked).unwrap_or(&VERSIONS[turn % VERSIONS.len()]);
+    let format = arguments.format.unwrap_or(Format::ALL[turn % Format::ALL.len()]);
+    Plan { seed, faults, postgres, format }
 }
 
 fn tell(Made { fault, carried, took, failed }: &Made) {

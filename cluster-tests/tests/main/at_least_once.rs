@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidewire_cluster_tests::{TASK, kafka, postgres};
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::oracle::truth::keys;
-use tidewire_testbed::oracle::{TruthSlot, prove};
+use tidewire_testbed::oracle::{Format, TruthSlot, prove};
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::task::TaskDocument;
@@ -96,7 +96,7 @@ fn nothing_is_lost_and_only_stretches_are_repeated_when_the_owner_is_killed() {
     let all = Reader::all(kafka(), &[NAME]).unwrap();
     let (first, repeats) = without_repeats(all);
     eprintln!("{NAME}: {} records, {repeats} of them repeated", first.len());
-    let proof = prove(&changes, &keys, first.into_iter().map(Ok)).unwrap();
+    let proof = prove(&changes, &keys, Format::DtsAvro, first.into_iter().map(Ok)).unwrap();
     assert!(proof.holds(), "{proof}");
     truth.drop(&mut client).unwrap();
 }

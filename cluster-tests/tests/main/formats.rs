@@ -120,7 +120,7 @@ fn object(row: &Row) -> Value {
     let value = |datum: &Datum| match datum {
         Datum::Text(text) => Value::from(&**text),
         Datum::Float(number) => Value::from(*number),
-        Datum::Null | Datum::Missing => Value::Null,
+        Datum::Null | Datum::Missing | Datum::Unread => Value::Null,
     };
     row.iter().map(|(name, datum)| (name.to_string(), value(datum))).collect()
 }

@@ -38,7 +38,8 @@ pub fn canal(record: &Record) -> Result<Delivered> {
     let table = text(&value, "table")?;
     let (schema, table) = table.split_once('.').unwrap_or(("public", table));
     let object = [text(&value, "database")?, schema, table].map(str::to_owned).to_vec();
-    delivered(record, operation, object, before.as_ref(), after.as_ref())
+    let row_of = |object: Option<Object>| object.as_ref().map(row).transpose();
+    identified(record, operation, object, row_of(before)?, row_of(after)?)
 }
 
 /// The change that a record of `shareplex_json` tells of.
@@ -60,7 +61,8 @@ pub fn shareplex(record: &Record) -> Result<Delivered> {
     };
     let (schema, table) = text(meta, "table")?.split_once('.').context("no schema")?;
     let object = ["", schema, table].map(str::to_owned).to_vec();
-    delivered(record, operation, object, before.as_ref(), after.as_ref())
+    let row_of = |object: Option<Object>| object.as_ref().map(row).transpose();
+    identified(record, operation, object, row_of(before)?, row_of(after)?)
 }
 
 fn parsed(record: &Record) -> Result<Value> {
@@ -87,12 +89,13 @@ fn row(object: &Object) -> Result<Row> {
     object.iter().map(|(name, value)| Ok((Arc::from(name.as_str()), datum(value)?))).collect()
 }
 
-fn delivered(
+/// A change with the identity that the headers tell.
+pub(super) fn identified(
     record: &Record,
     operation: Operation,
     object: Vec<String>,
-    before: Option<&Object>,
-    after: Option<&Object>,
+    before: Option<Row>,
+    after: Option<Row>,
 ) -> Result<Delivered> {
     let header = |name: &str| {
         let (_, value) = record.headers.iter().find(|(header, _)| header == name)?;
@@ -110,8 +113,8 @@ fn delivered(
         operation,
         fields: Vec::new(),
         tags: BTreeMap::new(),
-        before: before.map(row).transpose()?,
-        after: after.map(row).transpose()?,
+        before,
+        after,
         statement: None,
     })
 }

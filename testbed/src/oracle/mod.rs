@@ -8,12 +8,15 @@
 //!
 //! Nothing here is shared with the code under test.
 
+pub mod debezium_json;
 pub mod dts_avro;
 pub mod flat_json;
+pub mod format;
 pub mod proof;
 pub mod truth;
 mod truth_line;
 
+pub use format::Format;
 pub use proof::{Proof, Prover, prove};
 pub use truth::TruthSlot;
 
@@ -41,6 +44,8 @@ pub enum Datum {
     Missing,
     /// PostgreSQL's output text, under ISO dates, UTC and hexadecimal bytes.
     Text(Box<str>),
+    /// A value, of a type that the reader of a format does not turn into text.
+    Unread,
     /// A float whose text the format does not keep.
     Float(f64),
 }

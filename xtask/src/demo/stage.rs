@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::oracle::truth::keys;
-use tidewire_testbed::oracle::{Proof, TruthSlot, prove};
+use tidewire_testbed::oracle::{Format, Proof, TruthSlot, prove};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
@@ -69,7 +69,7 @@ impl Stage {
         let mut client = self.postgres.connect()?;
         let changes = self.truth.take(&mut client)?;
         let keys = keys(&mut client, &TABLES)?;
-        prove(&changes, &keys, Reader::until_end(&self.kafka, &[TOPIC])?)
+        prove(&changes, &keys, Format::DtsAvro, Reader::until_end(&self.kafka, &[TOPIC])?)
     }
 
     /// What the task says is wrong, for error messages.
