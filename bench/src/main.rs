@@ -15,6 +15,7 @@ mod latency;
 mod peers;
 mod report;
 mod task;
+mod transaction;
 mod usage;
 
 /// What to measure.
@@ -26,6 +27,8 @@ enum Measurement {
     Latency,
     /// Time without a record when the owner is killed, frozen or drained.
     Interruption,
+    /// One very large transaction, once, and the memory of the node that carries it.
+    Transaction,
 }
 
 #[derive(Parser)]
@@ -40,6 +43,9 @@ struct Arguments {
     /// Rows of the backlog
     #[arg(long, default_value_t = 2_000_000)]
     rows: u64,
+    /// Rows of the large transaction
+    #[arg(long, default_value_t = 10_000_000)]
+    transaction_rows: u64,
     /// Repetitions of each measurement
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -63,6 +69,9 @@ fn main() -> Result<()> {
     }
     if wanted(Measurement::Interruption) {
         report::print(&interruption::measure(&servers()?, arguments.rounds)?);
+    }
+    if wanted(Measurement::Transaction) {
+        report::print(&transaction::measure(&mut servers()?, arguments.transaction_rows)?);
     }
     Ok(())
 }
