@@ -16,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tidewire_testbed::cluster::ClusterOptions;
 use tidewire_testbed::oracle::{Format, Proof};
 use tidewire_testbed::proxy::{EndTxnFault, Ending, KafkaProxy};
-use tidewire_testbed::servers::postgres::{DEBIAN_15, PostgresAddress};
+use tidewire_testbed::servers::postgres::PostgresAddress;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use tidewire_testbed::variety::{self, Variety};
 use tidewire_testbed::workload::{self, Workload, WorkloadOptions};
@@ -168,7 +168,7 @@ pub struct Plan {
 
 /// The versions of PostgreSQL that rounds run on.
 pub const VERSIONS: [&str; 7] =
-    ["12.22.0", "13.22.0", "14.19.0", DEBIAN_15, "16.10.0", "17.6.0", "18.0.0"];
+    ["12.22.0", "13.22.0", "14.19.0", "15.14.0", "16.10.0", "17.6.0", "18.0.0"];
 
 /// The brokers of all rounds.
 #[derive(Debug)]

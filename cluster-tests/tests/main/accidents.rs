@@ -14,7 +14,7 @@ use tidewire_testbed::oracle::dts_avro::DtsAvro;
 use tidewire_testbed::oracle::{Datum, Operation, column};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::free_port;
-use tidewire_testbed::servers::postgres::{DEBIAN_15, PostgresAddress, StopMode};
+use tidewire_testbed::servers::postgres::{PostgresAddress, StopMode};
 use tidewire_testbed::servers::{Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
 
@@ -280,7 +280,7 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
 
 #[test]
 fn a_promoted_standby_without_the_slot_stops_the_task() {
-    let mut first = own_server(DEBIAN_15, &[]);
+    let mut first = own_server("15.14.0", &[]);
     let port = free_port().unwrap();
     let address = first.address().clone();
     let mut task = Task::with("unslotted", &first, TABLE, |yaml| hosts(&yaml, &address, &[port]));

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use tidewire_node_core::change::Value;
 use tidewire_node_core::filter::{Condition, FilterColumn};
-use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
+use tidewire_testbed::servers::postgres::{Postgres, PostgresOptions};
 
 /// Name, type, and values that meet at the edges of comparisons.
 const COLUMNS: [(&str, &str, &[&str]); 11] = [
@@ -131,7 +131,7 @@ fn filled(client: &mut Client, runner: &mut TestRunner) {
 
 #[test]
 fn conditions_agree_with_the_server() {
-    let options = PostgresOptions { version: DEBIAN_15.to_owned(), settings: Vec::new() };
+    let options = PostgresOptions { version: "15.14.0".to_owned(), settings: Vec::new() };
     let server = Postgres::start(options).expect("server");
     let mut client = server.connect().expect("client");
     let mut runner = TestRunner::new(Config::default());

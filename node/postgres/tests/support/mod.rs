@@ -8,10 +8,10 @@ use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::{RawBatch, Source, StreamReader};
 use tidewire_shared::spec::{Managed, Operations, PostgresSource, TableName, Tls, TlsMode};
 use tidewire_shared::{Epoch, Lsn, SecretRef, ShardId};
-use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
+use tidewire_testbed::servers::postgres::{Postgres, PostgresOptions};
 
 /// The oldest and the newest major, and one between.
-pub(crate) const VERSIONS: [&str; 3] = ["12.22.0", DEBIAN_15, "18.0.0"];
+pub(crate) const VERSIONS: [&str; 3] = ["12.22.0", "15.14.0", "18.0.0"];
 
 pub(crate) fn server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
