@@ -88,6 +88,15 @@ impl Connection {
         }
     }
 
+    /// `host:port` of every server that it names.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        match &self.endpoint {
+            Endpoint::Postgres(to) => &to.hosts,
+            Endpoint::Kafka(to) => &to.brokers,
+        }
+    }
+
     /// Every place of a secret, in an order that depends on the kind alone.
     pub fn secrets_mut(&mut self) -> [Option<&mut SecretRef>; 4] {
         match &mut self.endpoint {

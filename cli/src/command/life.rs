@@ -30,7 +30,7 @@ pub(super) async fn decided(
         let task = wait::get(client, name).await?;
         let pending = task.modification.as_ref().filter(|it| it.revision == revision);
         match pending.map(|it| it.refused.clone()) {
-            None => return Ok(task),
+            None => return taken(name, revision, task),
             Some(refused @ Some(_)) => {
                 let report: Option<PrecheckReport> = optional("modification.refused", refused)?;
                 let report = report.unwrap_or(PrecheckReport { at_ms: 0, items: Vec::new() });
@@ -51,6 +51,16 @@ pub(super) async fn decided(
             Some(None) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+/// A draft that is gone was taken, or given up: its task ended, or was given another document meanwhile.
+fn taken(name: &TaskName, revision: u64, task: pb::Task) -> Result<pb::Task, Failure> {
+    if task.revision >= revision {
+        return Ok(task);
+    }
+    let why = format!("revision {revision} was given up, revision {} stays", task.revision);
+    Err(Failure::new(Exit::Refused, "refused", format!("task {name}"), why)
+        .remedy(format!("see `tidewire task history {name}`")))
 }
 
 /// How a task that was applied is brought to run, where it does not already.
@@ -105,7 +115,12 @@ pub(super) async fn logs(client: &Client, args: LogArgs, format: Format) -> Resu
                 service.task_logs(without_deadline(request)).await
             })
             .await?;
-        while let Ok(Some(line)) = lines.message().await {
+        loop {
+            let line = match lines.message().await {
+                Ok(Some(line)) => line,
+                Err(status) if !args.follow => return Err(Failure::from_status(&status, &object)),
+                Ok(None) | Err(_) => break,
+            };
             if printed.insert((line.node.clone(), line.instance, line.serial)) {
                 let view = LogView::from(line);
                 match format {
@@ -167,4 +182,19 @@ pub(super) async fn relocate(client: &Client, args: RelocateArgs) -> Result<pb::
         })
         .await?;
     Ok(answer.task.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_that_is_gone_was_taken_only_if_its_task_has_it() {
+        let name: TaskName = "orders".parse().expect("a name");
+        let has = |revision| pb::Task { revision, ..pb::Task::default() };
+        assert!(taken(&name, 3, has(3)).is_ok() && taken(&name, 3, has(4)).is_ok());
+        let failure = taken(&name, 3, has(2)).expect_err("given up");
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(failure.message, "revision 3 was given up, revision 2 stays");
+    }
 }

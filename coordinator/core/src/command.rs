@@ -104,6 +104,8 @@ pub enum CommandKind {
     RecordPrecheck {
         /// The task.
         task: TaskId,
+        /// The document that was looked at; another one in the state refuses the command.
+        revision: u64,
         /// The findings.
         report: PrecheckReport,
     },

@@ -26,6 +26,10 @@ impl<T> Ring<T> {
         self.0.iter()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.0.iter_mut()
+    }
+
     pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
         self.0.back_mut()
     }

@@ -253,11 +253,7 @@ async fn apply(
         // The same wish again, of which a later one has changed the document since.
         Outcome::Modified { task, .. } => (task, false),
         Outcome::Done | Outcome::Unchanged | Outcome::Epoch(_) | Outcome::Checkpointed { .. } => {
-            return Err(error::invalid(
-                "request_id",
-                "it was used for another wish",
-                "give each wish an id of its own",
-            ));
+            return Err(error::used_before());
         }
     };
     decisions.keep(&leader, &request_id, &id, &object).await?;
@@ -303,7 +299,8 @@ async fn precheck(
             let report = leader.look(task.spec(), facts).await;
             let report = report.map_err(|error| not_looked(&object, error))?;
             let report = report.waived(task.waivers());
-            let kind = CommandKind::RecordPrecheck { task: id, report: report.clone() };
+            let (revision, report_kept) = (task.revision(), report.clone());
+            let kind = CommandKind::RecordPrecheck { task: id, revision, report: report_kept };
             let command = Command::internal(clock::wall_ms(), kind);
             if let Err(error) = leader.handle().propose(command).await {
                 return Err(error::not_proposed(leader.handle(), &object, error).await);

@@ -33,6 +33,11 @@ pub(super) fn invalid(object: &str, message: &str, remedy: &str) -> Status {
     told(Code::InvalidArgument, "invalid", object, message, remedy)
 }
 
+/// The request id stands for something else.
+pub(super) fn used_before() -> Status {
+    invalid("request_id", "it was used for another wish", "give each wish an id of its own")
+}
+
 /// Not in this state.
 pub(super) fn refused(object: &str, message: &str, remedy: &str) -> Status {
     told(Code::FailedPrecondition, "refused", object, message, remedy)

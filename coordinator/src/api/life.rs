@@ -34,11 +34,16 @@ pub(super) async fn modify(
     let kind = CommandKind::ModifyTask { task: task.clone(), spec: Arc::new(spec) };
     let outcome = propose(leader, request_id, kind, object).await?;
     let view = view_task(leader, &task, object)?;
-    let revision = match outcome {
-        Outcome::Modified { revision, .. } => revision,
-        _ => view.revision,
+    let (created, revision) = match outcome {
+        Outcome::Modified { revision, .. } => (false, revision),
+        Outcome::Exists(_) => (false, view.revision),
+        // The same wish again, after it made the task.
+        Outcome::Created(_) => (true, view.revision),
+        Outcome::Done | Outcome::Unchanged | Outcome::Epoch(_) | Outcome::Checkpointed { .. } => {
+            return Err(error::used_before());
+        }
     };
-    Ok(pb::ApplyTaskResponse { task: Some(view), created: false, revision })
+    Ok(pb::ApplyTaskResponse { task: Some(view), created, revision })
 }
 
 pub(super) async fn history(
@@ -98,13 +103,18 @@ pub(super) async fn rewind(
     let request_id = request_id(request.request_id)?;
     let (id, object) = resolve(&leader, &request.name).await?;
     let state = leader.handle().state();
-    if state.outcome_of(&request_id).is_none() {
-        let task = state.task(&id).ok_or_else(|| no_task(&object))?;
-        let shard = at_rest(task, &object)?;
-        let rewound = leader.rewind(task, &shard, Lsn(request.to)).await;
-        rewound.map_err(|error| not_looked(&object, error))?;
-        let kind = CommandKind::RecordRewind { shard, to: Lsn(request.to) };
-        propose(&leader, request_id, kind, &object).await?;
+    match state.outcome_of(&request_id) {
+        // The same wish again.
+        Some(Ok(_)) => {}
+        Some(Err(rejection)) => return Err(error::rejected(rejection)),
+        None => {
+            let task = state.task(&id).ok_or_else(|| no_task(&object))?;
+            let shard = at_rest(task, &object)?;
+            let rewound = leader.rewind(task, &shard, Lsn(request.to)).await;
+            rewound.map_err(|error| not_looked(&object, error))?;
+            let kind = CommandKind::RecordRewind { shard, to: Lsn(request.to) };
+            propose(&leader, request_id, kind, &object).await?;
+        }
     }
     Ok(pb::TaskResponse { task: Some(view_task(&leader, &id, &object)?) })
 }
@@ -112,8 +122,12 @@ pub(super) async fn rewind(
 /// The shard of a task that has a position and runs nowhere.
 fn at_rest(task: &Task, object: &str) -> Result<ShardId, Status> {
     let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
+    let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
     let paused = task.desired() == Desired::Paused || task.failure().is_some();
     let name = task.name();
+    if ended {
+        return Err(error::refused(object, "it has ended", "create another task"));
+    }
     if owned || !paused {
         let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
         return Err(error::refused(object, "only a paused task can be rewound", &remedy));
@@ -131,6 +145,12 @@ pub(super) async fn forget_leftovers(
     let request_id = request_id(request.request_id)?;
     let object = format!("task {}", request.name);
     let state = read(&leader).await?;
+    match state.outcome_of(&request_id) {
+        // The same wish again, after it came true.
+        Some(Ok(_)) => return Ok(pb::ForgetLeftoversResponse { left: Vec::new() }),
+        Some(Err(rejection)) => return Err(error::rejected(rejection)),
+        None => {}
+    }
     let found = state.leftovers().find(|(id, left)| {
         left.document.spec.name.as_str() == request.name || id.as_str() == request.name
     });

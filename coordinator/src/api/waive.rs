@@ -25,10 +25,15 @@ impl Decisions {
     /// `invalid` for an item that does not exist, with the nearest one that does; `refused` for a failure
     /// that stands whatever a user says, with the reason.
     pub(super) fn read(waive: Option<pb::Waive>) -> Result<Self, Status> {
-        let pb::Waive { ignore, r#override } = waive.unwrap_or_default();
-        ignore.iter().chain(&r#override).try_for_each(|item| exists(item))?;
-        r#override.iter().try_for_each(|item| yields(item))?;
-        Ok(Self { ignore, overrides: r#override })
+        let pb::Waive { mut ignore, r#override: mut overrides } = waive.unwrap_or_default();
+        ignore.iter().chain(&overrides).try_for_each(|item| exists(item))?;
+        overrides.iter().try_for_each(|item| yields(item))?;
+        // The log keeps them, in audit and history too: each once, however often it was said.
+        for items in [&mut ignore, &mut overrides] {
+            items.sort();
+            items.dedup();
+        }
+        Ok(Self { ignore, overrides })
     }
 
     fn is_empty(&self) -> bool {

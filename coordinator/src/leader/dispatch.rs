@@ -102,15 +102,18 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
         });
     }
     let task = state.task(id)?;
-    let spec = match kind {
-        WorkKind::Revision => &task.unchecked_draft()?.document.spec,
-        WorkKind::Precheck | WorkKind::CleanUp | WorkKind::Sweep => task.spec(),
+    let (spec, revision) = match kind {
+        WorkKind::Revision => {
+            let draft = task.unchecked_draft()?;
+            (&draft.document.spec, draft.revision)
+        }
+        WorkKind::Precheck | WorkKind::CleanUp | WorkKind::Sweep => (task.spec(), task.revision()),
     };
     Some(StepFacts {
         spec: state.resolve(spec).ok()?,
         started_before: task.started_before(),
         ordinal: task.shards().next().map_or(0, |(_, shard)| shard.ordinal()),
-        revision: task.unchecked_draft().map_or(0, |draft| draft.revision),
+        revision,
         neighbours: match kind {
             WorkKind::Precheck | WorkKind::Revision => neighbours(state, Some(id), task.name()),
             WorkKind::CleanUp | WorkKind::Sweep => Vec::new(),

@@ -37,8 +37,8 @@ pub(super) struct Order {
 enum Purpose {
     /// A step in the life of a task, as the core wants it.
     Step(TaskId, WorkKind),
-    /// The precheck of this revision of a task, as the core wants it.
-    Revision(TaskId, u64),
+    /// The precheck of this revision of a task, its present one or a draft, as the core wants it.
+    Precheck(TaskId, WorkKind, u64),
     /// A call that waits for the report.
     Look(oneshot::Sender<Result<PrecheckReport, Fault>>),
     /// A call that waits for whatever the node answers.
@@ -185,13 +185,14 @@ impl Leader {
                 drop(answer.send(Ok(report)));
                 Ok(None)
             }
-            Purpose::Step(task, WorkKind::Precheck) => {
-                self.step_done(&task, WorkKind::Precheck);
-                Ok(Some(CommandKind::RecordPrecheck { task, report }))
-            }
-            Purpose::Revision(task, revision) => {
-                self.step_done(&task, WorkKind::Revision);
-                Ok(Some(CommandKind::RecordRevision { task, revision, report }))
+            Purpose::Precheck(task, kind, revision) => {
+                self.step_done(&task, kind);
+                Ok(Some(match kind {
+                    WorkKind::Revision => CommandKind::RecordRevision { task, revision, report },
+                    WorkKind::Precheck | WorkKind::CleanUp | WorkKind::Sweep => {
+                        CommandKind::RecordPrecheck { task, revision, report }
+                    }
+                }))
             }
             _ => Err(ConvertError::new("precheck", "was not asked")),
         }
@@ -339,8 +340,10 @@ impl Term {
             }
         };
         let purpose = match kind {
-            WorkKind::Revision => Purpose::Revision(task.clone(), facts.revision),
-            _ => Purpose::Step(task.clone(), kind),
+            WorkKind::Precheck | WorkKind::Revision => {
+                Purpose::Precheck(task.clone(), kind, facts.revision)
+            }
+            WorkKind::CleanUp | WorkKind::Sweep => Purpose::Step(task.clone(), kind),
         };
         self.order(node, work, purpose)
     }
@@ -350,7 +353,7 @@ impl Term {
             Purpose::Look(answer) => !answer.is_closed(),
             Purpose::Rewind(answer) => !answer.is_closed(),
             Purpose::Ask(answer) => !answer.is_closed(),
-            Purpose::Step(..) | Purpose::Revision(..) => true,
+            Purpose::Step(..) | Purpose::Precheck(..) => true,
         });
         if self.orders.len() >= ORDERS_MAX {
             return false;
@@ -371,7 +374,7 @@ pub(super) struct StepFacts {
     pub(super) spec: Arc<TaskSpec>,
     pub(super) started_before: bool,
     pub(super) ordinal: u64,
-    /// Of the draft; 0 where the step is not about one.
+    /// Of the document that is given.
     pub(super) revision: u64,
     /// The other tasks, for a precheck.
     pub(super) neighbours: Vec<Neighbour>,
@@ -379,11 +382,8 @@ pub(super) struct StepFacts {
 
 fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {
     match purpose {
-        Purpose::Step(task, kind) => {
+        Purpose::Step(task, kind) | Purpose::Precheck(task, kind, _) => {
             term.observed.work_failed(&task, kind, fault, clock::mono_ms());
-        }
-        Purpose::Revision(task, _) => {
-            term.observed.work_failed(&task, WorkKind::Revision, fault, clock::mono_ms());
         }
         // Whoever asked may have gone.
         Purpose::Look(answer) => drop(answer.send(Err(fault))),

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"TDWR";
 const HEADER_BYTES: usize = 14;
-/// The version this release writes and reads. Version 1 was written before the first release: its
-/// states hold no connections and no histories.
-const VERSION: u16 = 2;
+/// The version this release writes and reads. Versions 1 and 2 were written before the first release:
+/// states of 1 hold no connections and no histories, prechecks of 2 do not say which document they saw.
+const VERSION: u16 = 3;
 /// Largest value that is decoded, so that damaged or hostile lengths cannot take all memory; far
 /// above the state of the largest cluster that is tested (2,000 shards, a few MiB).
 const BODY_BYTES_MAX: usize = 256 << 20;

@@ -40,8 +40,8 @@ impl TryFrom<pb::PostgresSource> for PostgresSource {
     fn try_from(source: pb::PostgresSource) -> Result<Self, Self::Error> {
         let connection = named(&source.connection)?;
         let inline = connection.is_none();
-        let names_a_server = !source.hosts.is_empty() || !source.user.is_empty();
-        if !inline && names_a_server {
+        let names_an_account = !source.user.is_empty() || source.password.is_some();
+        if !inline && (names_an_account || !source.hosts.is_empty()) {
             return Err(ConvertError::new("connection", "stands beside inline fields"));
         }
         Ok(Self {

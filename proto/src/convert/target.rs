@@ -29,7 +29,8 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
 
     fn try_from(target: pb::KafkaTarget) -> Result<Self, Self::Error> {
         let connection = named(&target.connection)?;
-        if connection.is_some() && !target.brokers.is_empty() {
+        let logs_in = target.security.as_ref().is_some_and(|security| security.sasl.is_some());
+        if connection.is_some() && (logs_in || !target.brokers.is_empty()) {
             return Err(ConvertError::new("connection", "stands beside inline fields"));
         }
         Ok(Self {

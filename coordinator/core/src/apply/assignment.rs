@@ -38,7 +38,10 @@ pub(super) fn assign(
     shard.epoch = epoch;
     events.push(Event::ShardAssigned { shard: id.clone(), node: to.node.clone(), epoch });
     shard.assignment = Some(to);
-    shard.wanted_on = None;
+    // An owner that is only given a newer document is on its way elsewhere all the same.
+    if !stays {
+        shard.wanted_on = None;
+    }
     Ok(Outcome::Epoch(epoch))
 }
 

@@ -1,13 +1,16 @@
 //! Registered connections: made, changed, dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewire_shared::connection::HIDDEN;
-use tidewire_shared::{Connection, ConnectionName, SecretRef};
+use tidewire_shared::{Connection, ConnectionName, SecretRef, TaskName};
 
 use super::Verdict;
+use super::modify::has_run;
 use crate::connection::{Registered, resolve};
 use crate::outcome::{Outcome, Rejection, RejectionCode};
+use crate::revision::fixed_key;
 use crate::state::ClusterState;
 
 /// Makes a connection or changes the one of that name. Tasks that use it must still make sense.
@@ -30,8 +33,32 @@ pub(super) fn apply(state: &mut ClusterState, wanted: &Connection, at_ms: i64) -
         let message = format!("{} use it: {}", users(state, &name), spoiled.message);
         return Err(Rejection::new(RejectionCode::InUse, object(&name), message));
     }
+    if let Some((task, key, why)) = moved_task(state, &connections) {
+        let message = format!("`{key}` of task {task}, which ran, cannot change: {why}");
+        let rejection = Rejection::new(RejectionCode::InUse, object(&name), message);
+        return Err(rejection.advise("leave it as it is, or register another connection"));
+    }
     state.connections = connections;
     Ok(Outcome::Done)
+}
+
+/// A task that ran, and of which these connections would change a key that is fixed since; removed ones
+/// among them, whose leftovers would be looked for in another place.
+fn moved_task(
+    state: &ClusterState,
+    connections: &BTreeMap<ConnectionName, Registered>,
+) -> Option<(TaskName, String, &'static str)> {
+    let ran = state.tasks.values().filter(|task| has_run(task)).map(|task| &task.spec);
+    let left = state.leftovers.values().map(|left| &left.document.spec);
+    ran.chain(left).find_map(|spec| {
+        let present = state.resolve(spec).ok()?;
+        let wanted = resolve(spec, connections).ok()?;
+        if present == wanted {
+            return None;
+        }
+        let (key, why) = fixed_key(&present, &wanted)?;
+        Some((spec.name.clone(), key, why))
+    })
 }
 
 pub(super) fn delete(state: &mut ClusterState, name: &ConnectionName) -> Verdict {
@@ -61,24 +88,32 @@ fn users(state: &ClusterState, name: &ConnectionName) -> String {
     }
 }
 
-/// A document that was shown has its secrets hidden; given back so, they stay as they are.
+/// A document that was shown has its secrets hidden; given back so, they stay as they are. They do not
+/// follow to other servers: whoever may change a connection could have them sent to a server of theirs.
 fn with_kept_secrets(
     wanted: &Connection,
     present: Option<&Connection>,
 ) -> Result<Connection, Rejection> {
     let mut connection = wanted.clone();
     let mut present = present.filter(|it| it.kind() == wanted.kind()).cloned();
+    let known = present.as_ref().map(|it| it.addresses().to_vec()).unwrap_or_default();
     let kept = present.as_mut().map(Connection::secrets_mut).unwrap_or_default();
     for (place, kept) in connection.secrets_mut().into_iter().zip(kept) {
         let Some(place) = place else { continue };
         if *place != SecretRef::Value(HIDDEN.to_owned()) {
             continue;
         }
-        let Some(SecretRef::Value(kept)) = kept else {
-            let message =
-                format_args!("a secret is `{HIDDEN}`, and there is none to keep").to_string();
-            return Err(Rejection::new(RejectionCode::Invalid, object(&wanted.name), message));
+        let refused = |why: &str| {
+            let message = format!("a secret is `{HIDDEN}`, and {why}");
+            Rejection::new(RejectionCode::Invalid, object(&wanted.name), message)
+                .advise("write the secret itself")
         };
+        let Some(SecretRef::Value(kept)) = kept else {
+            return Err(refused("there is none to keep"));
+        };
+        if let Some(other) = wanted.addresses().iter().find(|it| !known.contains(it)) {
+            return Err(refused(&format!("none is kept for {other}, which is new")));
+        }
         *place = SecretRef::Value(std::mem::take(kept));
     }
     Ok(connection)

@@ -70,8 +70,8 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
         CommandKind::SetDesired { task, wish } => {
             task::set_desired(state, task, *wish, at_ms, events)
         }
-        CommandKind::RecordPrecheck { task, report } => {
-            task::record_precheck(state, task, report, at_ms, events)
+        CommandKind::RecordPrecheck { task, revision, report } => {
+            task::record_precheck(state, task, *revision, report, at_ms, events)
         }
         CommandKind::Assign { shard, node, instance, expect_epoch } => {
             let to = crate::state::Assignment {

@@ -9,8 +9,8 @@ use super::Verdict;
 use super::task::{refused, touch};
 use crate::lifecycle::{legal_moves, settled_phase};
 use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
-use crate::revision::{Document, Draft, REVISIONS_KEPT, Revision, RevisionVerdict};
-use crate::revision::{difference, fixed_key};
+use crate::revision::{Document, Draft, Revision, RevisionVerdict};
+use crate::revision::{difference, fixed_key, remember};
 use crate::state::{Clearance, ClusterState, Task};
 
 /// Who asks, and when.
@@ -38,13 +38,16 @@ pub(super) fn modify(
     wish: Wish<'_>,
     events: &mut Vec<Event>,
 ) -> Verdict {
-    state.resolve(spec)?;
+    let wanted = state.resolve(spec)?;
+    let task = state.tasks.get(id).ok_or_else(|| Rejection::no_task(id))?;
+    // A key may come from a connection: what counts is the document that nodes get.
+    let present = state.resolve(&task.spec)?;
     let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
     if let Some(answer) = standing_answer(task, spec)? {
         return Ok(answer);
     }
     let ran = has_run(task);
-    if ran && let Some((key, why)) = fixed_key(&task.spec, spec) {
+    if ran && let Some((key, why)) = fixed_key(&present, &wanted) {
         let message = format!("`{key}` of a task that ran cannot change: {why}");
         return Err(refused(task, message, &[])
             .advise(format_args!("leave `{key}` as it is, or create another task with it")));
@@ -70,7 +73,7 @@ pub(super) fn modify(
     } else {
         task.draft = Some(Draft { revision: number, document, refused: None });
     }
-    task.revisions.push(revision, REVISIONS_KEPT);
+    remember(&mut task.revisions, revision);
     touch(task, wish.at_ms, events);
     Ok(Outcome::Modified { task: id.clone(), revision: number })
 }
@@ -105,7 +108,7 @@ fn standing_answer(task: &mut Task, spec: &Arc<TaskSpec>) -> Result<Option<Outco
 }
 
 /// Whether anything of it may be at source or target already.
-fn has_run(task: &Task) -> bool {
+pub(super) fn has_run(task: &Task) -> bool {
     task.shards.values().any(|shard| shard.epoch.0 > 0)
 }
 

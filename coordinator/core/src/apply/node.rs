@@ -53,6 +53,7 @@ pub(super) fn forget(
         ));
     }
     state.nodes.remove(name);
+    want_nothing_on(state, name);
     events.push(Event::NodeChanged { node: name.clone() });
     Ok(Outcome::Done)
 }
@@ -63,6 +64,10 @@ pub(super) fn drain(
     cause: DrainCause,
     events: &mut Vec<Event>,
 ) -> Verdict {
+    if !state.nodes.contains_key(name) {
+        return Err(Rejection::no_node(name));
+    }
+    want_nothing_on(state, name);
     let node = state.nodes.get_mut(name).ok_or_else(|| Rejection::no_node(name))?;
     let flag = match cause {
         DrainCause::Asked => &mut node.asked_to_drain,
@@ -78,6 +83,15 @@ pub(super) fn resume(
 ) -> Verdict {
     let node = state.nodes.get_mut(name).ok_or_else(|| Rejection::no_node(name))?;
     set(&mut node.asked_to_drain, false, name, events)
+}
+
+/// Takes back every wish to move a shard to a node that takes none any more: it would never come true,
+/// and nothing is evened out while a shard is on the move.
+fn want_nothing_on(state: &mut ClusterState, name: &NodeName) {
+    let shards = state.tasks.values_mut().flat_map(|task| task.shards.values_mut());
+    for shard in shards.filter(|shard| shard.wanted_on.as_ref() == Some(name)) {
+        shard.wanted_on = None;
+    }
 }
 
 fn set(flag: &mut bool, value: bool, name: &NodeName, events: &mut Vec<Event>) -> Verdict {

@@ -11,7 +11,7 @@ use super::modify::{Wish, abandon_draft, first_revision};
 use super::{Verdict, leftovers};
 use crate::lifecycle::{Move, is_crash, legal_moves, settled_phase};
 use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
-use crate::revision::REVISIONS_KEPT;
+use crate::revision::remember;
 use crate::ring::Ring;
 use crate::state::{
     Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Shard, Task,
@@ -55,7 +55,7 @@ pub(super) fn create(
         shards.insert(index, fresh_shard(ordinal));
     }
     let mut revisions = Ring::default();
-    revisions.push(first_revision(wish), REVISIONS_KEPT);
+    remember(&mut revisions, first_revision(wish));
     let task = Task {
         id: id.clone(),
         spec: Arc::clone(spec),
@@ -181,11 +181,17 @@ pub(super) fn touch(task: &mut Task, at_ms: i64, events: &mut Vec<Event>) {
 pub(super) fn record_precheck(
     state: &mut ClusterState,
     id: &TaskId,
+    revision: u64,
     report: &PrecheckReport,
     at_ms: i64,
     events: &mut Vec<Event>,
 ) -> Verdict {
     let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
+    // A late report about an earlier document must not let the present one start.
+    if task.revision != revision {
+        let message = format!("its document is revision {} now, not {revision}", task.revision);
+        return Err(Rejection::new(RejectionCode::Stale, format!("task {}", task.name()), message));
+    }
     let report = report.clone().waived(&task.waivers);
     let verdict = if report.passed() { Clearance::Granted } else { Clearance::Refused };
     match (task.desired, task.clearance) {

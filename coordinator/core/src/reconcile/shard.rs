@@ -163,7 +163,11 @@ impl Owned<'_> {
     /// process ends lets go all the same, and one that somebody asked to drain keeps it running.
     fn hand_over(&self, plan: &mut Plan<'_>) -> bool {
         let drain = plan.state.node(&self.owner.node).and_then(|node| node.drain());
-        let wanted = self.shard.wanted_on().is_some_and(|node| plan.takes_shards(node));
+        // Where it crashed it is not placed before it made progress elsewhere.
+        let wanted = self
+            .shard
+            .wanted_on()
+            .is_some_and(|node| plan.takes_shards(node) && !self.shard.crashed_on().contains(node));
         let Some(cause) = drain.or(if wanted { Some(DrainCause::Asked) } else { None }) else {
             return false;
         };

@@ -107,8 +107,8 @@ fn conclude(plan: &mut Plan<'_>, task: &Task, kind: WorkKind, fault: &Fault) {
             plan.propose(CommandKind::RecordRevision { task: id, revision, report });
         }
         (WorkKind::Precheck | WorkKind::Revision, _) => {
-            let report = not_prechecked(plan, fault);
-            plan.propose(CommandKind::RecordPrecheck { task: id, report });
+            let (revision, report) = (task.revision(), not_prechecked(plan, fault));
+            plan.propose(CommandKind::RecordPrecheck { task: id, revision, report });
         }
     }
 }

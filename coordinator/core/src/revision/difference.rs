@@ -26,16 +26,26 @@ pub struct Change {
 /// as sets: each name that came or went is a change of its own.
 #[must_use]
 pub fn difference(old: &TaskSpec, new: &TaskSpec) -> Vec<Change> {
+    let mut changes = every_difference(old, new);
+    let left_out = changes.len().saturating_sub(CHANGES_MAX);
+    if left_out > 0 {
+        changes.truncate(CHANGES_MAX);
+        changes.push(left_out_of(left_out));
+    }
+    changes
+}
+
+/// The same without a bound: a rule must see the keys that a long list of tables hides, too.
+pub(super) fn every_difference(old: &TaskSpec, new: &TaskSpec) -> Vec<Change> {
     let tree = |spec| serde_json::to_value(spec).unwrap_or(Value::Null);
     let mut found = Found::default();
     found.walk("", &tree(old), &tree(new));
-    let left_out = found.changes.len().saturating_sub(CHANGES_MAX);
-    if left_out > 0 {
-        found.changes.truncate(CHANGES_MAX);
-        let new = Some(format!("{left_out} more"));
-        found.changes.push(Change { path: "…".to_owned(), old: None, new });
-    }
     found.changes
+}
+
+/// Stands for changes that are not listed.
+pub(super) fn left_out_of(count: usize) -> Change {
+    Change { path: "…".to_owned(), old: None, new: Some(format!("{count} more")) }
 }
 
 #[derive(Default)]

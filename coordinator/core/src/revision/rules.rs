@@ -3,7 +3,7 @@
 use tidewire_shared::TaskSpec;
 use tidewire_shared::spec::{ObjectRule, TableName, TablePattern};
 
-use super::difference;
+use super::difference::every_difference;
 
 /// Whether a key may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ const RULES: &[(&str, Permit)] = &[
     ("alerts", Free),
 ];
 
-/// Whether the key at this path, as [`difference`] writes it, may change; none: nobody decided.
+/// Whether the key at this path, as [`super::difference()`] writes it, may change; none: nobody decided.
 #[must_use]
 pub fn permit(path: &str) -> Option<Permit> {
     let fits = |key: &str| {
@@ -72,20 +72,45 @@ pub fn permit(path: &str) -> Option<Permit> {
 /// The first key that a task which ran may not change this way, and why.
 #[must_use]
 pub fn fixed_key(old: &TaskSpec, new: &TaskSpec) -> Option<(String, &'static str)> {
-    for change in difference(old, new) {
+    for change in every_difference(old, new) {
         match permit(&change.path) {
             Some(Free) => {}
             Some(Fixed(why)) => return Some((change.path, why)),
-            None if change.path == "…" => {}
             None => return Some((change.path, "nobody knows what would become of the records")),
         }
+    }
+    partitions_anew(old, new).then(|| ("objects[].partitionBy".to_owned(), TWO_PARTITIONS))
+}
+
+fn partitions_anew(old: &TaskSpec, new: &TaskSpec) -> bool {
+    let rules = || old.objects.iter().chain(&new.objects);
+    let first = rules().next().map(|rule| &rule.partition_by);
+    if rules().all(|rule| Some(&rule.partition_by) == first) {
+        return false;
     }
     let moved = old.objects.iter().any(|before| {
         new.objects
             .iter()
             .any(|after| before.partition_by != after.partition_by && shares_tables(before, after))
     });
-    moved.then(|| ("objects[].partitionBy".to_owned(), TWO_PARTITIONS))
+    moved || rules().flat_map(|rule| &rule.tables).any(|table| is_partitioned_anew(old, new, table))
+}
+
+/// Whether a table that both take goes by other columns: also one that a pattern took and that is named
+/// now, or the other way round.
+fn is_partitioned_anew(old: &TaskSpec, new: &TaskSpec, table: &TableName) -> bool {
+    let rules = rule_of(&old.objects, table).zip(rule_of(&new.objects, table));
+    rules.is_some_and(|(before, after)| before.partition_by != after.partition_by)
+}
+
+/// The rule that takes a table, as nodes choose it: one that names it, else the first whose patterns do.
+fn rule_of<'r>(rules: &'r [ObjectRule], table: &TableName) -> Option<&'r ObjectRule> {
+    let takes = |rule: &&ObjectRule| {
+        rule.patterns.iter().any(|pattern| pattern.fits(table))
+            && !rule.exclude.iter().any(|pattern| pattern.fits(table))
+    };
+    let named = rules.iter().find(|rule| rule.tables.contains(table));
+    named.or_else(|| rules.iter().find(takes))
 }
 
 fn shares_tables(before: &ObjectRule, after: &ObjectRule) -> bool {
@@ -136,7 +161,7 @@ pub(super) fn sample() -> TaskSpec {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tidewire_shared::spec::{Delivery, FormatKind, PartitionPolicy};
+    use tidewire_shared::spec::{Delivery, FormatKind, NamePattern, PartitionPolicy};
 
     use super::*;
 
@@ -186,6 +211,31 @@ mod tests {
             refused(|it| it.objects[0].partition_by = vec!["b".into()]).as_deref(),
             Some("objects[].partitionBy")
         );
+    }
+
+    #[test]
+    fn a_fixed_key_does_not_hide_behind_many_tables() {
+        let seen = refused(|it| {
+            let table = |number| TableName { schema: "public".into(), table: format!("t{number}") };
+            it.objects[0].tables.extend((0..1_000).map(table));
+            it.source.database = "b".into();
+        });
+        assert_eq!(seen.as_deref(), Some("source.database"));
+    }
+
+    #[test]
+    fn a_table_keeps_its_partitions_when_a_pattern_takes_it_over() {
+        let anew = |columns: &[&str]| {
+            refused(|it| {
+                let exact = NamePattern::Exact("public".into());
+                let glob = NamePattern::Glob("order*".into());
+                it.objects[0].tables.clear();
+                it.objects[0].patterns = vec![TablePattern { schema: exact, table: glob }];
+                it.objects[0].partition_by = columns.iter().map(ToString::to_string).collect();
+            })
+        };
+        assert_eq!(anew(&["b"]).as_deref(), Some("objects[].partitionBy"));
+        assert_eq!(anew(&[]), None);
     }
 
     #[test]

@@ -48,7 +48,8 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
         12 => Just(Move::Start), 2 => Just(Move::Pause), 8 => Just(Move::Resume),
         1 => Just(Move::Terminate), 1 => Just(Move::Delete),
     ];
-    let precheck = (0..TASKS, proptest::bool::weighted(0.8)).prop_map(|(task, passes)| {
+    let looked = (0..TASKS, 1..6_u64, proptest::bool::weighted(0.8));
+    let precheck = looked.prop_map(|(task, revision, passes)| {
         let item = CheckItem {
             name: "wal_level".to_owned(),
             result: if passes { CheckResult::Pass } else { CheckResult::Fail },
@@ -59,7 +60,7 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
             waiver: None,
         };
         let report = PrecheckReport { at_ms: 0, items: vec![item] };
-        CommandKind::RecordPrecheck { task: sample::task(task), report }
+        CommandKind::RecordPrecheck { task: sample::task(task), revision, report }
     });
     let left = Vec::new();
     let waive = (0..TASKS, any::<bool>()).prop_map(|(task, overrides)| {
@@ -187,6 +188,11 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
             if let Some((current, Some(owner))) = shard_of(shard) {
                 *epoch = current;
                 *node = owner.node.clone();
+            }
+        }
+        CommandKind::RecordPrecheck { task, revision, .. } => {
+            if let Some(task) = state.task(task) {
+                *revision = task.revision();
             }
         }
         CommandKind::RecordRevision { task, revision, .. } => {

@@ -199,12 +199,44 @@ fn a_change_that_would_spoil_a_task_is_refused() {
 }
 
 #[test]
+fn a_task_that_ran_is_not_taken_to_another_database_by_its_connection() {
+    let mut cluster = running();
+    let mut other = shop_db("old");
+    if let Endpoint::Postgres(to) = &mut other.endpoint {
+        to.database = Some("warehouse".to_owned());
+    }
+    let refused = register(&mut cluster, other.clone()).expect_err("refused");
+    let expected = "`source.database` of task task-0, which ran, cannot change: \
+                    a slot decodes one database";
+    assert_eq!((refused.code, refused.message.as_str()), (RejectionCode::InUse, expected));
+    let name = "warehouse-db";
+    register(&mut cluster, Connection { name: name.parse().expect("a name"), ..other })
+        .expect("nobody uses it");
+    let mut wanted = spec().as_ref().clone();
+    wanted.source.connection = Some(name.parse().expect("a name"));
+    let modify = |wanted: &TaskSpec| CommandKind::ModifyTask {
+        task: sample::task(0),
+        spec: Arc::new(wanted.clone()),
+    };
+    let refused = ask(&mut cluster, modify(&wanted)).expect_err("refused");
+    assert!(refused.message.starts_with("`source.database` of a task that ran"), "{refused}");
+    wanted.source.database = "shop".to_owned();
+    ask(&mut cluster, modify(&wanted)).expect("the same database by another way");
+}
+
+#[test]
 fn a_hidden_secret_given_back_stays_as_it_is() {
     let mut cluster = Cluster::new();
     let refused = register(&mut cluster, shop_db(HIDDEN)).expect_err("refused");
     assert_eq!(refused.code, RejectionCode::Invalid);
     register(&mut cluster, shop_db("old")).expect("registered");
     assert_eq!(register(&mut cluster, shop_db("old").hidden()), Ok(Outcome::Unchanged));
+    let mut moved = shop_db("old").hidden();
+    if let Endpoint::Postgres(to) = &mut moved.endpoint {
+        to.hosts.push("elsewhere:5432".to_owned());
+    }
+    let refused = register(&mut cluster, moved).expect_err("refused");
+    assert!(refused.message.contains("elsewhere:5432, which is new"), "{refused}");
     let mut shown = shop_db("old").hidden();
     shown.display_name = "The shop".to_owned();
     assert_eq!(register(&mut cluster, shown), Ok(Outcome::Done));

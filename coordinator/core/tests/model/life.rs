@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tidewire_coordinator_core::{
-    Command, CommandKind, Move, Outcome, RejectionCode, RevisionVerdict, apply, phase_of,
+    Command, CommandKind, DrainCause, Move, Outcome, RejectionCode, RevisionVerdict, apply,
+    phase_of,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::spec::PartitionPolicy;
@@ -214,6 +215,45 @@ fn a_shard_moves_to_the_node_it_is_wanted_on_after_that_prepared() {
     assert_eq!(cluster.state.shard(&shard).and_then(|it| it.wanted_on().cloned()), None);
     let away = CommandKind::MoveShard { shard, node: sample::node(7) };
     assert_eq!(cluster.command(away).expect_err("no such node").0, RejectionCode::NotFound);
+}
+
+#[test]
+fn a_wish_to_move_outlives_a_new_document_and_ends_with_its_node() {
+    let mut cluster = running(2);
+    let shard = ShardId { task: cluster.task(0), index: 0 };
+    let owner = cluster.state.shard(&shard).and_then(|it| it.assignment().cloned()).expect("one");
+    let other = (0..2).map(sample::node).find(|node| *node != owner.node).expect("another");
+    let wanted = |it: &Cluster| it.state.shard(&shard).and_then(|it| it.wanted_on().cloned());
+    cluster
+        .command(CommandKind::MoveShard { shard: shard.clone(), node: other.clone() })
+        .expect("wanted there");
+    let expect_epoch = cluster.shard_epoch();
+    let (node, instance) = (owner.node, owner.instance);
+    let renew = CommandKind::Assign { shard: shard.clone(), node, instance, expect_epoch };
+    cluster.command(renew).expect("given anew");
+    assert_eq!(wanted(&cluster).as_ref(), Some(&other));
+    let cause = DrainCause::Asked;
+    cluster.command(CommandKind::DrainNode { node: other, cause }).expect("drained");
+    assert_eq!(wanted(&cluster), None);
+}
+
+#[test]
+fn a_late_precheck_of_an_earlier_document_lets_nothing_start() {
+    let mut cluster = Cluster::new();
+    cluster.create(0);
+    cluster.modify(sample::spec_of(NAME, 1)).expect("taken at once");
+    cluster.ask(Move::Start).expect("started");
+    let report = PrecheckReport { at_ms: 0, items: Vec::new() };
+    let task = cluster.task(0);
+    let record = |revision| CommandKind::RecordPrecheck {
+        task: task.clone(),
+        revision,
+        report: report.clone(),
+    };
+    assert_eq!(cluster.command(record(1)).expect_err("late").0, RejectionCode::Stale);
+    assert_eq!(cluster.shown(), Phase::Prechecking);
+    cluster.command(record(2)).expect("recorded");
+    assert_eq!(cluster.shown(), Phase::Initializing);
 }
 
 #[test]

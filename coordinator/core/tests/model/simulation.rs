@@ -306,8 +306,9 @@ impl Cluster {
                 continue;
             }
             self.observed.work_done(&task, kind);
-            let revision = self.state.task(&task).and_then(|task| task.draft());
-            let revision = revision.map_or(0, |draft| draft.revision);
+            let known = self.state.task(&task);
+            let present = known.map_or(0, |task| task.revision());
+            let revision = known.and_then(|task| task.draft()).map_or(0, |draft| draft.revision);
             self.propose(match kind {
                 WorkKind::Revision => CommandKind::RecordRevision {
                     task,
@@ -317,6 +318,7 @@ impl Cluster {
                 WorkKind::Sweep => CommandKind::RecordLeftovers { task, left: Vec::new() },
                 WorkKind::Precheck => CommandKind::RecordPrecheck {
                     task,
+                    revision: present,
                     report: PrecheckReport { at_ms: self.now.wall_ms, items: Vec::new() },
                 },
                 WorkKind::CleanUp => CommandKind::RemoveTask { task, left: Vec::new() },
