@@ -11,7 +11,7 @@ use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::facts::{PublicationFacts, TableFacts};
-use crate::filter::FilterColumn;
+use crate::filter::{Condition, FilterColumn};
 use crate::objects::ListedTable;
 use crate::schema::{TableRule, TaskTables};
 
@@ -44,7 +44,9 @@ pub struct PublicationPlan {
 pub struct PublicationPlans {
     /// All changes.
     pub changes: PublicationPlan,
-    /// Inserts only; `None` when the task has no such tables.
+    /// Inserts only. It is there from the first start on, with or without tables: servers up to 17
+    /// cannot decode what was written before a publication that they are asked for was made. `None`
+    /// beside a publication of someone else.
     pub inserts: Option<PublicationPlan>,
 }
 
@@ -83,8 +85,7 @@ impl PublicationPlans {
             }
             plan.tables.push(table);
         }
-        let inserts = tables.inserts_only().then_some(inserts);
-        Self { changes, inserts }
+        Self { changes, inserts: Some(inserts) }
     }
 
     /// What a publication of someone else has to hold for the task.
@@ -98,9 +99,13 @@ impl PublicationPlans {
             publish.update |= asked.update;
             publish.delete |= asked.delete;
             publish.truncate |= asked.truncate;
-            let name = name.clone();
-            let table = PublishTable { name, oid: 0, named: true, columns: None, row_filter: None };
-            plan.tables.push(table);
+            plan.tables.push(PublishTable {
+                name: name.clone(),
+                oid: 0,
+                named: tables.names_outright(name),
+                columns: None,
+                row_filter: None,
+            });
         }
         Self { changes: plan, inserts: None }
     }
@@ -212,6 +217,16 @@ pub fn identifies(table: &TableFacts) -> bool {
     }
 }
 
+/// Columns of a rule's condition that are not in the replica identity of a table: whether its
+/// updates and deletes go out could not be told.
+#[must_use]
+pub fn untold<'a>(rule: &'a TableRule, table: &TableFacts) -> Vec<&'a str> {
+    let condition = rule.filter.as_ref().filter(|_| !inserts_only(rule) && table.identity != 'f');
+    let identity = identity_columns(table).unwrap_or_default();
+    let columns = condition.map(Condition::columns).unwrap_or_default();
+    columns.into_iter().filter(|name| !identity.iter().any(|column| column == name)).collect()
+}
+
 /// What has to be done so that a publication holds what is planned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alignment {
@@ -272,6 +287,8 @@ pub fn align(
         Fault::new(FaultKind::SourceState, object(), text)
             .remedy("delete the task and create it again")
     };
+    // A comment of someone else says nothing of what the task had.
+    let noted = noted.filter(|text| text.starts_with(HEADING));
     let lines: Vec<(u32, u32, &str)> =
         noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect();
     let mut result = Alignment {

@@ -192,7 +192,16 @@ impl ExpectedPublication<'_> {
         let held: BTreeMap<_, _> = seen.tables.iter().map(|table| (&table.name, table)).collect();
         for table in &self.plan.tables {
             match held.get(&table.name) {
-                None if seen.all_tables => {}
+                // Such a publication lists every table that there is.
+                None if seen.all_tables => {
+                    let text = format!(
+                        "publishes all tables, but {} is none of them: it was dropped, renamed or \
+                         made unlogged",
+                        table.name
+                    );
+                    let remedy = "rename it back, or take it out of the task's objects";
+                    return self.stop(&text, remedy);
+                }
                 None => {
                     let name = &table.name;
                     let text = format!("does not publish {name} any more: its changes are lost");

@@ -239,11 +239,6 @@ impl TaskTables {
         self.rules.iter().any(|rule| rule.tables.contains(table))
     }
 
-    /// Whether the task may have tables of which it wants neither updates nor deletes.
-    pub(crate) fn inserts_only(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.operations.update && !rule.operations.delete)
-    }
-
     /// Changes which operations of a table go out; nothing for a table that the task does not have.
     pub fn set_operations(&mut self, table: &TableName, change: impl FnOnce(&mut Operations)) {
         if let Some(rule) = self.tables.get_mut(table) {

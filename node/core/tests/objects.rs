@@ -222,6 +222,34 @@ fn a_condition_whose_column_was_not_sent_stops_the_task() {
 }
 
 #[test]
+fn an_update_that_does_not_tell_what_its_row_was_stops_the_task() {
+    let rule = ObjectRule { filter: "amount > 5".into(), ..plain() };
+    let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("rules");
+    let mut decoder = Decoder::new(Options::new(tables, Lsn::ZERO));
+    decoder.provide(OID, Some(orders('d')));
+    let mut stream = opened('d');
+    stream.update(OID, None, &row("7", "1", "a"));
+    let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
+    assert!(error.what.contains("old value of column amount"), "{error}");
+}
+
+#[test]
+fn a_condition_on_inserts_alone_needs_no_old_rows() {
+    let operations = Operations { insert: true, update: false, delete: false, truncate: false };
+    let rule = ObjectRule { filter: "amount > 5".into(), operations, ..plain() };
+    let key = |id: &str| [text(id), Cell::Null, Cell::Null];
+    let mut stream = opened('d');
+    stream
+        .insert(OID, &row("1", "20", "a"))
+        .insert(OID, &row("2", "1", "a"))
+        .update(OID, None, &row("2", "30", "a"))
+        .update(OID, Some((b'K', &key("2"))), &row("3", "30", "a"))
+        .delete(OID, b'K', &key("3"))
+        .commit(100, 150);
+    assert_eq!(types(&canal(rule, &stream)), ["INSERT"]);
+}
+
+#[test]
 fn operations_decide_which_go_out() {
     let only = |change: fn(&mut Operations)| {
         let mut operations =

@@ -103,18 +103,35 @@ fn create_statement(version_num: u32, name: &str, plan: &PublicationPlan) -> Res
     ))
 }
 
-/// Brings a publication to what is planned, in one transaction.
+/// A publication on its way to what is planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is to hold.
+    pub plan: &'a PublicationPlan,
+    /// What has to be done to it; `None`: it has to be made.
+    pub alignment: Option<&'a Alignment>,
+}
+
+/// Brings publications to what is planned, all in one transaction: a table that moves from one to
+/// another is published by one of them at every place of the log.
 ///
 /// # Errors
 /// `SourceDenied` without ownership of publication and tables; `SourceState` when one of them does
-/// not exist.
-pub async fn align(
-    sql: &Sql,
-    name: &str,
-    plan: &PublicationPlan,
-    alignment: &Alignment,
-) -> Result<(), Fault> {
-    sql.run(&object(name), &align_statement(name, plan, alignment)?).await
+/// not exist, or a publication to be made does.
+pub async fn align(sql: &Sql, steps: &[Step<'_>]) -> Result<(), Fault> {
+    let Some(first) = steps.first() else { return Ok(()) };
+    sql.run(&object(first.name), &statements(sql.version_num(), steps)?).await
+}
+
+fn statements(version_num: u32, steps: &[Step<'_>]) -> Result<String, Fault> {
+    let statement = |step: &Step<'_>| match step.alignment {
+        Some(alignment) => align_statement(step.name, step.plan, alignment),
+        None => create_statement(version_num, step.name, step.plan),
+    };
+    let statements = steps.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
+    Ok(statements.join("; "))
 }
 
 fn align_statement(
@@ -389,5 +406,12 @@ mod tests {
              ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete'); \
              COMMENT ON PUBLICATION \"p\" IS 'it''s noted'"
         );
+        let none = PublicationPlan { tables: Vec::new(), publish: Operations::default() };
+        let steps = [
+            Step { name: "p", plan: &plan, alignment: Some(&alignment) },
+            Step { name: "q", plan: &none, alignment: None },
+        ];
+        let both = statements(150_000, &steps).expect("statements");
+        assert!(both.contains(" IS 'it''s noted'; CREATE PUBLICATION \"q\" WITH ("), "{both}");
     }
 }

@@ -165,7 +165,9 @@ impl Run {
         let Counters { insert, update, delete, truncate, bytes, .. } = batch.counters;
         let rows = insert + update + delete + truncate;
         self.delivery.throttle.spend(self.began.elapsed(), bytes, rows);
-        self.delivery.seen.send_replace(self.received);
+        // A server that only answers our questions has not moved: a heartbeat is due all the same.
+        let received = self.received;
+        self.delivery.seen.send_if_modified(|seen| std::mem::replace(seen, received) != received);
         self.look_around();
         Ok(())
     }

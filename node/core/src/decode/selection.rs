@@ -19,6 +19,8 @@ pub(crate) struct Selection {
     kept: Option<Vec<usize>>,
     /// The rows that go out; `None`: all.
     pub(super) filter: Option<Bound>,
+    /// A column of the condition that is not in the replica identity; `None` when all are.
+    untold: Option<String>,
 }
 
 impl Selection {
@@ -42,18 +44,21 @@ impl Selection {
             .map(|condition| condition.bind(&columns))
             .transpose()
             .map_err(|what| format!("the condition `where` {what}"))?;
+        let hidden = |name: &&str| sent.iter().any(|it| it.name == **name && !it.in_identity);
+        let untold = condition.and_then(|condition| condition.columns().into_iter().find(hidden));
+        let untold = untold.map(str::to_owned);
         let goes_out = |column: &RelationColumn| kept.iter().any(|kept| kept.name == column.name);
         let indexes = || sent.iter().enumerate().filter(|(_, c)| goes_out(c)).map(|(at, _)| at);
         let kept = (kept.len() < sent.len()).then(|| indexes().collect());
         if kept.is_none() && filter.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { sent, kept, filter }))
+        Ok(Some(Self { sent, kept, filter, untold }))
     }
 
     /// What an operation is once the condition has looked at its rows; `None` when nothing is left
-    /// of it. Without an old row an update did not touch the replica identity, which holds every
-    /// column of the condition, so the new row answers for both.
+    /// of it. Without an old row an update did not touch the replica identity; where that holds
+    /// every column of the condition the new row answers for both, else nobody knows.
     pub(super) fn operation(
         &self,
         operation: Operation,
@@ -71,6 +76,12 @@ impl Selection {
             Operation::Insert => fits(images.new)?.then_some(operation),
             Operation::Delete => fits(images.old)?.then_some(operation),
             Operation::Update if images.old_row == OldRow::Absent => {
+                if let Some(name) = &self.untold {
+                    return Err(format!(
+                        "the condition `where` needs the old value of column {name}, which is not \
+                         in the replica identity"
+                    ));
+                }
                 fits(images.new)?.then_some(operation)
             }
             Operation::Update => match (fits(images.old)?, fits(images.new)?) {

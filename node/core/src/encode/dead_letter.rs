@@ -10,8 +10,6 @@ use crate::partition;
 use crate::schema::Relation;
 use tidewire_shared::spec::RecordKey;
 
-/// A record may be this large whatever `limits.recordBytes` says: names and reason need room.
-const LEAST_BYTES: usize = 16 << 10;
 /// Room for the braces, names and numbers around the texts of a record.
 const AROUND: usize = 512;
 
@@ -22,6 +20,11 @@ pub struct DeadLetterTopic {
     pub topic: u16,
     /// Name of the task, which its records tell.
     pub task: String,
+}
+
+impl DeadLetterTopic {
+    /// A record may be this large whatever `limits.recordBytes` says: names and reason need room.
+    pub const LEAST_BYTES: u64 = 16 << 10;
 }
 
 /// Writes the records of refused changes.
@@ -50,7 +53,8 @@ impl DeadLetters {
         let of_new = matches!(refused.change.operation, Operation::Insert | Operation::Update);
         let image = if of_new { refused.new } else { refused.old };
         let hash = key_hash(refused.relation, image);
-        let largest = self.record_bytes.max(LEAST_BYTES);
+        let least = usize::try_from(DeadLetterTopic::LEAST_BYTES).unwrap_or(usize::MAX);
+        let largest = self.record_bytes.max(least);
         let key = self.key(refused, image).filter(|key| key.len() < largest / 4);
         let head = self.head(refused, hash);
         let row = row(refused);

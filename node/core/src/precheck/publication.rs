@@ -14,6 +14,14 @@ pub(super) fn judge(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let name = identifier(look.publication);
     let Some(published) = &seen.publication else {
         return match (managed, look.started_before) {
+            (true, false) if matches!(look.spec.source.slot, Managed::Existing(_)) => {
+                Finding::warn(
+                    format!("none yet; the task makes it, later than slot {}", look.slot),
+                    "what was written in between is not decoded: from PostgreSQL 18 on it is left \
+                     out, earlier servers stop the stream there for good",
+                    "name a publication that is older than the slot, or let the task make both",
+                )
+            }
             (true, false) => Finding::pass("none yet; the task makes it"),
             (true, true) => Finding::fail(
                 format!("publication {name} does not exist"),

@@ -196,5 +196,32 @@ fn patterns_do_not_name_tables() {
     let tables = TaskTables::resolve(&[rule], "shop", &listed).expect("tables");
     let plans = PublicationPlans::managed(&tables, &listed, &[], 150_000);
     assert!(!plans.changes.tables[0].named);
-    assert_eq!(plans.inserts, None);
+    assert!(plans.inserts.is_some_and(|plan| plan.tables.is_empty()), "ready for later tables");
+    assert!(!PublicationPlans::existing(&tables).changes.tables[0].named);
+}
+
+#[test]
+fn a_condition_outside_of_the_identity_is_told_unless_only_inserts_go_out() {
+    let untold = |filter: &str, facts: &TableFacts, update| {
+        let operations = Operations { update, delete: false, ..Operations::default() };
+        let rule = ObjectRule {
+            tables: vec![name("orders")],
+            topic: "orders".into(),
+            filter: filter.into(),
+            operations,
+            ..ObjectRule::default()
+        };
+        let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("tables");
+        super::untold(tables.rule(&name("orders")).expect("rule"), facts).join(", ")
+    };
+    assert_eq!(untold("id > 5 AND amount > 5", &orders(), true), "amount");
+    assert_eq!(untold("id > 5", &orders(), true), "");
+    assert_eq!(untold("amount > 5", &orders(), false), "");
+    assert_eq!(untold("amount > 5", &TableFacts { identity: 'f', ..orders() }, true), "");
+}
+
+#[test]
+fn the_comment_of_someone_else_does_not_hide_that_a_table_was_taken_out() {
+    let named = plan(&[planned("a", 1, true)]);
+    assert!(align(&named, &seen(&[]), Some("owned by the data team")).is_err());
 }

@@ -58,10 +58,11 @@ impl Feedback {
     }
 
     /// The place that the server has named last, while the reader waits for more from it; `None`
-    /// while there is something to read.
+    /// while there is something to read. At the beginning of a stream it goes back: the server
+    /// reads its log again from `restart_lsn`, which may take longer than anything else.
     #[must_use]
     pub fn waits_at(&self) -> Option<Lsn> {
-        self.progress.waiting.load(Ordering::Acquire).then(|| self.progress.seen())
+        self.progress.waiting.load(Ordering::Acquire).then(|| self.progress.named())
     }
 }
 
@@ -70,8 +71,10 @@ impl Feedback {
 pub(super) struct Progress {
     /// Reported as durable.
     flush: AtomicU64,
-    /// Named by the server.
+    /// The highest that the server has named.
     seen: AtomicU64,
+    /// What it has named last.
+    named: AtomicU64,
     /// A status update is due now.
     due: AtomicBool,
     /// The server asked, and no newer position was reported since.
@@ -89,6 +92,10 @@ impl Progress {
     /// The server named `lsn`, and perhaps wants to hear from us.
     pub(super) fn saw(&self, lsn: Lsn, reply_requested: bool) {
         self.seen.fetch_max(lsn.0, Ordering::AcqRel);
+        // Some messages name no place.
+        if lsn > Lsn::ZERO {
+            self.named.store(lsn.0, Ordering::Release);
+        }
         if reply_requested {
             self.awaited.store(true, Ordering::Release);
             self.due.store(true, Ordering::Release);
@@ -105,6 +112,10 @@ impl Progress {
     pub(super) fn heard(&self) {
         self.waiting.store(false, Ordering::Release);
         self.heard.store(true, Ordering::Release);
+    }
+
+    fn named(&self) -> Lsn {
+        Lsn(self.named.load(Ordering::Acquire))
     }
 
     pub(super) fn seen(&self) -> Lsn {
@@ -215,5 +226,25 @@ impl Outlet {
         let mut message = BytesMut::new();
         frontend::terminate(&mut message);
         self.send(&message).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_reads_its_log_again_is_seen_to_move() {
+        let progress = Arc::new(Progress::default());
+        let feedback = Feedback::new(Arc::clone(&progress));
+        progress.saw(Lsn(500), false);
+        progress.waits();
+        assert_eq!(feedback.waits_at(), Some(Lsn(500)));
+        progress.saw(Lsn(100), false);
+        progress.saw(Lsn::ZERO, false);
+        assert_eq!(feedback.waits_at(), Some(Lsn(100)));
+        assert_eq!(progress.seen(), Lsn(500));
+        progress.heard();
+        assert_eq!(feedback.waits_at(), None);
     }
 }

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
 use tidewire_node_core::objects::{self, ListedTable};
 use tidewire_node_core::precheck::qualified;
-use tidewire_node_core::publish::{self, PublicationPlan, PublicationPlans, PublishTable};
+use tidewire_node_core::publish::{
+    self, Alignment, PublicationPlan, PublicationPlans, PublishTable,
+};
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::schema::TaskTables;
-use tidewire_postgres::{PublicationMark, Sql, catalog, publication, server};
+use tidewire_postgres::publication::{self, Step};
+use tidewire_postgres::{PublicationMark, Sql, catalog, server};
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
-use tidewire_shared::{Fault, FaultKind, ShardId, TaskSpec};
+use tidewire_shared::{Fault, FaultKind, Lsn, ShardId, TaskSpec};
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct SourceObjects {
     rules: Vec<ObjectRule>,
     database: String,
     managed: bool,
+    /// The heartbeat table, which no pattern takes.
+    heartbeat: Option<TableName>,
     tables: TaskTables,
     /// The publication of all changes, and that of inserts where there is one.
     publications: Vec<Publication>,
@@ -47,6 +52,7 @@ impl SourceObjects {
             rules: spec.objects.clone(),
             database: source.database.clone(),
             managed: source.publication == Managed::Managed,
+            heartbeat: source.heartbeat.beats_into(),
             tables,
             publications: [name, inserts]
                 .map(|name| Publication {
@@ -90,6 +96,7 @@ impl SourceObjects {
     /// The tables that patterns may take: of a publication that is not ours, those it holds.
     pub(crate) async fn list(&self, sql: &mut Sql) -> Result<Vec<ListedTable>, Fault> {
         let mut listed = catalog::list(sql).await?;
+        listed.retain(|table| self.heartbeat.as_ref() != Some(&table.name));
         let first = self.publications.first().filter(|_| !self.managed);
         if let Some(Publication { name, .. }) = first
             && let Some(seen) = publication::look(sql, name).await?
@@ -113,20 +120,16 @@ impl SourceObjects {
 
     /// First start only: makes the managed publications, or finds those there are.
     pub(crate) async fn create(&mut self, sql: &mut Sql) -> Result<(), Fault> {
-        for publication in &mut self.publications {
-            let name = &publication.name;
-            publication.seen = match publication::look(sql, name).await? {
-                Some(seen) => Some(seen),
-                None if self.managed => {
-                    Some(publication::create(sql, name, &publication.plan).await?)
-                }
-                None => {
-                    let object = format!("publication {name}");
-                    return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
-                        .remedy("create it, or let the task manage one"));
-                }
-            };
+        self.look_again(sql).await?;
+        let missing = self.publications.iter().filter(|it| it.seen.is_none());
+        let missing: Vec<_> = missing.map(|it| Change::new(&it.name, &it.plan, None)).collect();
+        if let Some(first) = missing.first().filter(|_| !self.managed) {
+            let object = format!("publication {}", first.name);
+            return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
+                .remedy("create it, or let the task manage one"));
         }
+        let steps: Vec<_> = missing.iter().map(Change::step).collect();
+        publication::align(sql, &steps).await?;
         self.align(sql).await
     }
 
@@ -139,55 +142,57 @@ impl SourceObjects {
         Ok(())
     }
 
+    async fn look_again(&mut self, sql: &Sql) -> Result<(), Fault> {
+        for publication in &mut self.publications {
+            publication.seen = publication::look(sql, &publication.name).await?;
+        }
+        Ok(())
+    }
+
     /// Brings the managed publications to what the task has now: tables that appeared are added,
     /// those that left it are taken out. Changes of a table are delivered from its addition on.
     pub(crate) async fn align(&mut self, sql: &mut Sql) -> Result<(), Fault> {
-        let mut started = false;
-        for Publication { name, plan, seen, .. } in &mut self.publications {
-            *seen = publication::look(sql, name).await?;
-            if !self.managed {
-                continue;
-            }
-            let Some(there) = seen else {
-                // The task may have got its first table of inserts since it started.
-                if started {
-                    *seen = Some(publication::create(sql, name, plan).await?);
-                }
-                continue;
-            };
-            started = true;
-            let noted = publication::note(sql, name).await?;
-            let alignment = publish::align(plan, there, noted.as_deref())?;
-            if alignment.is_empty() {
-                continue;
-            }
-            if plan.publish.update {
-                harmless(sql, &alignment.add).await?;
-            }
-            for table in &alignment.add {
-                tracing::info!(publication = name, table = %table.name, "adding a table");
-            }
-            for table in &alignment.drop {
-                tracing::info!(publication = name, %table, "taking a table out");
-            }
-            publication::align(sql, name, plan, &alignment).await?;
-            let at = server::facts(sql).await?.flush_lsn;
-            let came = alignment.add.iter().map(|table| {
-                format!(
-                    "table {} is published by {name}: changes made after {at} go out",
-                    table.name
-                )
-            });
-            let went = alignment
-                .drop
-                .iter()
-                .filter(|left| !plan.tables.iter().any(|it| it.name == **left));
-            let went =
-                went.map(|table| format!("table {table} is not published by {name} any more"));
-            self.told.extend(came.chain(went));
-            *seen = publication::look(sql, name).await?;
+        self.look_again(sql).await?;
+        let started = self.publications.first().is_some_and(|first| first.seen.is_some());
+        if !self.managed || !started {
+            return Ok(());
         }
-        Ok(())
+        // A task from before there always was one of inserts does without until it has such tables.
+        self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
+        let mut changes = Vec::new();
+        for Publication { name, plan, seen, .. } in &self.publications {
+            let alignment = match seen {
+                Some(there) => {
+                    let noted = publication::note(sql, name).await?;
+                    Some(publish::align(plan, there, noted.as_deref())?)
+                }
+                None => None,
+            };
+            if alignment.as_ref().is_some_and(Alignment::is_empty) {
+                continue;
+            }
+            let change = Change::new(name, plan, alignment);
+            if plan.publish.update {
+                harmless(sql, change.added(), &self.tables).await?;
+            }
+            changes.push(change);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for change in &changes {
+            for table in change.added() {
+                tracing::info!(publication = change.name, table = %table.name, "adding a table");
+            }
+            for table in change.dropped() {
+                tracing::info!(publication = change.name, %table, "taking a table out");
+            }
+        }
+        let steps: Vec<_> = changes.iter().map(Change::step).collect();
+        publication::align(sql, &steps).await?;
+        let at = server::facts(sql).await?.flush_lsn;
+        self.told.extend(changes.iter().flat_map(|change| change.told(at)));
+        self.look_again(sql).await
     }
 
     pub(crate) fn expected(&self) -> Vec<ExpectedPublication<'_>> {
@@ -270,23 +275,77 @@ impl SourceObjects {
     }
 }
 
-/// Refuses to publish updates and deletes of tables whose rows the server cannot name: those of the
-/// application would fail.
-async fn harmless(sql: &mut Sql, tables: &[PublishTable]) -> Result<(), Fault> {
-    let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
-    let facts = catalog::tables(sql, &names).await?;
-    match facts.iter().find(|table| !publish::identifies(table)) {
-        None => Ok(()),
-        Some(table) => Err(Fault::new(
-            FaultKind::SourceState,
-            format!("table {}", table.name),
-            "appeared under a pattern of the task without a usable replica identity: publishing it \
-             would make the application's UPDATE and DELETE fail",
-        )
-        .remedy(format!(
-            "give it a primary key, or ALTER TABLE {} REPLICA IDENTITY FULL; or exclude it; then \
-             resume the task",
-            qualified(&table.name)
-        ))),
+/// What is to be done to a publication.
+#[derive(Debug)]
+struct Change {
+    name: String,
+    plan: PublicationPlan,
+    /// `None`: it is to be made.
+    alignment: Option<Alignment>,
+}
+
+impl Change {
+    fn new(name: &str, plan: &PublicationPlan, alignment: Option<Alignment>) -> Self {
+        Self { name: name.to_owned(), plan: plan.clone(), alignment }
     }
+
+    fn step(&self) -> Step<'_> {
+        Step { name: &self.name, plan: &self.plan, alignment: self.alignment.as_ref() }
+    }
+
+    fn added(&self) -> &[PublishTable] {
+        let all = self.plan.tables.as_slice();
+        self.alignment.as_ref().map_or(all, |alignment| alignment.add.as_slice())
+    }
+
+    fn dropped(&self) -> &[TableName] {
+        self.alignment.as_ref().map_or(&[][..], |alignment| alignment.drop.as_slice())
+    }
+
+    /// Lines for the log of the task, once it was done at this place.
+    fn told(&self, at: Lsn) -> Vec<String> {
+        let name = &self.name;
+        let came = self.added().iter().map(|table| {
+            format!("table {} is published by {name}: changes made after {at} go out", table.name)
+        });
+        let stays = |table: &TableName| self.plan.tables.iter().any(|it| it.name == *table);
+        let left = self.dropped().iter().filter(|&table| !stays(table));
+        let went = left.map(|table| format!("table {table} is not published by {name} any more"));
+        came.chain(went).collect()
+    }
+}
+
+/// Refuses to publish updates and deletes of tables whose rows the server cannot name: those of the
+/// application would fail. Also of tables whose condition could not be told from what they bring.
+async fn harmless(
+    sql: &mut Sql,
+    tables: &[PublishTable],
+    of_task: &TaskTables,
+) -> Result<(), Fault> {
+    let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
+    for table in catalog::tables(sql, &names).await? {
+        let fault = |what: String| {
+            Fault::new(FaultKind::SourceState, format!("table {}", table.name), what)
+        };
+        let name = qualified(&table.name);
+        if !publish::identifies(&table) {
+            let what = "appeared under a pattern of the task without a usable replica identity: \
+                        publishing it would make the application's UPDATE and DELETE fail";
+            return Err(fault(what.to_owned()).remedy(format!(
+                "give it a primary key, or ALTER TABLE {name} REPLICA IDENTITY FULL; or exclude \
+                 it; then resume the task"
+            )));
+        }
+        let untold = of_task.rule(&table.name).map(|rule| publish::untold(rule, &table));
+        if let Some(column) = untold.and_then(|columns| columns.first().copied()) {
+            let what = format!(
+                "is not published: its condition `where` needs column {column}, which is not in \
+                 its replica identity, so nobody could tell which updates go out"
+            );
+            return Err(fault(what).remedy(format!(
+                "ALTER TABLE {name} REPLICA IDENTITY FULL; or exclude it; then resume the task"
+            )));
+        }
+    }
+    Ok(())
 }

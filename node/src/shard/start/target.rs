@@ -1,5 +1,6 @@
 //! The Kafka side of a start. librdkafka's calls block, so each runs on a thread for blocking work.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prost::Message;
@@ -22,7 +23,7 @@ use tidewire_proto::position::v1 as pb;
 use tidewire_shared::spec::{
     BadRecord, CreateTopics, Delivery, FormatKind, HeartbeatMode, TableName,
 };
-use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
+use tidewire_shared::{ByteSize, ClusterId, Fault, FaultKind, Lsn, NodeName, TaskSpec, report};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -73,8 +74,15 @@ impl TargetSide {
         node: &NodeName,
     ) -> Result<Self, Fault> {
         let spec = &assignment.spec;
+        // Dead letters may be larger than records that are allowed to be very small only.
+        let largest = match spec.on_bad_record {
+            BadRecord::DeadLetter(_) => {
+                spec.limits.record_bytes.max(ByteSize(DeadLetterTopic::LEAST_BYTES))
+            }
+            BadRecord::Stop => spec.limits.record_bytes,
+        };
         Ok(Self {
-            settings: Settings::new(&spec.target, spec.limits.record_bytes)?,
+            settings: Settings::new(&spec.target, largest)?,
             transactional_id: assignment.shard.transactional_id(cluster),
             key: assignment.shard.position_key(cluster),
             ordinal: assignment.ordinal,
@@ -279,6 +287,10 @@ impl TargetSide {
         let progress = Progress::resume(&start.claim, start.timeline, confirmed, Duration::ZERO)?;
         let beats = Beats { slot: &slot, table: heartbeat.as_ref(), feedback: &feedback };
         let beat = beats.start(&source, assignment, stream_seen);
+        // Pins outlive their tables: a topic that nothing can go to any more may be deleted.
+        let written: BTreeSet<&str> = self.tables.topics().iter().map(String::as_str).collect();
+        let pins = start.claim.topics.iter().filter(|pin| written.contains(pin.name.as_str()));
+        let pins = pins.map(identity).collect();
         Ok(Box::new(Parts {
             reader,
             decoder: self.decoder(assignment, &start, heartbeat, &objects),
@@ -296,7 +308,7 @@ impl TargetSide {
             },
             target_watch: TargetWatch {
                 identity: TopicIdentity::new(&self.settings)?,
-                pins: start.claim.topics.iter().map(identity).collect(),
+                pins,
                 kill: kill.clone(),
                 ended,
             },

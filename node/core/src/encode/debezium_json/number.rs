@@ -62,7 +62,8 @@ impl<'a> Decimal<'a> {
         }
         // The number is 0.DIGITS times ten to this power.
         let whole = i32::try_from(self.whole.len()).unwrap_or(i32::MAX);
-        let power = whole - i32::try_from(leading).unwrap_or(i32::MAX) + self.exponent;
+        let leading_zeros = i32::try_from(leading).unwrap_or(i32::MAX);
+        let power = whole.saturating_sub(leading_zeros).saturating_add(self.exponent);
         let digits = || self.digits().skip(leading).take(significant);
         match power {
             -2..=0 => {
@@ -89,7 +90,7 @@ impl<'a> Decimal<'a> {
                     out.push(b'0');
                 }
                 out.push(b'E');
-                text::number(out, power - 1);
+                text::number(out, power.saturating_sub(1));
             }
         }
     }
@@ -207,6 +208,8 @@ mod tests {
             ("1e+300", "1.0E300"),
             ("2.2250738585072014e-308", "2.2250738585072014E-308"),
             ("-3.4028235e+38", "-3.4028235E38"),
+            ("12e2147483647", "1.2E2147483646"),
+            ("0.01e-2147483648", "1.0E-2147483648"),
         ] {
             assert_eq!(java(text), expected, "{text}");
         }

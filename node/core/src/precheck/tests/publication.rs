@@ -35,6 +35,16 @@ fn existing(change: impl FnOnce(&mut TaskSpec, &mut SourcePrecheck)) -> CheckIte
 }
 
 #[test]
+fn a_publication_that_would_be_younger_than_the_slot_is_warned_of() {
+    let (mut spec, mut seen) = (spec(), source());
+    seen.publication = None;
+    let of = |spec: &TaskSpec| named(judged(spec, false, &seen), "publication").result;
+    assert_eq!(of(&spec), CheckResult::Pass);
+    spec.source.slot = Managed::Existing("tidewire_k".into());
+    assert_eq!(of(&spec), CheckResult::Warn);
+}
+
+#[test]
 fn a_publication_of_someone_else_must_have_what_the_task_asks_for() {
     use CheckResult::{Fail, Pass, Warn};
     const SILENT: &str =
