@@ -223,9 +223,8 @@ impl<'k> Scene<'k> {
             .wait(TASK, "caught-up", self.catch_up_limit)
             .with_context(|| self.cluster.task(TASK).unwrap_or_default().to_string())?;
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
-        if self.client.is_closed() {
-            self.client = self.address.connect()?;
-        }
+        // A server that was restarted has closed the connection, which shows at its next use only.
+        self.client = self.address.connect()?;
         Ok((self.truth.take(&mut self.client)?, keys(&mut self.client, &tables)?))
     }
 }
