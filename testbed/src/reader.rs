@@ -128,7 +128,9 @@ impl Reader {
         topics: &[&str],
         mode: &str,
     ) -> Result<Self> {
-        let mut command = classes.program("Reader");
+        let mut command = classes.java();
+        // Room for the largest record in base64, a few times.
+        command.args(["-Xmx1500m", "-XX:TieredStopAtLevel=1", "Reader"]);
         command.args([bootstrap, &topics.join(","), mode]);
         let log = tempfile::NamedTempFile::new()?;
         let mut lines = JsonLines::spawn(&mut command, Some(log.path()))?;

@@ -9,6 +9,7 @@ mod connections;
 mod end_txn;
 mod failover;
 mod formats;
+mod large;
 mod leader;
 mod life;
 mod objects;

@@ -71,7 +71,9 @@ fn datum(field: &Value, value: &Value) -> Result<Datum> {
     let told = match (field["type"].as_str().unwrap_or_default(), name) {
         ("int16" | "int32" | "int64", "") => number()?.to_string(),
         ("float" | "double", "") => {
-            return value.as_f64().map(Datum::Float).context("no number");
+            // JSON has no number for NaN and the infinities: they stand there as texts.
+            let told = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+            return told.map(Datum::Float).context("no number");
         }
         ("boolean", "") => value.as_bool().context("no truth")?.to_string(),
         ("string", "" | "io.debezium.data.Json" | "io.debezium.data.Uuid") => text()?.to_owned(),
@@ -129,6 +131,8 @@ mod tests {
         for (field, value, expected) in cases {
             assert_eq!(datum(&field, &value).expect("read"), Datum::Text(expected.into()));
         }
+        let infinite = datum(&json!({"type": "float"}), &json!("-Infinity")).expect("read");
+        assert_eq!(infinite, Datum::Float(f64::NEG_INFINITY));
         let null = datum(&json!({"type": "int64"}), &Value::Null).expect("read");
         assert_eq!(null, Datum::Null);
         let strange = datum(&named("struct", "io.debezium.data.geometry.Point"), &json!({}));
