@@ -81,6 +81,20 @@ pub enum NamePattern {
     Glob(String),
 }
 
+impl fmt::Display for TablePattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// As it is stored: without quotes, as messages name it.
+impl fmt::Display for NamePattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Exact(name) | Self::Glob(name)) = self;
+        out.write_str(name)
+    }
+}
+
 impl NamePattern {
     /// Whether `name` fits.
     #[must_use]

@@ -1,8 +1,10 @@
 //! The PostgreSQL side of a precheck: server, account, room for a walsender, slot.
 
 use tidewire_shared::precheck::CheckItem;
+use tidewire_shared::spec::Managed;
 use tidewire_shared::{Fault, TaskSpec};
 
+use super::surroundings::OURS;
 use super::{Finding, columns, identifier, publication, surroundings, tables};
 use crate::facts::{SlotFacts, SourcePrecheck};
 use crate::objects::ResolvedTable;
@@ -138,8 +140,20 @@ fn room(seen: &SourcePrecheck, (limit, used): (u32, u32), setting: &str) -> Find
 fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let name = look.slot;
     let Some(slot) = &seen.slot else {
-        if !look.started_before {
-            return Finding::pass("none yet; the task makes it");
+        match &look.spec.source.slot {
+            _ if look.started_before => {}
+            Managed::Managed => return Finding::pass("none yet; the task makes it"),
+            Managed::Existing(_) => {
+                return Finding::fail(
+                    format!("slot {name} does not exist"),
+                    "the task does not make a slot that the document calls existing",
+                    format!(
+                        "SELECT pg_create_logical_replication_slot('{}', 'pgoutput'); or write \
+                         source.slot: {{mode: managed}}",
+                        name.replace('\'', "''")
+                    ),
+                );
+            }
         }
         return Finding::fail(
             format!("slot {name} does not exist"),
@@ -147,6 +161,14 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             "delete the task and create it again, and bring the target up to date for the gap",
         );
     };
+    let foreign = matches!(look.spec.source.slot, Managed::Existing(_)) && name.starts_with(OURS);
+    if foreign && !look.started_before {
+        return Finding::fail(
+            found(slot),
+            "it is the slot of another task, whose changes this one would take away",
+            "name another slot, or write source.slot: {mode: managed}",
+        );
+    }
     let database = look.spec.source.database.as_str();
     match unusable(slot, database) {
         None => Finding::pass(found(slot)),

@@ -13,7 +13,7 @@ const LONG_MS: u64 = 600_000;
 /// Clocks that differ by more are worth a word. Milliseconds.
 const SKEW_MS: u64 = 1_000;
 /// Slots of this prefix are those of tasks.
-const OURS: &str = "tidewire_";
+pub(super) const OURS: &str = "tidewire_";
 
 /// A new slot waits for every open transaction; a slot that is there holds log back for them.
 pub(super) fn long_transactions(seen: &SourcePrecheck) -> Finding {

@@ -61,11 +61,26 @@ pub(super) fn exist(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             }
         }
     }
+    let idle = without_a_table(look);
+    if wrong.is_empty() && !idle.is_empty() {
+        return Finding::warn(
+            format!("{} tables; none fits {}", wanted(look).count(), listed(&idle, ", ")),
+            "nothing goes out by these patterns until tables appear that fit",
+            "correct objects, unless that is meant",
+        );
+    }
     if wrong.is_empty() {
         return Finding::pass(format!("{} tables", wanted(look).count()));
     }
     let (found, remedy) = (listed(&wrong, "; "), listed(&remedies, " "));
     Finding::fail(found, "the task cannot publish all of its tables", remedy)
+}
+
+/// The patterns that no table fits.
+fn without_a_table(look: &SourceLook<'_>) -> Vec<String> {
+    let patterns = look.spec.objects.iter().flat_map(|rule| &rule.patterns);
+    let idle = patterns.filter(|pattern| !look.tables.iter().any(|it| pattern.fits(&it.name)));
+    idle.map(|pattern| format!("`{pattern}`")).collect()
 }
 
 /// Publishing a table without a usable replica identity makes the application's UPDATE and DELETE

@@ -150,6 +150,17 @@ fn exist(look: &TargetLook<'_>) -> Finding {
             }
         }
     }
+    let absent = |name: &&&str| !matches!(seen_topics.get(**name), Some(Ok(Some(_))));
+    if let (Some(form), Ok(brokers), Some(first)) =
+        (spec.target.create_topics, &seen.brokers, wanted.iter().find(absent))
+        && u32::from(form.replication_factor) > *brokers
+    {
+        return Finding::fail(
+            format!("{first} has to be made with {} replicas", form.replication_factor),
+            format!("there are only {brokers} brokers"),
+            format!("write target.createTopics.replicationFactor: {brokers}"),
+        );
+    }
     if wrong.is_empty() {
         return Finding::pass(format!("{} topics", wanted.len()));
     }

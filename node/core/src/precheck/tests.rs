@@ -1,7 +1,8 @@
 use tidewire_shared::FaultKind;
 use tidewire_shared::spec::{
-    BadRecord, Compression, Delivery, Format, KafkaTarget, KeyChange, Limits, Managed, ObjectRule,
-    PartitionPolicy, PostgresSource, RecordKey, Retry, StartAt, TableName, Tls, TlsMode,
+    BadRecord, Compression, Delivery, Format, KafkaTarget, KeyChange, Limits, Managed, NamePattern,
+    ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, StartAt, TableName,
+    TablePattern, Tls, TlsMode,
 };
 use tidewire_shared::{Lsn, TaskSpec};
 
@@ -233,6 +234,35 @@ fn columns_of_partition_by_must_come_with_a_delete() {
     assert_eq!(item.name, "tables_keyed");
     assert!(item.found.contains("tenant") && item.remedy.ends_with("FULL;"), "{item:?}");
     assert!(judge('f').iter().all(|item| item.result == CheckResult::Pass));
+}
+
+#[test]
+fn a_slot_that_others_make_is_there_and_no_tasks_own() {
+    let mut spec = spec();
+    spec.source.slot = Managed::Existing("tidewire_k".into());
+    let absent = named(judged(&spec, false, &source()), "slot_state");
+    assert_eq!(absent.result, CheckResult::Fail);
+    assert!(
+        absent.remedy.contains("pg_create_logical_replication_slot('tidewire_k'"),
+        "{absent:?}"
+    );
+    let seen = SourcePrecheck { slot: Some(slot()), ..source() };
+    let taken = named(judged(&spec, false, &seen), "slot_state");
+    assert_eq!(taken.result, CheckResult::Fail);
+    assert!(taken.message.contains("another task"), "{taken:?}");
+}
+
+#[test]
+fn a_pattern_that_fits_nothing_is_worth_a_word() {
+    let mut spec = spec();
+    let name = |glob: &str| NamePattern::Glob(glob.into());
+    spec.objects[0].patterns = vec![
+        TablePattern { schema: name("publc"), table: name("*") },
+        TablePattern { schema: name("public"), table: name("Ord*") },
+    ];
+    let item = only(judged(&spec, false, &source()));
+    assert_eq!((item.name.as_str(), item.result), ("tables_exist", CheckResult::Warn));
+    assert_eq!(item.found, "1 tables; none fits `publc.*`");
 }
 
 #[test]

@@ -182,3 +182,25 @@ fn every_item_of_a_report_has_a_rule_and_yields_only_where_the_rule_says() {
     let rules: Vec<_> = tidewire_shared::precheck::item_rules().iter().map(|it| it.name).collect();
     assert_eq!(names, rules[..rules.len() - 1], "all but `precheck` itself");
 }
+
+#[test]
+fn topics_are_not_made_with_more_replicas_than_brokers() {
+    use CheckResult::{Fail, Pass};
+    let mut made = spec();
+    made.target.create_topics = Some(CreateTopics { partitions: 4, replication_factor: 3 });
+    let mut seen = target(None);
+    seen.topics = vec![("orders".into(), Ok(None))];
+    seen.brokers = Ok(1);
+    let item = named(judged_target(&made, &seen), "topics_exist");
+    let expected = (
+        "topics_exist",
+        Fail,
+        "orders has to be made with 3 replicas",
+        "there are only 1 brokers",
+        "write target.createTopics.replicationFactor: 1",
+        false,
+    );
+    assert_eq!(told(&item), expected);
+    seen.brokers = Ok(3);
+    assert_eq!(named(judged_target(&made, &seen), "topics_exist").result, Pass);
+}
