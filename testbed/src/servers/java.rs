@@ -67,6 +67,8 @@ impl ClassPath {
         // The consumer SDK writes a log where it is started; a checkout is no place for that.
         command.current_dir(std::env::temp_dir());
         command.args(["-XX:+UseSerialGC", "-Xss512k", "-cp", &self.0]);
+        // Java reads its arguments in the charset of the locale, which may be none.
+        command.env("LC_ALL", "C.UTF-8");
         command
     }
 }
