@@ -318,7 +318,10 @@ pub(super) fn not_looked(object: &str, error: WorkError) -> Status {
         WorkError::Unresolved(rejection) => return error::rejected(rejection),
         WorkError::Failed(fault) => fault.remedy.clone(),
     };
-    let message = format!("nobody could look: {error}");
+    let message = match &error {
+        WorkError::Failed(_) => error.to_string(),
+        _ => format!("nobody could look: {error}"),
+    };
     match &error {
         // Asking again would give the same answer.
         WorkError::Failed(fault) if fault.kind.persistence() != Persistence::Connection => {

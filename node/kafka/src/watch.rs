@@ -70,7 +70,7 @@ fn compare(pin: &Identity, now: Option<&Identity>) -> Result<(), Fault> {
     let Some(now) = now else {
         return fault(
             "was deleted while the task wrote to it".to_owned(),
-            "what it held is gone; terminate the task, create the topic and make a new task",
+            "what it held is gone; delete the task, create the topic, and create the task again",
         );
     };
     // Brokers without topic ids answer (0, 0) for all topics.
