@@ -12,7 +12,7 @@ use tidewire_testbed::oracle::{Format, TruthSlot, prove};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::task::TaskDocument;
 
-const NAME: &str = "large";
+const NAME: &str = "sizes";
 const LIMIT: Duration = Duration::from_secs(180);
 /// Tables beside the wide and the big one.
 const TABLES: usize = 2_000;
@@ -74,7 +74,7 @@ fn rows_tables_and_transactions_of_any_size_arrive_once() {
         .map(|table| format!("public.{table}"))
         .collect();
     let tables: Vec<_> = tables.iter().map(String::as_str).collect();
-    let mut truth = TruthSlot::create(&mut client, "truth_large", &tables).unwrap();
+    let mut truth = TruthSlot::create(&mut client, "truth_sizes", &tables).unwrap();
     kafka().create_topic(NAME, 4, &[("max.message.bytes", "209715200")]).unwrap();
     let few = ClusterOptions { coordinators: 1, nodes: 1, ..ClusterOptions::default() };
     let cluster = Cluster::start(few).unwrap();
