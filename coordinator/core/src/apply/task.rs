@@ -9,6 +9,7 @@ use tidewire_shared::{Desired, Epoch, Fault, NodeName, Phase, ShardId, TaskId, T
 use super::assignment::{expect_epoch, stale};
 use super::modify::{Wish, abandon_draft, first_revision};
 use super::{Verdict, leftovers};
+use crate::connection::SpecRevisions;
 use crate::lifecycle::{Move, is_crash, legal_moves, settled_phase};
 use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
 use crate::revision::remember;
@@ -166,10 +167,15 @@ pub(super) fn refused(task: &Task, message: impl std::fmt::Display, legal: &[Mov
     rejection
 }
 
+/// Forgets what went wrong. An owner that has not let go yet may still report it: it is given its shard
+/// anew, under an epoch of which nothing was reported.
 fn forgive(task: &mut Task) {
-    task.failure = None;
-    for shard in task.shards.values_mut() {
+    let failed = task.failure.take().map(|failure| failure.shard.index);
+    for (index, shard) in &mut task.shards {
         shard.crashed_on.clear();
+        if let Some(owner) = shard.assignment.as_mut().filter(|_| failed == Some(*index)) {
+            owner.given = SpecRevisions::default();
+        }
     }
 }
 

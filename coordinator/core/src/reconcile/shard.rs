@@ -17,6 +17,7 @@ use tidewire_shared::{Fault, FaultKind, ShardId, TaskSpec};
 use super::Directive;
 use super::plan::Plan;
 use crate::command::{CommandKind, DrainCause};
+use crate::connection::SpecRevisions;
 use crate::lifecycle::is_crash;
 use crate::observed::{ShardObservation, ShardPhase};
 use crate::state::{Assignment, Shard, Task};
@@ -65,6 +66,7 @@ impl Owned<'_> {
         let report = plan.observed.of_owner(&self.id, self.shard);
         match report {
             _ if !wanted => self.withdraw(plan),
+            _ if self.owner.given == SpecRevisions::default() => self.renew(plan),
             Some(report) if report.phase == ShardPhase::Failed => self.failed(plan, report),
             _ if self.hand_over(plan) => {}
             _ if self.owner.given != plan.state.revisions_of(self.task) => self.renew(plan),

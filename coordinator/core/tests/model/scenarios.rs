@@ -212,6 +212,22 @@ fn a_definite_fault_fails_the_task_at_once_and_a_start_tries_again() {
     assert_eq!(cluster.state.task(&cluster.task(0)).and_then(|task| task.fault()), None);
 }
 
+#[test]
+fn a_task_that_is_resumed_before_its_owner_let_go_does_not_fail_by_the_same_fault_again() {
+    let mut cluster = running(2);
+    cluster.fail(0, FaultKind::SourceState);
+    cluster.until("failed", |it| it.phase() == Phase::Failed);
+    assert!(cluster.owner().is_some(), "the owner has not let go");
+    cluster.wish(Move::Resume);
+    let fault = |it: &Cluster| it.state.task(&it.task(0)).and_then(|task| task.fault()).is_some();
+    assert!(!fault(&cluster), "the log has taken the wish");
+    cluster.until("running", |it| {
+        assert!(!fault(it), "it failed again");
+        it.phase() == Phase::Synchronizing
+    });
+    assert_eq!(cluster.epoch(), Epoch(2));
+}
+
 /// Keeps crashing without progress; returns the nodes it walked through.
 fn crash_until_failed(cluster: &mut Cluster) -> Vec<NodeName> {
     let mut walked = Vec::new();
