@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::servers::free_port;
+use crate::servers::free_listener;
 
 /// What happens to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +102,7 @@ impl KafkaProxy {
     /// # Errors
     /// When no port is free.
     pub fn reserve(brokers: usize) -> Result<Self> {
-        let listeners = (0..brokers)
-            .map(|_| Ok(TcpListener::bind(("127.0.0.1", free_port()?))?))
-            .collect::<Result<_>>()?;
+        let listeners = (0..brokers).map(|_| free_listener()).collect::<Result<_>>()?;
         Ok(Self { listeners, shared: Arc::default() })
     }
 

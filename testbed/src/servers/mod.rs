@@ -27,11 +27,17 @@ pub use postgres::{Postgres, PostgresOptions};
 /// # Errors
 /// When a hundred tries meet only used ports.
 pub fn free_port() -> Result<u16> {
+    Ok(free_listener()?.local_addr()?.port())
+}
+
+/// Listens on a free port, for whoever serves it in this process: one that is only told of it may find
+/// it taken still by a child of another thread that has not left our sockets behind yet.
+pub fn free_listener() -> Result<TcpListener> {
     let mut random = rand::rng();
     for _ in 0..100 {
-        let port = random.random_range(15_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
+        let port: u16 = random.random_range(15_000..32_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener);
         }
     }
     bail!("no free port on the loopback interface")
