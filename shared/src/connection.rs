@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ConnectionName;
 use crate::secret::SecretRef;
-use crate::spec::{Flavor, KafkaSecurity, KafkaTarget, PostgresSource, TaskSpec, Tls};
+use crate::spec::{Flavor, KafkaSecurity, KafkaSource, KafkaTarget, PostgresSource, TaskSpec, Tls};
 
 pub use report::{
     ConnectionTest, DatabaseRow, Discovery, HostTest, Right, TableRow, TopicRow, Verdict,
@@ -120,11 +120,26 @@ impl TaskSpec {
     /// The document as it may be shown: without secrets that stand in it.
     #[must_use]
     pub fn hidden(mut self) -> Self {
-        let Tls { ca, cert, key, .. } = &mut self.source.tls;
-        let source = [self.source.password.as_mut(), ca.as_mut(), cert.as_mut(), key.as_mut()];
-        let target = kafka_secrets(&mut self.target.security);
-        source.into_iter().chain(target).flatten().for_each(hide);
+        self.secrets_mut().into_iter().flatten().for_each(hide);
         self
+    }
+
+    /// Every place of a secret, in an order that depends on the kind alone.
+    pub fn secrets_mut(&mut self) -> [Option<&mut SecretRef>; 8] {
+        let (source, target) = match self {
+            Self::PostgresToKafka(task) => {
+                let Tls { ca, cert, key, .. } = &mut task.source.tls;
+                let source =
+                    [task.source.password.as_mut(), ca.as_mut(), cert.as_mut(), key.as_mut()];
+                (source, kafka_secrets(&mut task.target.security))
+            }
+            Self::KafkaToKafka(task) => {
+                (kafka_secrets(&mut task.source.security), kafka_secrets(&mut task.target.security))
+            }
+        };
+        let [a, b, c, d] = source;
+        let [e, f, g, h] = target;
+        [a, b, c, d, e, f, g, h]
     }
 }
 
@@ -165,8 +180,20 @@ impl KafkaEndpoint {
         target.connection = None;
         target.brokers.clone_from(&self.brokers);
         target.security.clone_from(&self.security);
+        self.fill_properties(&mut target.properties);
+    }
+
+    /// The same for a source.
+    pub fn fill_source(&self, source: &mut KafkaSource) {
+        source.connection = None;
+        source.brokers.clone_from(&self.brokers);
+        source.security.clone_from(&self.security);
+        self.fill_properties(&mut source.properties);
+    }
+
+    fn fill_properties(&self, properties: &mut BTreeMap<String, String>) {
         for (name, value) in &self.properties {
-            target.properties.entry(name.clone()).or_insert_with(|| value.clone());
+            properties.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
 }

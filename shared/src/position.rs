@@ -8,7 +8,7 @@ use crate::lsn::Lsn;
 ///
 /// The resume point is always a `Commit.end_lsn`; a `final_lsn` would deliver that transaction again,
 /// and the header LSN of a row message means nothing for a restart (docs/delivery.md).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PgPosition {
     /// `system_identifier` of the source cluster.
     pub system_id: u64,
@@ -27,7 +27,7 @@ pub struct PgPosition {
 }
 
 /// The durable part of a transaction that is not finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InTransaction {
     /// `Begin.final_lsn` of the transaction.
     pub final_lsn: Lsn,

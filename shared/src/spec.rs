@@ -5,23 +5,28 @@
 //! kept in the coordinators' log, so fields are added with a default and never renamed.
 
 mod format;
+mod kafka_task;
 mod objects;
+mod postgres_task;
 mod source;
 mod target;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::TaskName;
-use crate::lsn::Lsn;
+use crate::id::{ConnectionName, TaskName};
 use crate::unit::{ByteSize, Period};
 
 pub use format::{
     BinaryMode, DebeziumOptions, DecimalMode, Format, FormatKind, HstoreMode, IntervalMode,
     RecordKey, TimeMode, TimestampUnit,
 };
+pub use kafka_task::{
+    ExistingData, KafkaSource, KafkaStart, KafkaTask, Shards, StartOffset, SyncConfigs, TopicRule,
+};
 pub use objects::{
     ColumnChoice, NamePattern, ObjectRule, Operations, Rename, TableName, TablePattern,
 };
+pub use postgres_task::{BadRecord, KeyChange, PartitionPolicy, PostgresTask, StartAt};
 pub use source::{
     AtLimit, Flavor, Heartbeat, HeartbeatMode, Managed, PostgresSource, SlotFailover, Tls, TlsMode,
     WalBudget, WalState,
@@ -30,64 +35,127 @@ pub use target::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
 
-/// One task: a PostgreSQL database into Kafka.
+/// One task, of either kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TaskSpec {
+#[serde(rename_all = "snake_case")]
+pub enum TaskSpec {
+    /// A PostgreSQL database into Kafka.
+    PostgresToKafka(PostgresTask),
+    /// Topics of one Kafka cluster into another.
+    KafkaToKafka(KafkaTask),
+}
+
+impl TaskSpec {
+    /// `postgres_to_kafka` or `kafka_to_kafka`, as documents write it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::PostgresToKafka(_) => "postgres_to_kafka",
+            Self::KafkaToKafka(_) => "kafka_to_kafka",
+        }
+    }
+
     /// The name people use.
-    pub name: TaskName,
+    #[must_use]
+    pub fn name(&self) -> &TaskName {
+        match self {
+            Self::PostgresToKafka(task) => &task.name,
+            Self::KafkaToKafka(task) => &task.name,
+        }
+    }
+
     /// Free text.
-    #[serde(default)]
-    pub display_name: String,
-    /// Where changes come from.
-    pub source: PostgresSource,
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        match self {
+            Self::PostgresToKafka(task) => &task.display_name,
+            Self::KafkaToKafka(task) => &task.display_name,
+        }
+    }
+
+    /// The registered connection of the source.
+    #[must_use]
+    pub fn source_connection(&self) -> Option<&ConnectionName> {
+        match self {
+            Self::PostgresToKafka(task) => task.source.connection.as_ref(),
+            Self::KafkaToKafka(task) => task.source.connection.as_ref(),
+        }
+    }
+
     /// Where records go.
-    pub target: KafkaTarget,
-    /// Which tables go to which topic; not empty.
-    pub objects: Vec<ObjectRule>,
-    /// How records are written.
-    pub format: Format,
-    /// Which partition a record goes to.
-    pub partition: PartitionPolicy,
-    /// What an update of the partitioning columns becomes.
-    pub key_change: KeyChange,
+    #[must_use]
+    pub fn target(&self) -> &KafkaTarget {
+        match self {
+            Self::PostgresToKafka(task) => &task.target,
+            Self::KafkaToKafka(task) => &task.target,
+        }
+    }
+
+    /// Where records go.
+    pub fn target_mut(&mut self) -> &mut KafkaTarget {
+        match self {
+            Self::PostgresToKafka(task) => &mut task.target,
+            Self::KafkaToKafka(task) => &mut task.target,
+        }
+    }
+
     /// What is promised to readers.
-    #[serde(default)]
-    pub delivery: Delivery,
-    /// Where the task begins.
-    #[serde(default)]
-    pub start: StartAt,
-    /// What becomes of a record that cannot be written.
-    #[serde(default)]
-    pub on_bad_record: BadRecord,
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::PostgresToKafka(task) => task.delivery,
+            Self::KafkaToKafka(task) => task.delivery,
+        }
+    }
+
     /// How long trouble is retried.
-    pub retry: Retry,
-    /// Bounds on single records.
-    pub limits: Limits,
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::PostgresToKafka(task) => task.retry,
+            Self::KafkaToKafka(task) => task.retry,
+        }
+    }
+
+    /// Bounds on records and rates.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        match self {
+            Self::PostgresToKafka(task) => task.limits,
+            Self::KafkaToKafka(task) => task.limits,
+        }
+    }
+
+    /// Into how many shards it is divided; at least 1.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        match self {
+            // One replication slot.
+            Self::PostgresToKafka(_) => 1,
+            Self::KafkaToKafka(task) => task.shards.count(),
+        }
+    }
+
+    /// The task as one from PostgreSQL.
+    #[must_use]
+    pub fn as_postgres(&self) -> Option<&PostgresTask> {
+        match self {
+            Self::PostgresToKafka(task) => Some(task),
+            Self::KafkaToKafka(_) => None,
+        }
+    }
 }
 
-/// Which partition a record goes to (CONTRACT §6, docs/formats.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PartitionPolicy {
-    /// Everything to partition 0.
-    AllToPartition0,
-    /// One partition per table.
-    ByTable,
-    /// By the values of the key.
-    ByPrimaryKey,
-    /// As Kafka's own clients do with the record key.
-    ByRecordKey,
+impl From<PostgresTask> for TaskSpec {
+    fn from(task: PostgresTask) -> Self {
+        Self::PostgresToKafka(task)
+    }
 }
 
-/// What an update of the partitioning columns becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyChange {
-    /// A DELETE of the old key, then an INSERT of the new row.
-    Split,
-    /// One UPDATE, to the new partition.
-    Keep,
+impl From<KafkaTask> for TaskSpec {
+    fn from(task: KafkaTask) -> Self {
+        Self::KafkaToKafka(task)
+    }
 }
 
 /// What is promised to readers.
@@ -99,28 +167,6 @@ pub enum Delivery {
     ExactlyOnce,
     /// Every change, some of them twice.
     AtLeastOnce,
-}
-
-/// Where a task begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StartAt {
-    /// Where a managed slot is made, or an existing one stands.
-    #[default]
-    Now,
-    /// At a position that an existing slot still has.
-    Lsn(Lsn),
-}
-
-/// What becomes of a record that cannot be written: too large, or beyond what its format can say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BadRecord {
-    /// The task stops and names it.
-    #[default]
-    Stop,
-    /// It goes to this topic, in the same transaction, and is counted.
-    DeadLetter(String),
 }
 
 /// How long trouble is retried before the task fails.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use tidewire_shared::spec::{
     BadRecord, ColumnChoice, CreateTopics, DebeziumOptions, Format, FormatKind, KafkaSecurity,
-    KafkaTarget, KeyChange, Managed, ObjectRule, Operations, PostgresSource, RecordKey, Rename,
-    StartAt, TableName, TaskSpec, TimestampUnit, Tls,
+    KafkaTarget, KeyChange, Managed, ObjectRule, Operations, PostgresSource, PostgresTask,
+    RecordKey, Rename, StartAt, TableName, TimestampUnit, Tls,
 };
 use tidewire_shared::{ConnectionName, SecretRef};
 
@@ -40,7 +40,7 @@ pub struct Explained<'a> {
 impl<'a> Explained<'a> {
     /// Everything that `spec` says.
     #[must_use]
-    pub fn new(spec: &'a TaskSpec) -> Self {
+    pub fn new(spec: &'a PostgresTask) -> Self {
         Self {
             api_version: "tidewire/v1",
             kind: "postgres_to_kafka",

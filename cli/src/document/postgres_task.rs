@@ -1,7 +1,8 @@
 //! A `postgres_to_kafka` document as a whole.
 
 use tidewire_shared::spec::{
-    BadRecord, Delivery, KeyChange, Limits, ObjectRule, PartitionPolicy, Retry, StartAt, TaskSpec,
+    BadRecord, Delivery, KeyChange, Limits, ObjectRule, PartitionPolicy, PostgresTask, Retry,
+    StartAt,
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
@@ -35,7 +36,7 @@ pub(super) const POLICIES: [(&str, PartitionPolicy); 4] = [
     ("by_record_key", PartitionPolicy::ByRecordKey),
 ];
 
-pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSpec> {
+pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<PostgresTask> {
     let keys = place.keys(KEYS)?;
     let name = keys.need("name")?.parsed()?;
     let display_name = keys.get_or("displayName", "", Place::text)?.to_owned();
@@ -43,7 +44,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<TaskSp
         keys.get_or("partition", PartitionPolicy::ByPrimaryKey, |at| at.word(&POLICIES))?;
     let objects = objects::objects(&keys.need("objects")?, partition)?;
     let on_bad_record = bad_records(&keys, &objects)?;
-    let spec = TaskSpec {
+    let spec = PostgresTask {
         name,
         display_name,
         source: source(&keys.need("source")?, warnings)?,

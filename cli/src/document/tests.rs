@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tidewire_shared::spec::{
-    HeartbeatMode, Managed, PartitionPolicy, TableName, TaskSpec, TimestampUnit,
+    HeartbeatMode, Managed, PartitionPolicy, PostgresTask, TableName, TimestampUnit,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
 
@@ -29,7 +29,7 @@ objects:
 format: {type: dts_avro}
 ";
 
-fn spec(text: &str) -> TaskSpec {
+fn spec(text: &str) -> PostgresTask {
     match Document::parse(text) {
         Ok(document) => document.spec,
         Err(error) => panic!("{error}"),

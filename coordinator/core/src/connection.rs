@@ -80,7 +80,7 @@ impl ClusterState {
         let mut users: Vec<TaskName> = self
             .documents()
             .filter(|spec| names(spec).contains(&Some(name)))
-            .map(|spec| spec.name.clone())
+            .map(|spec| spec.name().clone())
             .collect();
         users.sort();
         users.dedup();
@@ -98,14 +98,14 @@ impl ClusterState {
     /// Which revisions a document given out now is made of.
     #[must_use]
     pub fn revisions_of(&self, task: &Task) -> SpecRevisions {
-        let of = |name: &Option<ConnectionName>| {
-            name.as_ref().and_then(|name| self.connections.get(name)).map_or(0, |it| it.revision)
+        let of = |name: Option<&ConnectionName>| {
+            name.and_then(|name| self.connections.get(name)).map_or(0, |it| it.revision)
         };
         let spec = task.spec();
         SpecRevisions {
             task: task.revision(),
-            source: of(&spec.source.connection),
-            target: of(&spec.target.connection),
+            source: of(spec.source_connection()),
+            target: of(spec.target().connection.as_ref()),
         }
     }
 
@@ -122,7 +122,7 @@ fn documents_of(task: &Task) -> impl Iterator<Item = &Arc<TaskSpec>> {
 }
 
 fn names(spec: &TaskSpec) -> [Option<&ConnectionName>; 2] {
-    [spec.source.connection.as_ref(), spec.target.connection.as_ref()]
+    [spec.source_connection(), spec.target().connection.as_ref()]
 }
 
 /// See [`ClusterState::resolve`].
@@ -138,29 +138,42 @@ pub(crate) fn resolve(
         found.ok_or_else(|| Rejection::no_connection(name))
     };
     let mut filled = spec.as_ref().clone();
-    if let Some(name) = &spec.source.connection {
-        let connection = find(name)?;
-        let Endpoint::Postgres(to) = &connection.endpoint else {
-            return Err(unfit(connection, "postgres_connection as its source"));
-        };
-        to.fill(&mut filled.source);
-        if filled.source.database.is_empty() {
-            let message = "it names no database, and neither does connection ";
-            return Err(Rejection::new(
-                RejectionCode::Invalid,
-                format_args!("task {}", spec.name),
-                format_args!("{message}{name}"),
-            ));
-        }
+    if let Some(name) = spec.source_connection() {
+        fill_source(&mut filled, find(name)?)?;
     }
-    if let Some(name) = &spec.target.connection {
+    if let Some(name) = &spec.target().connection {
         let connection = find(name)?;
         let Endpoint::Kafka(to) = &connection.endpoint else {
             return Err(unfit(connection, "kafka_connection as its target"));
         };
-        to.fill(&mut filled.target);
+        to.fill(filled.target_mut());
     }
     Ok(Arc::new(filled))
+}
+
+fn fill_source(filled: &mut TaskSpec, connection: &Connection) -> Result<(), Rejection> {
+    let object = format!("task {}", filled.name());
+    match (filled, &connection.endpoint) {
+        (TaskSpec::PostgresToKafka(task), Endpoint::Postgres(from)) => {
+            from.fill(&mut task.source);
+            if task.source.database.is_empty() {
+                let message = "it names no database, and neither does connection ";
+                return Err(Rejection::new(
+                    RejectionCode::Invalid,
+                    object,
+                    format_args!("{message}{}", connection.name),
+                ));
+            }
+        }
+        (TaskSpec::KafkaToKafka(task), Endpoint::Kafka(from)) => from.fill_source(&mut task.source),
+        (TaskSpec::PostgresToKafka(_), Endpoint::Kafka(_)) => {
+            return Err(unfit(connection, "postgres_connection as its source"));
+        }
+        (TaskSpec::KafkaToKafka(_), Endpoint::Postgres(_)) => {
+            return Err(unfit(connection, "kafka_connection as its source"));
+        }
+    }
+    Ok(())
 }
 
 fn unfit(connection: &Connection, wanted: &str) -> Rejection {

@@ -63,7 +63,7 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
     }
     for spec in state.documents() {
         let resolved = state.resolve(spec);
-        found.unless(resolved.is_ok(), "INV-09", || format!("{}: {resolved:?}", spec.name));
+        found.unless(resolved.is_ok(), "INV-09", || format!("{}: {resolved:?}", spec.name()));
     }
     let mut ordinals = BTreeMap::new();
     for (id, _, shard) in state.shards() {

@@ -85,7 +85,7 @@ impl ClusterState {
     /// One task by the name people use.
     #[must_use]
     pub fn task_named(&self, name: &TaskName) -> Option<&Task> {
-        self.tasks.values().find(|task| task.spec.name == *name)
+        self.tasks.values().find(|task| task.spec.name() == name)
     }
 
     /// One shard.
@@ -253,7 +253,7 @@ impl Task {
     /// The name people use.
     #[must_use]
     pub fn name(&self) -> &TaskName {
-        &self.spec.name
+        self.spec.name()
     }
 
     /// Its document.
@@ -348,7 +348,8 @@ impl Task {
     /// about to be deleted.
     #[must_use]
     pub fn may_hold_wal(&self) -> bool {
-        self.started_before()
+        self.spec.as_postgres().is_some()
+            && self.started_before()
             && self.desired != Desired::Deleted
             && self.shards.values().all(|shard| shard.assignment.is_none())
     }

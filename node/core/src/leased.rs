@@ -1,51 +1,57 @@
 //! The order of a start that nobody fences: at_least_once, where the coordinators' log holds the position.
 //!
 //! ```text
-//! ConfirmOwnership ► VerifyTopics ─┬──────────────────────────────────► TakeSlot ► VerifySource ► Stream
-//!                    no checkpoint: └ EnsurePublication ► EnsureSlot ─┘
+//! ConfirmOwnership ► VerifyTopics ─┬──────────────────────────────────► TakeSource ► VerifySource ► Stream
+//!                    no checkpoint: └ PrepareSource ► FindStart ─┘
 //! ```
 //!
 //! No claim is written and no producer is fenced: that two owners do not write at the same time rests on
 //! leases alone (docs/delivery.md). The steps and facts are those of [`crate::takeover`], so that one
 //! shell does both; the checkpoint takes the place of the claim.
 
-use tidewire_shared::{Epoch, Fault, FaultKind, PgPosition, ShardId};
+use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
 use crate::reconnect::Verdict;
-use crate::takeover::{Fact, Ownership, PositionEntry, Start, Step, Stop, TopicPin, judge_pins};
+use crate::takeover::{
+    Fact, Ownership, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin, judge_pins,
+};
 
 /// One start of a shard, from ConfirmOwnership to Stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LeasedStart {
+pub struct LeasedStart<P> {
     shard: ShardId,
     epoch: Epoch,
-    state: State,
+    state: State<P>,
 }
 
 /// What the shell was told to do and has not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum State {
-    Confirming(Option<PositionEntry>),
-    VerifyingTopics(Option<PositionEntry>),
-    Publishing(Vec<TopicPin>),
-    MakingSlot(Vec<TopicPin>),
-    TakingSlot(PositionEntry),
-    VerifyingSource(PositionEntry),
+enum State<P> {
+    Confirming(Option<PositionEntry<P>>),
+    VerifyingTopics(Option<PositionEntry<P>>),
+    PreparingSource(Vec<TopicPin>),
+    FindingStart(Vec<TopicPin>),
+    TakingSource(PositionEntry<P>),
+    VerifyingSource(PositionEntry<P>),
     Streaming,
     Stopped,
 }
 
-impl LeasedStart {
+impl<P: SourcePosition> LeasedStart<P> {
     /// A start of `shard` under `epoch` from the newest position that is known, and its first step.
     /// Without one it is the first start.
     #[must_use]
-    pub fn begin(shard: ShardId, epoch: Epoch, checkpoint: Option<PositionEntry>) -> (Self, Step) {
+    pub fn begin(
+        shard: ShardId,
+        epoch: Epoch,
+        checkpoint: Option<PositionEntry<P>>,
+    ) -> (Self, Step<P>) {
         (Self { shard, epoch, state: State::Confirming(checkpoint) }, Step::ConfirmOwnership)
     }
 
     /// What to do after `fact` was seen.
     #[must_use = "the step must be done"]
-    pub fn step(&mut self, fact: Fact) -> Step {
+    pub fn step(&mut self, fact: Fact<P>) -> Step<P> {
         let (state, step) = match (std::mem::replace(&mut self.state, State::Stopped), fact) {
             (State::Stopped, _) => return self.stop("was already stopped"),
             (_, Fact::Failed(fault)) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
@@ -54,25 +60,25 @@ impl LeasedStart {
                 let pins = known.as_ref().map_or(&[][..], |entry| &entry.topics);
                 match (judge_pins(pins, &seen), known) {
                     (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
-                    (Ok(topics), None) => (State::Publishing(topics), Step::EnsurePublication),
+                    (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
                     (Ok(topics), Some(known)) => self.take(known.serial, known.position, topics),
                 }
             }
-            (State::Publishing(topics), Fact::PublicationReady) => {
-                (State::MakingSlot(topics), Step::EnsureSlot)
+            (State::PreparingSource(topics), Fact::SourcePrepared) => {
+                (State::FindingStart(topics), Step::FindStart)
             }
             // The source is confirmed only up to what the log has: with nothing there, a slot of ours
             // still stands where it was made.
-            (State::MakingSlot(topics), Fact::SlotReady(position)) => {
+            (State::FindingStart(topics), Fact::StartFound(position)) => {
                 self.take(0, position, topics)
             }
-            (State::TakingSlot(entry), Fact::SlotFree) => {
+            (State::TakingSource(entry), Fact::SourceTaken) => {
                 let step = Step::VerifySource(entry.position.clone());
                 (State::VerifyingSource(entry), step)
             }
             (State::VerifyingSource(claim), Fact::SourceJudged(verdict)) => match verdict {
-                Verdict::Stream { from, timeline } => {
-                    (State::Streaming, Step::Stream(Start { claim, from, timeline }))
+                Verdict::Stream(opening) => {
+                    (State::Streaming, Step::Stream(Start { claim, opening }))
                 }
                 Verdict::Stop(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
             },
@@ -82,19 +88,22 @@ impl LeasedStart {
         step
     }
 
-    fn take(&self, serial: u64, position: PgPosition, topics: Vec<TopicPin>) -> (State, Step) {
+    fn take(&self, serial: u64, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
         let entry = PositionEntry { serial, epoch: self.epoch, claim: false, position, topics };
-        (State::TakingSlot(entry), Step::TakeSlot)
+        (State::TakingSource(entry), Step::TakeSource)
     }
 
-    fn stop(&self, what: &str) -> Step {
+    fn stop(&self, what: &str) -> Step<P> {
         let object = format!("shard {}", self.shard);
         let fault = Fault::new(FaultKind::Internal, object, format!("its start {what}"));
         Step::Stop(Stop::Fault(fault))
     }
 }
 
-fn confirm(known: Option<PositionEntry>, answer: Ownership) -> (State, Step) {
+fn confirm<P: SourcePosition>(
+    known: Option<PositionEntry<P>>,
+    answer: Ownership,
+) -> (State<P>, Step<P>) {
     match answer {
         Ownership::Current => (State::VerifyingTopics(known), Step::VerifyTopics),
         Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
@@ -104,9 +113,10 @@ fn confirm(known: Option<PositionEntry>, answer: Ownership) -> (State, Step) {
 
 #[cfg(test)]
 mod tests {
-    use tidewire_shared::Lsn;
+    use tidewire_shared::{Lsn, PgPosition};
 
     use super::*;
+    use crate::reconnect::Opening;
 
     fn shard() -> ShardId {
         ShardId { task: "k3v9".parse().expect("a task's id"), index: 0 }
@@ -124,17 +134,20 @@ mod tests {
         }
     }
 
-    fn entry(serial: u64) -> PositionEntry {
+    fn entry(serial: u64) -> PositionEntry<PgPosition> {
         let position = position(100);
         PositionEntry { serial, epoch: Epoch(1), claim: false, position, topics: Vec::new() }
     }
 
-    fn walk(start: &mut LeasedStart, facts: Vec<Fact>) -> Vec<Step> {
+    fn walk(
+        start: &mut LeasedStart<PgPosition>,
+        facts: Vec<Fact<PgPosition>>,
+    ) -> Vec<Step<PgPosition>> {
         facts.into_iter().map(|fact| start.step(fact)).collect()
     }
 
-    fn judged() -> Fact {
-        Fact::SourceJudged(Verdict::Stream { from: Lsn(100), timeline: 1 })
+    fn judged() -> Fact<PgPosition> {
+        Fact::SourceJudged(Verdict::Stream(Opening { from: Lsn(100), timeline: 1 }))
     }
 
     #[test]
@@ -142,16 +155,16 @@ mod tests {
         let (mut start, first) = LeasedStart::begin(shard(), Epoch(2), Some(entry(9)));
         assert_eq!(first, Step::ConfirmOwnership);
         let current = Fact::Ownership(Ownership::Current);
-        let facts = vec![current, Fact::TopicsSeen(Vec::new()), Fact::SlotFree, judged()];
+        let facts = vec![current, Fact::TopicsSeen(Vec::new()), Fact::SourceTaken, judged()];
         let steps = walk(&mut start, facts);
         let claim = PositionEntry { epoch: Epoch(2), ..entry(9) };
         assert_eq!(
             steps,
             [
                 Step::VerifyTopics,
-                Step::TakeSlot,
+                Step::TakeSource,
                 Step::VerifySource(position(100)),
-                Step::Stream(Start { claim, from: Lsn(100), timeline: 1 }),
+                Step::Stream(Start { claim, opening: Opening { from: Lsn(100), timeline: 1 } }),
             ]
         );
     }
@@ -163,16 +176,16 @@ mod tests {
             Fact::Ownership(Ownership::Unreachable),
             Fact::Ownership(Ownership::Current),
             Fact::TopicsSeen(Vec::new()),
-            Fact::PublicationReady,
-            Fact::SlotReady(position(100)),
+            Fact::SourcePrepared,
+            Fact::StartFound(position(100)),
         ];
         let steps = walk(&mut start, facts);
         let wanted = [
             Step::ConfirmOwnership,
             Step::VerifyTopics,
-            Step::EnsurePublication,
-            Step::EnsureSlot,
-            Step::TakeSlot,
+            Step::PrepareSource,
+            Step::FindStart,
+            Step::TakeSource,
         ];
         assert_eq!(steps, wanted);
     }
@@ -182,6 +195,6 @@ mod tests {
         let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), Some(entry(3)));
         let step = start.step(Fact::Ownership(Ownership::Superseded(Epoch(4))));
         assert_eq!(step, Step::Stop(Stop::NotOwner(Epoch(4))));
-        assert!(matches!(start.step(Fact::SlotFree), Step::Stop(Stop::Fault(_))));
+        assert!(matches!(start.step(Fact::SourceTaken), Step::Stop(Stop::Fault(_))));
     }
 }

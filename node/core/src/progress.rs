@@ -5,12 +5,11 @@
 //! lies before it. Positions without output (keepalives of an idle source) are persisted the same way
 //! before they are confirmed, so that a slot that stands ahead of us is always somebody else's doing.
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use tidewire_shared::{Epoch, Fault, FaultKind, InTransaction, Lsn, PgPosition};
 
-use crate::takeover::{PositionEntry, TopicPin, hash_position};
+use crate::takeover::{PositionEntry, TopicPin};
 
 /// An idle position is persisted when it is this old …
 const IDLE_PERIOD: Duration = Duration::from_secs(5);
@@ -18,11 +17,11 @@ const IDLE_PERIOD: Duration = Duration::from_secs(5);
 const IDLE_BYTES: u64 = 16 << 20;
 
 /// Handed to the producer, with everything before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Accepted(PgPosition);
 
 /// Committed in Kafka, with the output before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Durable(PgPosition);
 
 /// Told to the source as flushed; it may have forgotten everything before it.
@@ -36,12 +35,6 @@ macro_rules! position {
             #[must_use]
             pub fn position(&self) -> &PgPosition {
                 &self.0
-            }
-        }
-
-        impl Hash for $name {
-            fn hash<H: Hasher>(&self, state: &mut H) {
-                hash_position(&self.0, state);
             }
         }
     )*};
@@ -81,7 +74,7 @@ pub struct Progress {
     /// The newest keepalive that came while nothing was open, and may be persisted.
     idle: Lsn,
     /// The position record in the open Kafka transaction.
-    sealed: Option<PositionEntry>,
+    sealed: Option<PositionEntry<PgPosition>>,
     /// When a position was last persisted, on the clock of the caller.
     persisted_at: Duration,
 }
@@ -94,7 +87,7 @@ impl Progress {
     /// # Errors
     /// [`FaultKind::Internal`] if the slot is ahead of the claim, which the verdict on the source forbids.
     pub fn resume(
-        claim: &PositionEntry,
+        claim: &PositionEntry<PgPosition>,
         timeline: u32,
         confirmed: Lsn,
         now: Duration,
@@ -183,7 +176,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`FaultKind::Internal`] if the record before has not been committed.
-    pub fn seal(&mut self) -> Result<Option<PositionEntry>, Fault> {
+    pub fn seal(&mut self) -> Result<Option<PositionEntry<PgPosition>>, Fault> {
         if self.sealed.is_some() {
             return Err(internal("sealed a transaction before the one before it ended"));
         }

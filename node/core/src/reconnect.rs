@@ -66,29 +66,35 @@ pub struct Reconnect<'a> {
 
 /// Whether to stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Start replication there; from now on positions belong to `timeline`.
-    Stream {
-        /// LSN for `START_REPLICATION`.
-        from: Lsn,
-        /// Timeline of the server.
-        timeline: u32,
-    },
+pub enum Verdict<O> {
+    /// Open the source so.
+    Stream(O),
     /// Do not.
     Stop(Fault),
+}
+
+/// With what a PostgreSQL source is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Opening {
+    /// LSN for `START_REPLICATION`.
+    pub from: Lsn,
+    /// Timeline of the server; from now on positions belong to it.
+    pub timeline: u32,
 }
 
 impl Reconnect<'_> {
     /// The verdict; the first thing that is wrong decides it.
     #[must_use]
-    pub fn judge(&self) -> Verdict {
+    pub fn judge(&self) -> Verdict<Opening> {
         let checks = self.server().and_then(|()| self.history()).and_then(|()| {
             slot::judge(self.expected_slot, self.slot, self.position)?;
             self.publications.iter().try_for_each(ExpectedPublication::judge)?;
             self.decoding()
         });
         match checks {
-            Ok(()) => Verdict::Stream { from: self.position.lsn, timeline: self.server.timeline },
+            Ok(()) => {
+                Verdict::Stream(Opening { from: self.position.lsn, timeline: self.server.timeline })
+            }
             Err(fault) => Verdict::Stop(fault),
         }
     }

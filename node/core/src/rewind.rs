@@ -13,7 +13,7 @@ use crate::takeover::PositionEntry;
 #[derive(Clone, Copy, Debug)]
 pub struct Rewind<'a> {
     /// The newest record of the shard.
-    pub newest: Option<&'a PositionEntry>,
+    pub newest: Option<&'a PositionEntry<PgPosition>>,
     /// Name of its slot.
     pub slot_name: &'a str,
     /// Its slot.
@@ -31,7 +31,7 @@ impl Rewind<'_> {
     /// # Errors
     /// [`FaultKind::SourceHistory`] for a position that the slot does not have any more, or that was not
     /// delivered yet; [`FaultKind::Fenced`] when somebody runs the shard.
-    pub fn judge(&self) -> Result<PositionEntry, Fault> {
+    pub fn judge(&self) -> Result<PositionEntry<PgPosition>, Fault> {
         let newest = self.newest.ok_or_else(|| {
             Fault::new(FaultKind::TargetHistory, "positions", "hold no record of the task")
                 .remedy("start the task: it has not streamed yet")
@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn newest() -> PositionEntry {
+    fn newest() -> PositionEntry<PgPosition> {
         PositionEntry {
             serial: 7,
             epoch: Epoch(3),
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    fn rewound(to: u64, epoch: u64) -> Result<PositionEntry, Fault> {
+    fn rewound(to: u64, epoch: u64) -> Result<PositionEntry<PgPosition>, Fault> {
         let (newest, slot) = (newest(), slot());
         let (epoch, to) = (Epoch(epoch), Lsn(to));
         Rewind { newest: Some(&newest), slot_name: "s", slot: Some(&slot), epoch, to }.judge()

@@ -1,8 +1,8 @@
 //! The order of a start: what a new owner of a shard does, step by step, before its first record.
 //!
 //! ```text
-//! InitProducer ► ReadPositions ► ConfirmOwnership ► VerifyTopics ─┬──────────────► CommitClaim ► TakeSlot
-//!      ▲              │ higher epoch: Stop     first start only:  └ EnsurePublication ► EnsureSlot ┘  │
+//! InitProducer ► ReadPositions ► ConfirmOwnership ► VerifyTopics ─┬──────────────► CommitClaim ► TakeSource
+//!      ▲              │ higher epoch: Stop     first start only:  └ PrepareSource ► FindStart ┘  │
 //!      └ ConfirmOwnership ◄── claim or any later transaction not ended cleanly ◄── Stream ◄ VerifySource
 //! ```
 //!
@@ -14,13 +14,11 @@ mod entry;
 mod holder;
 mod pins;
 
-pub use entry::{PositionEntry, PositionHint};
+pub use entry::{PositionEntry, PositionHint, SourcePosition};
 pub use holder::{Holder, Owner};
 pub use pins::{TopicPin, judge_pins};
 
-pub(crate) use entry::hash_position;
-
-use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, PgPosition, ShardId};
+use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
 use crate::facts::TopicFacts;
 use crate::reconnect::Verdict;
@@ -39,7 +37,7 @@ pub enum Remembered {
 
 /// What the shell does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Step<P: SourcePosition> {
     /// Drop the producer if there is one, make another with the shard's `transactional.id` and
     /// initialise its transactions: this fences every predecessor and ends what it left open.
     InitProducer,
@@ -55,32 +53,33 @@ pub enum Step {
     ConfirmOwnership,
     /// Look at every target topic of the task.
     VerifyTopics,
-    /// First start only: make the publication, or find it.
-    EnsurePublication,
-    /// First start only: make the slot, or find the one of our name, and judge where it stands
-    /// ([`crate::reconnect::first_position`]).
-    EnsureSlot,
+    /// First start only: make at the source what the task needs there. PostgreSQL: the publication,
+    /// unless one is given.
+    PrepareSource,
+    /// First start only: find the position to begin at. PostgreSQL: make the slot, or find the one of
+    /// our name, and judge where it stands ([`crate::reconnect::first_position`]). Kafka: ask for the
+    /// offsets that the task's start means.
+    FindStart,
     /// Commit this record alone in a transaction and judge its end.
-    CommitClaim(PositionEntry),
-    /// End the session of an older owner ([`Owner::judge`]) until nobody holds the slot.
-    TakeSlot,
+    CommitClaim(PositionEntry<P>),
+    /// Be alone at the source. PostgreSQL: end the session of an older owner ([`Owner::judge`]) until
+    /// nobody holds the slot. Kafka: nothing to do.
+    TakeSource,
     /// Judge the source against this position ([`crate::reconnect`]).
-    VerifySource(PgPosition),
+    VerifySource(P),
     /// Start replication and produce.
-    Stream(Start),
+    Stream(Start<P>),
     /// Give the shard up; touch nothing.
     Stop(Stop),
 }
 
 /// From where to stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct Start<P: SourcePosition> {
     /// The claim that this owner has committed; the next record has the serial after it.
-    pub claim: PositionEntry,
-    /// LSN for `START_REPLICATION`.
-    pub from: Lsn,
-    /// Timeline that the server is on.
-    pub timeline: u32,
+    pub claim: PositionEntry<P>,
+    /// With what to open the source.
+    pub opening: P::Opening,
 }
 
 /// Why a start ends without streaming.
@@ -117,25 +116,25 @@ impl Stop {
 
 /// What the shell has seen when it did a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
+pub enum Fact<P: SourcePosition> {
     /// `init_transactions` returned success.
     ProducerInitialised,
     /// The newest committed record of the shard below the end that was asked for, if there is one.
-    PositionsRead(Option<PositionEntry>),
+    PositionsRead(Option<PositionEntry<P>>),
     /// What the coordinators said.
     Ownership(Ownership),
     /// The topics of the task; `None` is one that does not exist.
     TopicsSeen(Vec<(String, Option<TopicFacts>)>),
-    /// The publication is there and publishes what the task asks for.
-    PublicationReady,
-    /// The slot is there, and this is where it stands.
-    SlotReady(PgPosition),
+    /// What the task needs at the source is there.
+    SourcePrepared,
+    /// This is where the first start begins.
+    StartFound(P),
     /// How the claim's transaction ended.
     ClaimEnded(EndVerdict),
-    /// Nobody else streams from the slot.
-    SlotFree,
+    /// Nobody else streams from the source for this shard.
+    SourceTaken,
     /// The verdict on the source.
-    SourceJudged(Verdict),
+    SourceJudged(Verdict<P::Opening>),
     /// The producer cannot be used any more: fenced, failed, or a transaction did not end cleanly.
     /// Fits at any time.
     ProducerLost,
@@ -156,42 +155,42 @@ pub enum Ownership {
 
 /// One start of a shard, from InitProducer to Stream; starts over by itself when the producer is lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Takeover {
+pub struct Takeover<P> {
     shard: ShardId,
     epoch: Epoch,
     remembered: Remembered,
-    state: State,
+    state: State<P>,
 }
 
 /// What the shell was told to do and has not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum State {
+enum State<P> {
     /// Confirm before a producer is initialised again, so that a zombie fences nobody.
     Reentering,
     Initialising,
     Reading,
-    Confirming(Option<PositionEntry>),
-    VerifyingTopics(Option<PositionEntry>),
-    Publishing(Vec<TopicPin>),
-    MakingSlot(Vec<TopicPin>),
-    Claiming(PositionEntry),
-    TakingSlot(PositionEntry),
-    VerifyingSource(PositionEntry),
+    Confirming(Option<PositionEntry<P>>),
+    VerifyingTopics(Option<PositionEntry<P>>),
+    PreparingSource(Vec<TopicPin>),
+    FindingStart(Vec<TopicPin>),
+    Claiming(PositionEntry<P>),
+    TakingSource(PositionEntry<P>),
+    VerifyingSource(PositionEntry<P>),
     Streaming,
     Stopped,
 }
 
-impl Takeover {
+impl<P: SourcePosition> Takeover<P> {
     /// A start of `shard` under `epoch`, and its first step.
     #[must_use]
-    pub fn begin(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step) {
+    pub fn begin(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step<P>) {
         (Self { shard, epoch, remembered, state: State::Initialising }, Step::InitProducer)
     }
 
     /// Another start under the same epoch, after the one before failed or its stream broke. Somebody
     /// else may own the shard by now, so it confirms before it fences anybody.
     #[must_use]
-    pub fn again(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step) {
+    pub fn again(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step<P>) {
         (Self { shard, epoch, remembered, state: State::Reentering }, Step::ConfirmOwnership)
     }
 
@@ -203,7 +202,7 @@ impl Takeover {
 
     /// What to do after `fact` was seen.
     #[must_use = "the step must be done"]
-    pub fn step(&mut self, fact: Fact) -> Step {
+    pub fn step(&mut self, fact: Fact<P>) -> Step<P> {
         let (state, step) = match (std::mem::replace(&mut self.state, State::Stopped), fact) {
             (State::Stopped, _) => return self.stop("was already stopped"),
             (_, Fact::Failed(fault)) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
@@ -217,19 +216,19 @@ impl Takeover {
             (State::VerifyingTopics(newest), Fact::TopicsSeen(seen)) => {
                 self.judge_topics(newest, &seen)
             }
-            (State::Publishing(topics), Fact::PublicationReady) => {
-                (State::MakingSlot(topics), Step::EnsureSlot)
+            (State::PreparingSource(topics), Fact::SourcePrepared) => {
+                (State::FindingStart(topics), Step::FindStart)
             }
-            (State::MakingSlot(topics), Fact::SlotReady(position)) => {
+            (State::FindingStart(topics), Fact::StartFound(position)) => {
                 self.claim(0, position, topics)
             }
             (State::Claiming(entry), Fact::ClaimEnded(EndVerdict::Clean)) => {
-                (State::TakingSlot(entry), Step::TakeSlot)
+                (State::TakingSource(entry), Step::TakeSource)
             }
             (State::Claiming(_), Fact::ClaimEnded(EndVerdict::DropProducer)) => {
                 (State::Reentering, Step::ConfirmOwnership)
             }
-            (State::TakingSlot(entry), Fact::SlotFree) => {
+            (State::TakingSource(entry), Fact::SourceTaken) => {
                 let step = Step::VerifySource(entry.position.clone());
                 (State::VerifyingSource(entry), step)
             }
@@ -247,7 +246,7 @@ impl Takeover {
         }
     }
 
-    fn reenter(&self, answer: Ownership) -> (State, Step) {
+    fn reenter(&self, answer: Ownership) -> (State<P>, Step<P>) {
         match answer {
             Ownership::Current => (State::Initialising, Step::InitProducer),
             Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
@@ -255,7 +254,7 @@ impl Takeover {
         }
     }
 
-    fn judge_newest(&self, newest: Option<PositionEntry>) -> (State, Step) {
+    fn judge_newest(&self, newest: Option<PositionEntry<P>>) -> (State<P>, Step<P>) {
         if let Some(entry) = &newest
             && entry.epoch > self.epoch
         {
@@ -268,7 +267,7 @@ impl Takeover {
     }
 
     /// The fault of a positions topic that lacks what the coordinators remember of it.
-    fn missing_record(&self, newest: Option<&PositionEntry>) -> Option<Fault> {
+    fn missing_record(&self, newest: Option<&PositionEntry<P>>) -> Option<Fault> {
         let found = newest.map_or_else(
             || "no record of it".to_owned(),
             |entry| format!("no record after serial {}", entry.serial),
@@ -297,18 +296,18 @@ impl Takeover {
 
     fn judge_topics(
         &self,
-        newest: Option<PositionEntry>,
+        newest: Option<PositionEntry<P>>,
         seen: &[(String, Option<TopicFacts>)],
-    ) -> (State, Step) {
+    ) -> (State<P>, Step<P>) {
         let pins = newest.as_ref().map_or(&[][..], |entry| &entry.topics);
         match (judge_pins(pins, seen), newest) {
             (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
-            (Ok(topics), None) => (State::Publishing(topics), Step::EnsurePublication),
+            (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
             (Ok(topics), Some(entry)) => self.claim(entry.serial, entry.position, topics),
         }
     }
 
-    fn claim(&self, serial: u64, position: PgPosition, topics: Vec<TopicPin>) -> (State, Step) {
+    fn claim(&self, serial: u64, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
         let Some(serial) = serial.checked_add(1) else {
             let fault = Fault::new(
                 FaultKind::TargetHistory,
@@ -322,14 +321,17 @@ impl Takeover {
         (State::Claiming(entry.clone()), Step::CommitClaim(entry))
     }
 
-    fn stop(&self, what: &str) -> Step {
+    fn stop(&self, what: &str) -> Step<P> {
         let object = format!("shard {}", self.shard);
         let fault = Fault::new(FaultKind::Internal, object, format!("its start {what}"));
         Step::Stop(Stop::Fault(fault))
     }
 }
 
-fn confirm(newest: Option<PositionEntry>, answer: Ownership) -> (State, Step) {
+fn confirm<P: SourcePosition>(
+    newest: Option<PositionEntry<P>>,
+    answer: Ownership,
+) -> (State<P>, Step<P>) {
     match answer {
         Ownership::Current => (State::VerifyingTopics(newest), Step::VerifyTopics),
         Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
@@ -337,11 +339,12 @@ fn confirm(newest: Option<PositionEntry>, answer: Ownership) -> (State, Step) {
     }
 }
 
-fn stream(claim: PositionEntry, verdict: Verdict) -> (State, Step) {
+fn stream<P: SourcePosition>(
+    claim: PositionEntry<P>,
+    verdict: Verdict<P::Opening>,
+) -> (State<P>, Step<P>) {
     match verdict {
-        Verdict::Stream { from, timeline } => {
-            (State::Streaming, Step::Stream(Start { claim, from, timeline }))
-        }
+        Verdict::Stream(opening) => (State::Streaming, Step::Stream(Start { claim, opening })),
         Verdict::Stop(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
     }
 }

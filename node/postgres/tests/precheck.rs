@@ -13,19 +13,19 @@ use tidewire_postgres::precheck::{Wanted, precheck};
 use tidewire_shared::SecretRef;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
 use tidewire_shared::spec::{
-    Format, HeartbeatMode, KafkaTarget, Limits, Managed, ObjectRule, PartitionPolicy, Retry,
-    SlotFailover, StartAt, TaskSpec,
+    Format, HeartbeatMode, KafkaTarget, Limits, Managed, ObjectRule, PartitionPolicy, PostgresTask,
+    Retry, SlotFailover, StartAt,
 };
 use tidewire_testbed::servers::postgres::Postgres;
 
 const SLOT: &str = "tidewire_k3v9_0";
 
 /// A task of these tables, for the role `tide`.
-fn task(server: &Postgres, tables: &[&str]) -> TaskSpec {
+fn task(server: &Postgres, tables: &[&str]) -> PostgresTask {
     let mut source = support::spec(server);
     source.user = "tide".into();
     source.password = Some(SecretRef::Value("t".into()));
-    TaskSpec {
+    PostgresTask {
         name: "orders".parse().expect("name"),
         display_name: String::new(),
         source,
@@ -46,7 +46,7 @@ fn task(server: &Postgres, tables: &[&str]) -> TaskSpec {
     }
 }
 
-async fn judged(spec: &TaskSpec) -> Vec<CheckItem> {
+async fn judged(spec: &PostgresTask) -> Vec<CheckItem> {
     let source = Source::new(&spec.source, "precheck").expect("source");
     let tables = resolve(&spec.objects, &spec.source.database, &[]);
     let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
@@ -70,14 +70,14 @@ async fn judged(spec: &TaskSpec) -> Vec<CheckItem> {
 }
 
 /// The items that do not pass.
-async fn wrong(spec: &TaskSpec) -> Vec<CheckItem> {
+async fn wrong(spec: &PostgresTask) -> Vec<CheckItem> {
     let mut items = judged(spec).await;
     items.retain(|item| item.result != CheckResult::Pass);
     items
 }
 
 /// The one item that does not pass, in the words of a user.
-async fn only(spec: &TaskSpec, name: &str) -> CheckItem {
+async fn only(spec: &PostgresTask, name: &str) -> CheckItem {
     let mut items = wrong(spec).await;
     assert!(items.len() == 1 && items[0].name == name, "{name} alone: {items:#?}");
     let item = items.remove(0);
@@ -102,7 +102,7 @@ async fn repair(server: &Postgres, remedy: &str) {
 /// that nothing is wrong any more.
 async fn says_and_repairs(
     server: &Postgres,
-    spec: &TaskSpec,
+    spec: &PostgresTask,
     expected: (&str, CheckResult, &str, &str),
 ) {
     let (name, result, found, remedy) = expected;

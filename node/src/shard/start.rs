@@ -146,14 +146,14 @@ impl Starter<'_> {
             Step::ReadPositions { hint } => self.target.read_positions(hint).await,
             Step::ConfirmOwnership => Ok(self.confirm().await),
             Step::VerifyTopics => self.verify_topics().await,
-            Step::EnsurePublication => self.source.ensure_publication().await,
-            Step::EnsureSlot => self.source.ensure_slot().await,
+            Step::PrepareSource => self.source.ensure_publication().await,
+            Step::FindStart => self.source.ensure_slot().await,
             Step::CommitClaim(entry) => {
                 let ended = self.target.commit_claim(entry).await;
                 fault_point::reach("after_claim");
                 ended
             }
-            Step::TakeSlot => self.source.take_slot().await,
+            Step::TakeSource => self.source.take_slot().await,
             Step::VerifySource(position) => self.source.verify(&position).await,
             Step::Stream(_) | Step::Stop(_) => {
                 Err(Fault::new(FaultKind::Internal, "start", "was at its end already"))
@@ -230,10 +230,10 @@ fn name(step: &Step) -> &'static str {
         Step::ReadPositions { .. } => "read positions",
         Step::ConfirmOwnership => "confirm ownership",
         Step::VerifyTopics => "verify topics",
-        Step::EnsurePublication => "ensure publication",
-        Step::EnsureSlot => "ensure slot",
+        Step::PrepareSource => "ensure publication",
+        Step::FindStart => "ensure slot",
         Step::CommitClaim(_) => "commit claim",
-        Step::TakeSlot => "take slot",
+        Step::TakeSource => "take slot",
         Step::VerifySource(_) => "verify source",
         Step::Stream(_) => "stream",
         Step::Stop(_) => "stop",

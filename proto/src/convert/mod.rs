@@ -7,6 +7,7 @@
 mod connection;
 mod fault;
 mod format;
+mod kafka_task;
 mod objects;
 mod position;
 mod precheck;

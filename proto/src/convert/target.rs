@@ -7,7 +7,7 @@ use tidewire_shared::spec::{
 use super::{ConvertError, enumerated, named, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
-same_variants!(Compression, pb::Compression, [None, Gzip, Snappy, Lz4, Zstd]);
+same_variants!(Compression, pb::Compression, [None, Gzip, Snappy, Lz4, Zstd, Keep]);
 same_variants!(SecurityProtocol, pb::SecurityProtocol, [Plaintext, Ssl, SaslPlaintext, SaslSsl]);
 same_variants!(SaslMechanism, pb::SaslMechanism, [Plain, ScramSha256, ScramSha512]);
 

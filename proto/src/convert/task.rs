@@ -1,12 +1,13 @@
 //! A whole task.
 
 use tidewire_shared::spec::{
-    BadRecord, Delivery, KeyChange, Limits, PartitionPolicy, Retry, StartAt, TaskSpec,
+    BadRecord, Delivery, KeyChange, Limits, PartitionPolicy, PostgresTask, Retry, StartAt, TaskSpec,
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
 use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants};
 use crate::task::v1 as pb;
+use crate::task::v1::task_spec::Kind;
 
 same_variants!(
     PartitionPolicy,
@@ -18,6 +19,32 @@ same_variants!(Delivery, pb::Delivery, [ExactlyOnce, AtLeastOnce]);
 
 impl From<TaskSpec> for pb::TaskSpec {
     fn from(spec: TaskSpec) -> Self {
+        let kind = match spec {
+            TaskSpec::PostgresToKafka(task) => Kind::PostgresToKafka(task.into()),
+            TaskSpec::KafkaToKafka(task) => Kind::KafkaToKafka(task.into()),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<pb::TaskSpec> for TaskSpec {
+    type Error = ConvertError;
+
+    fn try_from(spec: pb::TaskSpec) -> Result<Self, Self::Error> {
+        match spec.kind {
+            Some(Kind::PostgresToKafka(task)) => {
+                required("postgres_to_kafka", Some(task)).map(Self::PostgresToKafka)
+            }
+            Some(Kind::KafkaToKafka(task)) => {
+                required("kafka_to_kafka", Some(task)).map(Self::KafkaToKafka)
+            }
+            None => Err(ConvertError::new("kind", "is missing, or of a later version")),
+        }
+    }
+}
+
+impl From<PostgresTask> for pb::PostgresTask {
+    fn from(spec: PostgresTask) -> Self {
         Self {
             name: spec.name.to_string(),
             display_name: spec.display_name,
@@ -42,10 +69,10 @@ impl From<TaskSpec> for pb::TaskSpec {
     }
 }
 
-impl TryFrom<pb::TaskSpec> for TaskSpec {
+impl TryFrom<pb::PostgresTask> for PostgresTask {
     type Error = ConvertError;
 
-    fn try_from(spec: pb::TaskSpec) -> Result<Self, Self::Error> {
+    fn try_from(spec: pb::PostgresTask) -> Result<Self, Self::Error> {
         Ok(Self {
             name: parsed("name", &spec.name)?,
             display_name: spec.display_name,

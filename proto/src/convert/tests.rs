@@ -5,7 +5,7 @@ mod arbitrary;
 use proptest::prelude::*;
 use prost::Message;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::spec::TaskSpec;
+use tidewire_shared::spec::{PostgresTask, TaskSpec};
 use tidewire_shared::{Fault, PgPosition, PositionHint, ShardReport};
 use tonic::{Code, Status};
 
@@ -75,15 +75,15 @@ proptest! {
 }
 
 /// The path of the field that is refused after `damage`.
-fn refused_path(damage: impl FnOnce(&mut task::TaskSpec)) -> String {
-    let mut message = task::TaskSpec::from(arbitrary::plain_spec());
+fn refused_path(damage: impl FnOnce(&mut task::PostgresTask)) -> String {
+    let mut message = task::PostgresTask::from(arbitrary::plain_spec());
     damage(&mut message);
-    required::<_, TaskSpec>("spec", Some(message)).expect_err("the damage is seen").path
+    required::<_, PostgresTask>("spec", Some(message)).expect_err("the damage is seen").path
 }
 
 #[test]
 fn what_does_not_fit_is_named_by_its_path() {
-    let source = |message: &mut task::TaskSpec| message.source.take().expect("source");
+    let source = |message: &mut task::PostgresTask| message.source.take().expect("source");
     let cases = [
         (refused_path(|m| m.name = "Orders".into()), "spec.name"),
         (refused_path(|m| m.source = None), "spec.source"),
@@ -129,15 +129,18 @@ fn what_does_not_fit_is_named_by_its_path() {
     for (path, expected) in cases {
         assert_eq!(path, expected);
     }
+    let none = task::TaskSpec { kind: None };
+    let none = required::<_, TaskSpec>("spec", Some(none)).expect_err("no kind");
+    assert_eq!(none.path, "spec.kind");
     let absent = required::<task::TaskSpec, TaskSpec>("spec", None).expect_err("absent");
     assert_eq!(absent.to_string(), "spec: is missing");
 }
 
-fn retry(task: &mut task::TaskSpec) -> &mut task::Retry {
+fn retry(task: &mut task::PostgresTask) -> &mut task::Retry {
     task.retry.as_mut().expect("retry")
 }
 
-fn limits(task: &mut task::TaskSpec) -> &mut task::Limits {
+fn limits(task: &mut task::PostgresTask) -> &mut task::Limits {
     task.limits.as_mut().expect("limits")
 }
 

@@ -134,6 +134,8 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
+    /// As the source has them; of a task from Kafka only.
+    Keep,
 }
 
 impl Compression {
@@ -146,6 +148,7 @@ impl Compression {
             Self::Snappy => "snappy",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
+            Self::Keep => "keep",
         }
     }
 }

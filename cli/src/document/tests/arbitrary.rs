@@ -7,8 +7,8 @@ use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
     DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
     IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
-    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
-    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
+    Operations, PartitionPolicy, PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl,
+    SaslMechanism, SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TimeMode,
     TimestampUnit, Tls, TlsMode, WalBudget,
 };
 use tidewire_shared::{ByteSize, Period, SecretRef};
@@ -389,8 +389,8 @@ prop_compose! {
         (connection, other) in (10..=1440_u64, 1..=1440_u64),
         limits in limits(),
         (delivery, on_bad_record) in (delivery(), bad_record()),
-    ) -> TaskSpec {
-        TaskSpec {
+    ) -> PostgresTask {
+        PostgresTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change,
             retry: Retry {

@@ -72,7 +72,7 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
             (format!("node {node}"), "leave".into())
         }
         CommandKind::ResumeNode { node } => (format!("node {node}"), "resume".into()),
-        CommandKind::CreateTask { spec, .. } => (format!("task {}", spec.name), "create".into()),
+        CommandKind::CreateTask { spec, .. } => (format!("task {}", spec.name()), "create".into()),
         CommandKind::SetDesired { task: id, wish } => (task(id), wish.to_string()),
         CommandKind::TaskFailed { shard, node, fault, .. } => {
             (task(&shard.task), format!("failed on {node}: {fault}"))

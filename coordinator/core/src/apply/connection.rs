@@ -57,7 +57,7 @@ fn moved_task(
             return None;
         }
         let (key, why) = fixed_key(&present, &wanted)?;
-        Some((spec.name.clone(), key, why))
+        Some((spec.name().clone(), key, why))
     })
 }
 

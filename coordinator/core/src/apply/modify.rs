@@ -80,7 +80,7 @@ pub(super) fn modify(
 
 /// The answer to a wish that is no news; a refusal where no document can be taken now.
 fn standing_answer(task: &mut Task, spec: &Arc<TaskSpec>) -> Result<Option<Outcome>, Rejection> {
-    if task.spec.name != spec.name {
+    if task.spec.name() != spec.name() {
         let object = format!("task {}", task.name());
         return Err(Rejection::new(RejectionCode::Invalid, object, "a task keeps its name"));
     }

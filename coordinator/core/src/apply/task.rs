@@ -18,9 +18,6 @@ use crate::state::{
     Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Shard, Task,
 };
 
-/// A PostgreSQL task is one shard: one replication slot.
-const SHARDS: u32 = 1;
-
 pub(super) fn create(
     state: &mut ClusterState,
     id: &TaskId,
@@ -28,7 +25,7 @@ pub(super) fn create(
     wish: Wish<'_>,
     events: &mut Vec<Event>,
 ) -> Verdict {
-    if let Some(present) = state.task_named(&spec.name) {
+    if let Some(present) = state.task_named(spec.name()) {
         if present.spec == *spec && present.desired != Desired::Deleted {
             return Ok(Outcome::Exists(present.id.clone()));
         }
@@ -38,7 +35,7 @@ pub(super) fn create(
                 "a task of this name exists with another document"
             }
         };
-        let object = format_args!("task {}", spec.name).to_string();
+        let object = format_args!("task {}", spec.name()).to_string();
         return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
     }
     if state.tasks.contains_key(id)
@@ -51,7 +48,7 @@ pub(super) fn create(
     }
     state.resolve(spec)?;
     let mut shards = BTreeMap::new();
-    for index in 0..SHARDS {
+    for index in 0..spec.shards() {
         let ordinal = free_ordinal(state, &shards);
         shards.insert(index, fresh_shard(ordinal));
     }

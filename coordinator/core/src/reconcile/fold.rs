@@ -19,7 +19,7 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
         let Some(report) = report_of(plan, &id, shard) else { continue };
         let moves = plan.observed.prepared.contains_key(&id)
             || shard.assignment().is_some_and(|owner| plan.is_lost(task, owner));
-        if task.spec().delivery == Delivery::AtLeastOnce {
+        if task.spec().delivery() == Delivery::AtLeastOnce {
             period_ms = plan.observed.timing().keep_ms;
         }
         early |= shard.checkpoint().is_none() || moves || !task.may_run();

@@ -153,7 +153,7 @@ impl<'r> Plan<'r> {
     /// Whether the process that owns a shard is away for good. Where Kafka does not fence it, its
     /// lease must be over, too.
     pub(super) fn is_lost(&self, task: &Task, owner: &Assignment) -> bool {
-        let fenced = task.spec().delivery == Delivery::ExactlyOnce;
+        let fenced = task.spec().delivery() == Delivery::ExactlyOnce;
         self.is_away(owner)
             && (fenced
                 || self.observed.lease_is_over(&owner.node, owner.instance, self.now.mono_ms))

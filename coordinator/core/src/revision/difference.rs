@@ -37,10 +37,21 @@ pub fn difference(old: &TaskSpec, new: &TaskSpec) -> Vec<Change> {
 
 /// The same without a bound: a rule must see the keys that a long list of tables hides, too.
 pub(super) fn every_difference(old: &TaskSpec, new: &TaskSpec) -> Vec<Change> {
-    let tree = |spec| serde_json::to_value(spec).unwrap_or(Value::Null);
     let mut found = Found::default();
+    if old.kind() != new.kind() {
+        let kind = |spec: &TaskSpec| Some(spec.kind().to_owned());
+        found.note("kind", kind(old), kind(new));
+    }
     found.walk("", &tree(old), &tree(new));
     found.changes
+}
+
+fn tree(spec: &TaskSpec) -> Value {
+    let tree = match spec {
+        TaskSpec::PostgresToKafka(task) => serde_json::to_value(task),
+        TaskSpec::KafkaToKafka(task) => serde_json::to_value(task),
+    };
+    tree.unwrap_or(Value::Null)
 }
 
 /// Stands for changes that are not listed.
@@ -203,19 +214,19 @@ fn in_document(path: &str) -> String {
 mod tests {
     use tidewire_shared::SecretRef;
     use tidewire_shared::spec::{
-        FormatKind, KafkaSecurity, Managed, NamePattern, ObjectRule, Sasl, SaslMechanism,
-        TableName, TablePattern,
+        FormatKind, KafkaSecurity, Managed, NamePattern, ObjectRule, PostgresTask, Sasl,
+        SaslMechanism, TableName, TablePattern,
     };
 
     use super::*;
     use crate::revision::rules::sample;
 
-    fn lines(change: impl FnOnce(&mut TaskSpec)) -> Vec<String> {
+    fn lines(change: impl FnOnce(&mut PostgresTask)) -> Vec<String> {
         let old = sample();
         let mut new = old.clone();
         change(&mut new);
         let none = || "-".to_owned();
-        difference(&old, &new)
+        difference(&old.into(), &new.into())
             .into_iter()
             .map(|it| {
                 format!(
@@ -312,7 +323,7 @@ mod tests {
         old.source.password = Some(SecretRef::Value("one".into()));
         let mut new = old.clone();
         new.source.password = Some(SecretRef::Value("two".into()));
-        let found = difference(&old, &new);
+        let found = difference(&old.into(), &new.into());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].old, found[0].new);
     }

@@ -1,7 +1,7 @@
 //! Which keys of a document may change while its task lives, and why the others may not.
 
 use tidewire_shared::TaskSpec;
-use tidewire_shared::spec::{ObjectRule, TableName, TablePattern};
+use tidewire_shared::spec::{ObjectRule, PostgresTask, TableName, TablePattern};
 
 use super::difference::every_difference;
 
@@ -26,7 +26,11 @@ const TWO_PARTITIONS: &str =
 const RULES: &[(&str, Permit)] = &[
     ("name", Fixed("a task is found by its name")),
     ("displayName", Free),
+    ("kind", Fixed("its records come from elsewhere")),
     ("source.connection", Free),
+    ("source.brokers", Free),
+    ("source.security", Free),
+    ("source.properties", Free),
     ("source.hosts", Free),
     ("source.database", Fixed("a slot decodes one database")),
     ("source.user", Free),
@@ -44,6 +48,10 @@ const RULES: &[(&str, Permit)] = &[
     ("target.properties", Free),
     ("target.createTopics", Free),
     ("objects", Free),
+    ("topics", Free),
+    ("syncConfigs", Free),
+    ("existingData", Fixed("the copy has begun already")),
+    ("shards", Fixed("partitions would change hands between owners that do not know each other")),
     ("format", Fixed(TWO_FORMATS)),
     ("format.headers", Free),
     ("partition", Fixed(TWO_PARTITIONS)),
@@ -79,10 +87,11 @@ pub fn fixed_key(old: &TaskSpec, new: &TaskSpec) -> Option<(String, &'static str
             None => return Some((change.path, "nobody knows what would become of the records")),
         }
     }
+    let (old, new) = old.as_postgres().zip(new.as_postgres())?;
     partitions_anew(old, new).then(|| ("objects[].partitionBy".to_owned(), TWO_PARTITIONS))
 }
 
-fn partitions_anew(old: &TaskSpec, new: &TaskSpec) -> bool {
+fn partitions_anew(old: &PostgresTask, new: &PostgresTask) -> bool {
     let rules = || old.objects.iter().chain(&new.objects);
     let first = rules().next().map(|rule| &rule.partition_by);
     if rules().all(|rule| Some(&rule.partition_by) == first) {
@@ -98,7 +107,7 @@ fn partitions_anew(old: &TaskSpec, new: &TaskSpec) -> bool {
 
 /// Whether a table that both take goes by other columns: also one that a pattern took and that is named
 /// now, or the other way round.
-fn is_partitioned_anew(old: &TaskSpec, new: &TaskSpec, table: &TableName) -> bool {
+fn is_partitioned_anew(old: &PostgresTask, new: &PostgresTask, table: &TableName) -> bool {
     let rules = rule_of(&old.objects, table).zip(rule_of(&new.objects, table));
     rules.is_some_and(|(before, after)| before.partition_by != after.partition_by)
 }
@@ -121,13 +130,13 @@ fn shares_tables(before: &ObjectRule, after: &ObjectRule) -> bool {
 
 /// A document with one table.
 #[cfg(test)]
-pub(super) fn sample() -> TaskSpec {
+pub(super) fn sample() -> PostgresTask {
     use std::collections::BTreeMap;
 
     use tidewire_shared::SecretRef;
     use tidewire_shared::spec::{Format, KafkaTarget, KeyChange, PartitionPolicy, PostgresSource};
 
-    TaskSpec {
+    PostgresTask {
         name: "orders".parse().expect("a name"),
         display_name: String::new(),
         source: PostgresSource {
@@ -185,11 +194,11 @@ mod tests {
         }
     }
 
-    fn refused(change: impl FnOnce(&mut TaskSpec)) -> Option<String> {
+    fn refused(change: impl FnOnce(&mut PostgresTask)) -> Option<String> {
         let old = sample();
         let mut new = old.clone();
         change(&mut new);
-        fixed_key(&old, &new).map(|(key, _)| key)
+        fixed_key(&old.into(), &new.into()).map(|(key, _)| key)
     }
 
     #[test]

@@ -6,7 +6,9 @@ use tidewire_coordinator_core::{
     Command, CommandKind, Move, Outcome, Rejection, RejectionCode, apply, phase_of,
 };
 use tidewire_shared::connection::{Endpoint, HIDDEN, KafkaEndpoint, PostgresEndpoint};
-use tidewire_shared::spec::{Flavor, KafkaSecurity, KafkaTarget, PostgresSource, Tls};
+use tidewire_shared::spec::{
+    Flavor, KafkaSecurity, KafkaTarget, PostgresSource, PostgresTask, Tls,
+};
 use tidewire_shared::{Connection, Epoch, Phase, SecretRef, TaskSpec};
 
 use crate::sample;
@@ -41,14 +43,14 @@ fn kafka(name: &str) -> Connection {
 
 /// A task that names `shop-db` and `bus`.
 fn spec() -> Arc<TaskSpec> {
-    let mut spec = sample::spec("task-0").as_ref().clone();
+    let mut spec = sample::postgres(&sample::spec("task-0"));
     spec.source = PostgresSource {
         connection: Some("shop-db".parse().expect("a name")),
         ..PostgresSource::default()
     };
     spec.target =
         KafkaTarget { connection: Some("bus".parse().expect("a name")), ..KafkaTarget::default() };
-    Arc::new(spec)
+    Arc::new(spec.into())
 }
 
 fn ask(cluster: &mut Cluster, kind: CommandKind) -> Result<Outcome, Rejection> {
@@ -89,7 +91,7 @@ fn is_running(cluster: &Cluster) -> bool {
 #[test]
 fn nodes_get_the_fields_of_the_connections_and_no_names() {
     let cluster = running();
-    let filled = cluster.state.resolve(&spec()).expect("resolved");
+    let filled = sample::postgres(&cluster.state.resolve(&spec()).expect("resolved"));
     assert_eq!((filled.source.connection.clone(), filled.target.connection.clone()), (None, None));
     assert_eq!(filled.source.hosts, ["db1:5432"]);
     assert_eq!(
@@ -212,11 +214,11 @@ fn a_task_that_ran_is_not_taken_to_another_database_by_its_connection() {
     let name = "warehouse-db";
     register(&mut cluster, Connection { name: name.parse().expect("a name"), ..other })
         .expect("nobody uses it");
-    let mut wanted = spec().as_ref().clone();
+    let mut wanted = sample::postgres(&spec());
     wanted.source.connection = Some(name.parse().expect("a name"));
-    let modify = |wanted: &TaskSpec| CommandKind::ModifyTask {
+    let modify = |wanted: &PostgresTask| CommandKind::ModifyTask {
         task: sample::task(0),
-        spec: Arc::new(wanted.clone()),
+        spec: Arc::new(wanted.clone().into()),
     };
     let refused = ask(&mut cluster, modify(&wanted)).expect_err("refused");
     assert!(refused.message.starts_with("`source.database` of a task that ran"), "{refused}");

@@ -146,9 +146,9 @@ fn while_a_revision_is_looked_at_only_the_same_one_may_come_again() {
 fn what_must_not_change_is_refused_by_its_key_once_the_task_ran() {
     let mut fresh = Cluster::new();
     fresh.create(0);
-    let mut other = sample::spec(NAME).as_ref().clone();
+    let mut other = sample::postgres(&sample::spec(NAME));
     other.partition = PartitionPolicy::ByTable;
-    let other = Arc::new(other);
+    let other = Arc::new(other.into());
     fresh.modify(Arc::clone(&other)).expect("nothing depends on it yet");
     assert_eq!((fresh.revision(), fresh.shown()), (2, Phase::NotStarted));
     let mut cluster = running(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewire_shared::spec::TableName;
+use tidewire_shared::spec::{PostgresTask, TableName};
 use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
 
 /// A document of one table under this name.
@@ -33,12 +33,17 @@ pub(crate) fn spec_of(name: &str, more: u8) -> Arc<TaskSpec> {
         "limits": {"recordBytes": "1MiB"}
     }"#;
     let document = text.replace("NAME", name);
-    let mut spec: TaskSpec = serde_json::from_str(&document).expect("a document");
+    let mut spec: PostgresTask = serde_json::from_str(&document).expect("a document");
     for number in 0..more {
         let table = TableName { schema: "public".to_owned(), table: format!("more_{number}") };
         spec.objects[0].tables.push(table);
     }
-    Arc::new(spec)
+    Arc::new(spec.into())
+}
+
+/// The task in it.
+pub(crate) fn postgres(spec: &TaskSpec) -> PostgresTask {
+    spec.as_postgres().expect("a task from PostgreSQL").clone()
 }
 
 pub(crate) fn node(number: u8) -> NodeName {

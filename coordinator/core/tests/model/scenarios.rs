@@ -340,9 +340,9 @@ fn the_same_document_again_answers_that_the_task_exists() {
     };
     let same = create("fresh", sample::spec("task-0"));
     assert!(matches!(same, Ok(Outcome::Exists(_))), "{same:?}");
-    let mut other = sample::spec("task-0").as_ref().clone();
+    let mut other = sample::postgres(&sample::spec("task-0"));
     other.display_name = "Another".to_owned();
-    let refused = create("fresh", other.into()).expect_err("refused");
+    let refused = create("fresh", std::sync::Arc::new(other.into())).expect_err("refused");
     assert_eq!(refused.code, RejectionCode::AlreadyExists);
 }
 

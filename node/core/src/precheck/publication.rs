@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidewire_shared::TaskSpec;
 use tidewire_shared::spec::Managed;
+use tidewire_shared::spec::PostgresTask;
 
 use super::{Finding, SourceLook, identifier, listed, qualified, tables};
 use crate::facts::{PublicationFacts, SourcePrecheck};
@@ -79,7 +79,7 @@ fn creation(look: &SourceLook<'_>, seen: &SourcePrecheck) -> String {
 }
 
 /// The operations that any rule of the task asks for.
-fn operations(spec: &TaskSpec) -> Vec<&'static str> {
+fn operations(spec: &PostgresTask) -> Vec<&'static str> {
     let any = |asked: fn(&tidewire_shared::spec::Operations) -> bool| {
         spec.objects.iter().any(|rule| asked(&rule.operations))
     };

@@ -1,8 +1,9 @@
 //! The PostgreSQL side of a precheck: server, account, room for a walsender, slot.
 
+use tidewire_shared::Fault;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::Managed;
-use tidewire_shared::{Fault, TaskSpec};
+use tidewire_shared::spec::PostgresTask;
 
 use super::surroundings::OURS;
 use super::{Finding, columns, identifier, publication, surroundings, tables};
@@ -13,7 +14,7 @@ use crate::objects::ResolvedTable;
 #[derive(Clone, Copy, Debug)]
 pub struct SourceLook<'a> {
     /// The task.
-    pub spec: &'a TaskSpec,
+    pub spec: &'a PostgresTask,
     /// The tables it has, in name order.
     pub tables: &'a [ResolvedTable],
     /// Name of its slot.

@@ -1,7 +1,8 @@
 //! What is around a task's objects on the source: transactions, standbys, retention, rights, clocks.
 
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{HeartbeatMode, SlotFailover, TableName};
-use tidewire_shared::{ByteSize, Period, TaskSpec};
+use tidewire_shared::{ByteSize, Period};
 
 use super::{Finding, SourceLook, identifier, listed, qualified};
 use crate::facts::SourcePrecheck;
@@ -134,7 +135,7 @@ fn follows(
 }
 
 /// Settings under which the server gives up the log that the slot needs.
-pub(super) fn wal_retention(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+pub(super) fn wal_retention(spec: &PostgresTask, seen: &SourcePrecheck) -> Finding {
     let around = &seen.around;
     let budget = spec.source.wal_budget.limit;
     let (mut found, mut remedies) = (Vec::new(), Vec::new());
@@ -165,7 +166,7 @@ pub(super) fn wal_retention(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
 }
 
 /// Whether the task can write its heartbeat.
-pub(super) fn heartbeat_rights(spec: &TaskSpec, seen: &SourcePrecheck) -> Finding {
+pub(super) fn heartbeat_rights(spec: &PostgresTask, seen: &SourcePrecheck) -> Finding {
     let heartbeat = &spec.source.heartbeat;
     let role = identifier(&spec.source.user);
     match heartbeat.mode {

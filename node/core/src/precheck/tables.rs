@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidewire_shared::TaskSpec;
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, PartitionPolicy, RecordKey, TableName};
 
 use super::{Finding, SourceLook, listed, qualified, selection};
@@ -145,7 +145,7 @@ fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
 
 /// The columns that decide key or partition and do not come with a DELETE.
 fn hidden_columns<'a>(
-    spec: &TaskSpec,
+    spec: &PostgresTask,
     table: &'a TableFacts,
     rule: Option<&'a ObjectRule>,
 ) -> Vec<&'a str> {

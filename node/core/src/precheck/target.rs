@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewire_shared::FaultKind;
 use tidewire_shared::precheck::CheckItem;
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{
     BadRecord, Delivery, KafkaTarget, RecordKey, SaslMechanism, SecurityProtocol,
 };
-use tidewire_shared::{FaultKind, TaskSpec};
 
 use super::{Finding, listed, topics};
 use crate::facts::{Neighbour, TargetPrecheck, TopicFacts};
@@ -16,7 +17,7 @@ use crate::objects::ResolvedTable;
 #[derive(Clone, Copy, Debug)]
 pub struct TargetLook<'a> {
     /// The task.
-    pub spec: &'a TaskSpec,
+    pub spec: &'a PostgresTask,
     /// The tables it has, with their topics.
     pub tables: &'a [ResolvedTable],
     /// The other tasks of the cluster.
@@ -71,7 +72,7 @@ fn login(target: &KafkaTarget) -> Finding {
 }
 
 /// Brokers do not say their version; what they answer does: topic ids came with 2.8.
-fn version(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+fn version(spec: &PostgresTask, seen: &TargetPrecheck) -> Finding {
     let of_topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
     let of_positions = seen.positions_topic.as_ref().ok().and_then(Option::as_ref);
     let ids: Vec<_> = of_topics.chain(of_positions).map(|topic| topic.id).collect();
@@ -201,7 +202,7 @@ enum Objection {
     Warn(String, String),
 }
 
-fn policy(spec: &TaskSpec, seen: &TargetPrecheck, brokers: u32) -> Finding {
+fn policy(spec: &PostgresTask, seen: &TargetPrecheck, brokers: u32) -> Finding {
     let topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
     let objections: Vec<_> = topics.flat_map(|topic| object_to(spec, topic, brokers)).collect();
     let (mut found, mut remedies) = (Vec::new(), Vec::new());
@@ -233,7 +234,7 @@ fn policy(spec: &TaskSpec, seen: &TargetPrecheck, brokers: u32) -> Finding {
     }
 }
 
-fn object_to(spec: &TaskSpec, topic: &TopicFacts, brokers: u32) -> Vec<Objection> {
+fn object_to(spec: &PostgresTask, topic: &TopicFacts, brokers: u32) -> Vec<Objection> {
     let name = &topic.name;
     let set = |setting: &str| {
         format!(
@@ -279,7 +280,7 @@ fn object_to(spec: &TaskSpec, topic: &TopicFacts, brokers: u32) -> Vec<Objection
     objections
 }
 
-fn transactions(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+fn transactions(spec: &PostgresTask, seen: &TargetPrecheck) -> Finding {
     if spec.delivery == Delivery::AtLeastOnce {
         return Finding::pass("at_least_once needs none");
     }

@@ -1,10 +1,11 @@
 use tidewire_shared::FaultKind;
+use tidewire_shared::Lsn;
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{
     BadRecord, Compression, Delivery, Format, KafkaTarget, KeyChange, Limits, Managed, NamePattern,
     ObjectRule, PartitionPolicy, PostgresSource, RecordKey, Retry, StartAt, TableName,
     TablePattern, Tls, TlsMode,
 };
-use tidewire_shared::{Lsn, TaskSpec};
 
 use super::*;
 use crate::facts::{
@@ -22,8 +23,8 @@ fn orders() -> TableName {
     TableName { schema: "public".into(), table: "Orders".into() }
 }
 
-fn spec() -> TaskSpec {
-    TaskSpec {
+fn spec() -> PostgresTask {
+    PostgresTask {
         name: "orders".parse().expect("name"),
         display_name: String::new(),
         source: PostgresSource {
@@ -120,14 +121,14 @@ fn items(started_before: bool, change: impl FnOnce(&mut SourcePrecheck)) -> Vec<
     judged(&spec(), started_before, &seen)
 }
 
-fn judged(spec: &TaskSpec, started_before: bool, seen: &SourcePrecheck) -> Vec<CheckItem> {
+fn judged(spec: &PostgresTask, started_before: bool, seen: &SourcePrecheck) -> Vec<CheckItem> {
     let tables = resolve(&spec.objects, "shop", &[]);
     let (slot, publication) = ("tidewire_k", "tidewire_k");
     let seen = Ok(seen);
     judge_source(&SourceLook { spec, tables: &tables, slot, publication, started_before, seen })
 }
 
-fn judged_target(spec: &TaskSpec, seen: &TargetPrecheck) -> Vec<CheckItem> {
+fn judged_target(spec: &PostgresTask, seen: &TargetPrecheck) -> Vec<CheckItem> {
     let tables = resolve(&spec.objects, "shop", &[]);
     judge_target(&TargetLook { spec, tables: &tables, neighbours: &[], seen })
 }

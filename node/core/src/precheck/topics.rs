@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tidewire_shared::TaskSpec;
 use tidewire_shared::spec::NamePattern;
+use tidewire_shared::spec::PostgresTask;
 
 use super::{Finding, TargetLook, listed, qualified};
 use crate::facts::{Neighbour, TargetPrecheck};
@@ -68,7 +68,7 @@ fn meetings(look: &TargetLook<'_>) -> Vec<String> {
 }
 
 /// Every partition can be written, and there are as many as the document says.
-pub(super) fn partitions(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
+pub(super) fn partitions(spec: &PostgresTask, seen: &TargetPrecheck) -> Finding {
     let (mut wrong, mut told) = (Vec::new(), Vec::new());
     for topic in seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref()) {
         told.push(format!("{} {}", topic.name, topic.partitions));
@@ -116,7 +116,7 @@ pub(super) fn partitions(spec: &TaskSpec, seen: &TargetPrecheck) -> Finding {
 }
 
 /// Topics that exist with other numbers than `createTopics` would give them.
-fn otherwise_made(spec: &TaskSpec, seen: &TargetPrecheck) -> Vec<String> {
+fn otherwise_made(spec: &PostgresTask, seen: &TargetPrecheck) -> Vec<String> {
     let Some(wanted) = spec.target.create_topics else { return Vec::new() };
     let topics = seen.topics.iter().filter_map(|(_, look)| look.as_ref().ok()?.as_ref());
     topics

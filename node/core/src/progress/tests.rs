@@ -2,7 +2,7 @@ use super::*;
 
 const NOW: Duration = Duration::from_secs(100);
 
-fn claim() -> PositionEntry {
+fn claim() -> PositionEntry<PgPosition> {
     PositionEntry {
         serial: 4,
         epoch: Epoch(2),

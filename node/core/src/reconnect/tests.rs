@@ -71,7 +71,7 @@ fn healthy() -> Seen {
 }
 
 impl Seen {
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> Verdict<Opening> {
         let planned =
             PublishTable { name: table(), oid: 2, named: true, columns: None, row_filter: None };
         let plan = PublicationPlan { tables: vec![planned], publish: Operations::default() };
@@ -102,7 +102,7 @@ impl Seen {
                 assert!(!fault.remedy.is_empty(), "{fault} has no remedy");
                 fault
             }
-            stream @ Verdict::Stream { .. } => panic!("went on: {stream:?}"),
+            stream @ Verdict::Stream(_) => panic!("went on: {stream:?}"),
         }
     }
 
@@ -124,14 +124,14 @@ impl Seen {
 
 #[test]
 fn the_same_history_goes_on_from_the_position() {
-    assert_eq!(healthy().verdict(), Verdict::Stream { from: Lsn(0x100), timeline: 1 });
+    assert_eq!(healthy().verdict(), Verdict::Stream(Opening { from: Lsn(0x100), timeline: 1 }));
 }
 
 #[test]
 fn a_slot_that_went_back_is_no_harm() {
     let mut seen = healthy();
     seen.slot.as_mut().expect("slot").confirmed_flush = Some(Lsn(0x40));
-    assert_eq!(seen.verdict(), Verdict::Stream { from: Lsn(0x100), timeline: 1 });
+    assert_eq!(seen.verdict(), Verdict::Stream(Opening { from: Lsn(0x100), timeline: 1 }));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_standby_may_be_tried_again_later() {
 fn a_promoted_server_goes_on_if_it_has_all_that_was_delivered() {
     for switch in [0x100, 0x180] {
         let verdict = healthy().switched(switch).verdict();
-        assert_eq!(verdict, Verdict::Stream { from: Lsn(0x100), timeline: 2 });
+        assert_eq!(verdict, Verdict::Stream(Opening { from: Lsn(0x100), timeline: 2 }));
     }
 }
 
@@ -166,7 +166,7 @@ fn a_partly_delivered_transaction_must_have_survived_the_switch() {
     for (switch, goes_on) in [(0x110, false), (0x111, true)] {
         let mut seen = healthy().switched(switch);
         seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x110), xid: 3, sequence: 9 });
-        assert_eq!(matches!(seen.verdict(), Verdict::Stream { .. }), goes_on);
+        assert_eq!(matches!(seen.verdict(), Verdict::Stream(_)), goes_on);
     }
 }
 
@@ -249,7 +249,7 @@ fn a_publication_that_changed_is_refused() {
 fn decoding_may_change_between_transactions_but_not_inside_one() {
     let mut seen = healthy();
     seen.fingerprint = 5 << 40 | 7;
-    assert!(matches!(seen.verdict(), Verdict::Stream { .. }));
+    assert!(matches!(seen.verdict(), Verdict::Stream(_)));
     seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x110), xid: 3, sequence: 9 });
     assert!(
         matches!(seen.verdict(), Verdict::Stop(fault) if fault.kind == FaultKind::SourceHistory)

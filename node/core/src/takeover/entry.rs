@@ -1,14 +1,25 @@
 //! What a record of the positions topic says, without its wire format (`tidewire.position.v1`).
 
-use std::hash::{Hash, Hasher};
+use std::fmt::Debug;
+use std::hash::Hash;
 
 use tidewire_shared::{Epoch, PgPosition};
 
 use super::pins::TopicPin;
 
+/// How far a shard has come in its source.
+pub trait SourcePosition: Clone + Debug + PartialEq + Eq + Hash {
+    /// With what a source is opened that was judged fit to go on from a position.
+    type Opening: Clone + Debug + PartialEq + Eq + Hash;
+}
+
+impl SourcePosition for PgPosition {
+    type Opening = crate::reconnect::Opening;
+}
+
 /// One committed record of a shard in the positions topic: the truth about how far it has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PositionEntry {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PositionEntry<P> {
     /// Strictly increasing per shard, from 1.
     pub serial: u64,
     /// Epoch of the owner that wrote it.
@@ -16,25 +27,9 @@ pub struct PositionEntry {
     /// An owner took the shard over with this record; no output goes with a claim.
     pub claim: bool,
     /// How far the shard has come.
-    pub position: PgPosition,
+    pub position: P,
     /// The target topics as this shard has known them since it first wrote there.
     pub topics: Vec<TopicPin>,
-}
-
-impl Hash for PositionEntry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let PositionEntry { serial, epoch, claim, position, topics } = self;
-        (serial, epoch, claim, topics).hash(state);
-        hash_position(position, state);
-    }
-}
-
-/// Feeds every field of a position to a hasher; `PgPosition` is a word of `shared` without `Hash`.
-pub(crate) fn hash_position<H: Hasher>(position: &PgPosition, state: &mut H) {
-    let PgPosition { system_id, timeline, lsn, inside, incarnation, fingerprint, next_ordinal } =
-        position;
-    (system_id, timeline, lsn, incarnation, fingerprint, next_ordinal).hash(state);
-    inside.map(|at| (at.final_lsn, at.xid, at.sequence)).hash(state);
 }
 
 /// Where the coordinators last knew a record of this shard to stand: a lagging copy.

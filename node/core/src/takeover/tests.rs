@@ -1,4 +1,7 @@
+use tidewire_shared::{Lsn, PgPosition};
+
 use super::*;
+use crate::reconnect::Opening;
 
 fn shard() -> ShardId {
     ShardId { task: "k3v9".parse().expect("id"), index: 0 }
@@ -16,13 +19,16 @@ fn position(lsn: u64) -> PgPosition {
     }
 }
 
-fn entry(serial: u64, epoch: u64) -> PositionEntry {
+fn entry(serial: u64, epoch: u64) -> PositionEntry<PgPosition> {
     let position = position(100);
     PositionEntry { serial, epoch: Epoch(epoch), claim: false, position, topics: Vec::new() }
 }
 
 /// A start under epoch 5 whose positions were read.
-fn read(remembered: Remembered, newest: Option<PositionEntry>) -> (Takeover, Step) {
+fn read(
+    remembered: Remembered,
+    newest: Option<PositionEntry<PgPosition>>,
+) -> (Takeover<PgPosition>, Step<PgPosition>) {
     let (mut takeover, first) = Takeover::begin(shard(), Epoch(5), remembered);
     assert_eq!(first, Step::InitProducer);
     let reading = takeover.step(Fact::ProducerInitialised);
@@ -36,14 +42,14 @@ fn a_first_start_claims_the_place_of_its_new_slot() {
     let (mut takeover, step) = read(Remembered::Nothing, None);
     assert_eq!(step, Step::ConfirmOwnership);
     assert_eq!(takeover.step(Fact::Ownership(Ownership::Current)), Step::VerifyTopics);
-    assert_eq!(takeover.step(Fact::TopicsSeen(Vec::new())), Step::EnsurePublication);
-    assert_eq!(takeover.step(Fact::PublicationReady), Step::EnsureSlot);
+    assert_eq!(takeover.step(Fact::TopicsSeen(Vec::new())), Step::PrepareSource);
+    assert_eq!(takeover.step(Fact::SourcePrepared), Step::FindStart);
     let claim = PositionEntry { claim: true, ..entry(1, 5) };
-    assert_eq!(takeover.step(Fact::SlotReady(position(100))), Step::CommitClaim(claim.clone()));
-    assert_eq!(takeover.step(Fact::ClaimEnded(EndVerdict::Clean)), Step::TakeSlot);
-    assert_eq!(takeover.step(Fact::SlotFree), Step::VerifySource(position(100)));
-    let verdict = Verdict::Stream { from: Lsn(100), timeline: 1 };
-    let start = Start { claim, from: Lsn(100), timeline: 1 };
+    assert_eq!(takeover.step(Fact::StartFound(position(100))), Step::CommitClaim(claim.clone()));
+    assert_eq!(takeover.step(Fact::ClaimEnded(EndVerdict::Clean)), Step::TakeSource);
+    assert_eq!(takeover.step(Fact::SourceTaken), Step::VerifySource(position(100)));
+    let verdict = Verdict::Stream(Opening { from: Lsn(100), timeline: 1 });
+    let start = Start { claim, opening: Opening { from: Lsn(100), timeline: 1 } };
     assert_eq!(takeover.step(Fact::SourceJudged(verdict)), Step::Stream(start));
     assert!(takeover.is_streaming());
 }
@@ -58,7 +64,7 @@ fn a_later_start_claims_the_newest_position_under_the_next_serial() {
 
 #[test]
 fn a_start_that_is_tried_again_fences_nobody_before_it_is_confirmed() {
-    let again = || Takeover::again(shard(), Epoch(5), Remembered::Nothing);
+    let again = || Takeover::<PgPosition>::again(shard(), Epoch(5), Remembered::Nothing);
     let (mut takeover, first) = again();
     assert_eq!(first, Step::ConfirmOwnership);
     let unreachable = Fact::Ownership(Ownership::Unreachable);
@@ -112,7 +118,7 @@ fn a_claim_that_did_not_end_cleanly_starts_over() {
 #[test]
 fn an_answer_out_of_order_stops_the_start() {
     let (mut takeover, _) = read(Remembered::Nothing, None);
-    let step = takeover.step(Fact::SlotFree);
+    let step = takeover.step(Fact::SourceTaken);
     assert!(matches!(step, Step::Stop(Stop::Fault(f)) if f.kind == FaultKind::Internal));
     let step = takeover.step(Fact::ProducerInitialised);
     assert!(matches!(step, Step::Stop(Stop::Fault(_))));

@@ -3,6 +3,7 @@
 
 use tidewire_node_core::takeover::PositionEntry;
 use tidewire_node_core::transaction::EndKind;
+use tidewire_shared::PgPosition;
 
 /// A row of output: transaction id and place in it.
 pub(crate) type Row = (u32, u64);
@@ -10,7 +11,7 @@ pub(crate) type Row = (u32, u64);
 /// A record of the positions partition that was not aborted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Written {
-    pub(crate) entry: PositionEntry,
+    pub(crate) entry: PositionEntry<PgPosition>,
     pub(crate) committed: bool,
 }
 
@@ -82,7 +83,7 @@ impl Broker {
     pub(crate) fn produce_position(
         &mut self,
         current: bool,
-        entry: PositionEntry,
+        entry: PositionEntry<PgPosition>,
     ) -> Result<(), Refused> {
         check(current)?;
         self.positions.push(Some(Written { entry, committed: false }));
@@ -154,13 +155,13 @@ impl Broker {
     }
 
     /// The newest committed record before `end`.
-    pub(crate) fn newest_before(&self, end: usize) -> Option<&PositionEntry> {
+    pub(crate) fn newest_before(&self, end: usize) -> Option<&PositionEntry<PgPosition>> {
         let before = self.positions.get(..end)?;
         before.iter().flatten().rfind(|written| written.committed).map(|written| &written.entry)
     }
 
     /// The newest committed record.
-    pub(crate) fn newest(&self) -> Option<&PositionEntry> {
+    pub(crate) fn newest(&self) -> Option<&PositionEntry<PgPosition>> {
         self.newest_before(self.positions.len())
     }
 }

@@ -30,9 +30,9 @@ pub(crate) enum Todo {
     FindEnd,
     ReadTo(usize),
     Confirm,
-    EnsureSlot,
-    Claim(PositionEntry),
-    TakeSlot,
+    FindStart,
+    Claim(PositionEntry<PgPosition>),
+    TakeSource,
     Verify(Place),
     Stream(Box<Stream>),
 }
@@ -41,7 +41,7 @@ pub(crate) enum Todo {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Run {
     pub(crate) epoch: u64,
-    pub(crate) takeover: Takeover,
+    pub(crate) takeover: Takeover<PgPosition>,
     /// Its producer is the newest one; else it is fenced.
     pub(crate) current: bool,
     pub(crate) todo: Todo,
@@ -54,16 +54,16 @@ impl Run {
     }
 
     /// Tells the takeover a fact and does what touches nobody else at once; `None` is the end.
-    pub(crate) fn tell(mut self, fact: Fact, history: History) -> Option<Self> {
+    pub(crate) fn tell(mut self, fact: Fact<PgPosition>, history: History) -> Option<Self> {
         let mut fact = fact;
         loop {
             self.todo = match self.takeover.step(fact) {
                 Step::InitProducer => Todo::InitProducer,
                 Step::ReadPositions { .. } => Todo::FindEnd,
                 Step::ConfirmOwnership => Todo::Confirm,
-                Step::EnsureSlot => Todo::EnsureSlot,
+                Step::FindStart => Todo::FindStart,
                 Step::CommitClaim(entry) => Todo::Claim(entry),
-                Step::TakeSlot => Todo::TakeSlot,
+                Step::TakeSource => Todo::TakeSource,
                 Step::VerifySource(position) => Todo::Verify(Place(position)),
                 Step::Stream(start) => Todo::Stream(Box::new(Stream::new(&start, history)?)),
                 Step::Stop(_) => return None,
@@ -71,8 +71,8 @@ impl Run {
                     fact = Fact::TopicsSeen(Vec::new());
                     continue;
                 }
-                Step::EnsurePublication => {
-                    fact = Fact::PublicationReady;
+                Step::PrepareSource => {
+                    fact = Fact::SourcePrepared;
                     continue;
                 }
             };
@@ -124,13 +124,13 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    fn new(start: &Start, history: History) -> Option<Self> {
-        Self::from(&start.claim, start.from, start.timeline, history)
+    fn new(start: &Start<PgPosition>, history: History) -> Option<Self> {
+        Self::from(&start.claim, start.opening.from, start.opening.timeline, history)
     }
 
     /// `START_REPLICATION`, and the skip inside an unfinished transaction.
     pub(crate) fn from(
-        claim: &PositionEntry,
+        claim: &PositionEntry<PgPosition>,
         from: Lsn,
         timeline: u32,
         history: History,

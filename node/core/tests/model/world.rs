@@ -3,13 +3,13 @@
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
 use tidewire_node_core::publish::{PublicationPlan, PublishTable};
 use tidewire_node_core::reconnect::{
-    ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Reconnect, SlotOrigin,
-    first_position,
+    ExpectedPublication, ExpectedSlot, Fingerprint, FirstSlot, Opening, Reconnect, SlotOrigin,
+    Verdict, first_position,
 };
 use tidewire_node_core::takeover::{Fact, Holder, Owner, Ownership};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_shared::spec::{Operations, TableName};
-use tidewire_shared::{ClusterId, Epoch, Lsn};
+use tidewire_shared::{ClusterId, Epoch, Lsn, PgPosition};
 
 use super::broker::{Broker, Foreign, Late, Refused};
 use super::explore::System;
@@ -161,7 +161,7 @@ impl World {
             } else {
                 Ownership::Superseded(Epoch(state.owner.0))
             }),
-            Todo::EnsureSlot => self.ensure_slot(&mut state.source),
+            Todo::FindStart => self.ensure_slot(&mut state.source),
             Todo::Claim(entry) => {
                 let verdict = if self.rules.claim {
                     match state.broker.produce_position(run.current, entry) {
@@ -173,7 +173,7 @@ impl World {
                 };
                 Fact::ClaimEnded(verdict)
             }
-            Todo::TakeSlot => self.take_slot(state, run.epoch),
+            Todo::TakeSource => self.take_slot(state, run.epoch),
             Todo::Verify(place) => {
                 let verdict = self.verify(&state.source, &place.0);
                 Fact::SourceJudged(verdict)
@@ -190,7 +190,7 @@ impl World {
         Some(())
     }
 
-    fn ensure_slot(&self, source: &mut Source) -> Fact {
+    fn ensure_slot(&self, source: &mut Source) -> Fact<PgPosition> {
         let origin = match source.slot_facts(|epoch| self.owner(epoch).application_name()) {
             Some(facts) => SlotOrigin::Found(facts),
             None => {
@@ -203,12 +203,12 @@ impl World {
         let server = source.history.server();
         let fingerprint = Fingerprint::from(0);
         match first_position(&FirstSlot { server: &server, expected: SLOT, origin, fingerprint }) {
-            Ok(position) => Fact::SlotReady(position),
+            Ok(position) => Fact::StartFound(position),
             Err(fault) => Fact::Failed(fault),
         }
     }
 
-    fn take_slot(&self, state: &mut State, epoch: u64) -> Fact {
+    fn take_slot(&self, state: &mut State, epoch: u64) -> Fact<PgPosition> {
         if let Some(facts) = state.source.slot_facts(|epoch| self.owner(epoch).application_name()) {
             match self.owner(epoch).judge(&facts) {
                 Holder::Nobody => {}
@@ -220,14 +220,10 @@ impl World {
                 }
             }
         }
-        Fact::SlotFree
+        Fact::SourceTaken
     }
 
-    fn verify(
-        &self,
-        source: &Source,
-        position: &tidewire_shared::PgPosition,
-    ) -> tidewire_node_core::reconnect::Verdict {
+    fn verify(&self, source: &Source, position: &PgPosition) -> Verdict<Opening> {
         let slot = source.slot_facts(|epoch| self.owner(epoch).application_name());
         Reconnect {
             position,

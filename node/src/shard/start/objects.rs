@@ -12,8 +12,9 @@ use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Finger
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::publication::{self, Step};
 use tidewire_postgres::{PublicationMark, Sql, catalog, server};
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
-use tidewire_shared::{Fault, FaultKind, Lsn, ShardId, TaskSpec};
+use tidewire_shared::{Fault, FaultKind, Lsn, ShardId};
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ struct Publication {
 }
 
 impl SourceObjects {
-    pub(crate) fn new(spec: &TaskSpec, shard: &ShardId) -> Self {
+    pub(crate) fn new(spec: &PostgresTask, shard: &ShardId) -> Self {
         let source = &spec.source;
         let tables = TaskTables::default();
         let PublicationPlans { changes: plan, .. } = PublicationPlans::existing(&tables);

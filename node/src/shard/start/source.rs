@@ -126,7 +126,7 @@ impl SourceSide {
         self.sql().await?;
         let sql = self.sql.as_mut().ok_or_else(unverified)?;
         self.objects.create(sql).await?;
-        Ok(Fact::PublicationReady)
+        Ok(Fact::SourcePrepared)
     }
 
     /// First start only: makes the managed slot, or finds the one there is.
@@ -150,7 +150,7 @@ impl SourceSide {
             origin,
             fingerprint: self.objects.fingerprint(&facts),
         })?;
-        Ok(Fact::SlotReady(position))
+        Ok(Fact::StartFound(position))
     }
 
     pub(super) async fn take_slot(&mut self) -> Result<Fact, Fault> {
@@ -160,7 +160,7 @@ impl SourceSide {
             slot::take(sql, &name, &ours).await?;
         }
         self.match_failover().await?;
-        Ok(Fact::SlotFree)
+        Ok(Fact::SourceTaken)
     }
 
     /// Has a managed slot copied to standbys, or not, as the task asks by now.

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
-    DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
-    IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
-    Operations, PartitionPolicy, PostgresSource, RecordKey, Rename, Retry, Sasl, SaslMechanism,
-    SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
-    TimestampUnit, Tls, TlsMode, WalBudget,
+    DecimalMode, Delivery, ExistingData, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode,
+    HstoreMode, IntervalMode, KafkaSecurity, KafkaSource, KafkaStart, KafkaTarget, KafkaTask,
+    KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations, PartitionPolicy,
+    PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl, SaslMechanism, SecurityProtocol,
+    Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TaskSpec,
+    TimeMode, TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
 use tidewire_shared::{
     ByteSize, Counters, Epoch, Fault, FaultKind, InTransaction, Lsn, Period, PgPosition,
@@ -66,9 +67,7 @@ fn table() -> impl Strategy<Value = TableName> {
 }
 
 fn pattern() -> impl Strategy<Value = TablePattern> {
-    let name =
-        || prop_oneof![word().prop_map(NamePattern::Exact), word().prop_map(NamePattern::Glob)];
-    (name(), name()).prop_map(|(schema, table)| TablePattern { schema, table })
+    (name_pattern(), name_pattern()).prop_map(|(schema, table)| TablePattern { schema, table })
 }
 
 prop_compose! {
@@ -129,6 +128,7 @@ prop_compose! {
             Compression::Snappy,
             Compression::Lz4,
             Compression::Zstd,
+            Compression::Keep,
         ]),
         properties in btree_map(word(), word(), 0..3),
         create_topics in option::of((1..u32::MAX, 1..u16::MAX).prop_map(
@@ -193,8 +193,31 @@ prop_compose! {
     }
 }
 
+/// A task of either kind.
+pub(super) fn spec() -> impl Strategy<Value = TaskSpec> {
+    prop_oneof![
+        postgres_task().prop_map(TaskSpec::PostgresToKafka),
+        kafka_task().prop_map(TaskSpec::KafkaToKafka),
+    ]
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (600_000..=86_400_000_u64, 60_000..=86_400_000_u64).prop_map(|(connection, other)| Retry {
+        connection: Period(connection),
+        other: Period(other),
+    })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1..=256_u64 << 20, any::<u64>(), any::<u64>()).prop_map(|(record, bytes, rows)| Limits {
+        record_bytes: ByteSize(record),
+        bytes_per_second: ByteSize(bytes),
+        rows_per_second: rows,
+    })
+}
+
 prop_compose! {
-    pub(super) fn spec()(
+    fn postgres_task()(
         name in "[a-z0-9]{1,30}",
         display_name in ".{0,20}",
         source in source(),
@@ -212,25 +235,84 @@ prop_compose! {
         start in prop_oneof![Just(StartAt::Now), (1..u64::MAX).prop_map(|at| StartAt::Lsn(Lsn(at)))],
         on_bad_record in
             prop_oneof![Just(BadRecord::Stop), word().prop_map(BadRecord::DeadLetter)],
-        (connection, other) in (600_000..=86_400_000_u64, 60_000..=86_400_000_u64),
-        (record_bytes, bytes, rows) in (1..=256_u64 << 20, any::<u64>(), any::<u64>()),
-    ) -> TaskSpec {
-        TaskSpec {
+        (retry, limits) in (retry(), limits()),
+    ) -> PostgresTask {
+        PostgresTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change, delivery, start,
-            on_bad_record,
-            retry: Retry { connection: Period(connection), other: Period(other) },
-            limits: Limits {
-                record_bytes: ByteSize(record_bytes),
-                bytes_per_second: ByteSize(bytes),
-                rows_per_second: rows,
-            },
+            on_bad_record, retry, limits,
         }
     }
 }
 
-pub(super) fn plain_spec() -> TaskSpec {
-    TaskSpec {
+fn name_pattern() -> impl Strategy<Value = NamePattern> {
+    prop_oneof![word().prop_map(NamePattern::Exact), word().prop_map(NamePattern::Glob)]
+}
+
+prop_compose! {
+    fn kafka_source()(
+        brokers in words(),
+        security in security(),
+        properties in btree_map(word(), word(), 0..3),
+        connection in option::of("[a-z]{1,9}"),
+    ) -> KafkaSource {
+        let Some(name) = connection else {
+            return KafkaSource { connection: None, brokers, security, properties };
+        };
+        let connection = Some(name.parse().expect("a name"));
+        KafkaSource { connection, properties, ..KafkaSource::default() }
+    }
+}
+
+fn kafka_start() -> impl Strategy<Value = KafkaStart> {
+    let offset = (word(), any::<u32>(), 0..i64::MAX);
+    let offset =
+        offset.prop_map(|(topic, partition, offset)| StartOffset { topic, partition, offset });
+    prop_oneof![
+        Just(KafkaStart::Earliest),
+        Just(KafkaStart::Latest),
+        any::<i64>().prop_map(KafkaStart::Timestamp),
+        vec(offset, 0..4).prop_map(KafkaStart::Offsets),
+    ]
+}
+
+prop_compose! {
+    fn topic_rule()(
+        topics in vec(name_pattern(), 0..3),
+        exclude in vec(name_pattern(), 0..3),
+        rename in word(),
+    ) -> TopicRule {
+        TopicRule { topics, exclude, rename }
+    }
+}
+
+prop_compose! {
+    fn kafka_task()(
+        name in "[a-z0-9]{1,30}",
+        display_name in ".{0,20}",
+        source in kafka_source(),
+        target in target(),
+        start in kafka_start(),
+        existing_data in
+            one(&[ExistingData::Stop, ExistingData::Append, ExistingData::Rewrite]),
+        topics in vec(topic_rule(), 1..3),
+        (enabled, exclude) in (any::<bool>(), vec(word(), 0..3)),
+        shards in
+            prop_oneof![Just(Shards::Auto), (1..=Shards::MOST).prop_map(Shards::Count)],
+        delivery in one(&[Delivery::ExactlyOnce, Delivery::AtLeastOnce]),
+        (retry, limits) in (retry(), limits()),
+    ) -> KafkaTask {
+        KafkaTask {
+            name: name.parse().expect("a task name"),
+            display_name, source, target, start, existing_data, topics,
+            sync_configs: SyncConfigs { enabled, exclude },
+            shards, delivery, retry, limits,
+        }
+    }
+}
+
+pub(super) fn plain_spec() -> PostgresTask {
+    PostgresTask {
         name: "orders".parse().expect("a task name"),
         display_name: String::new(),
         source: PostgresSource {

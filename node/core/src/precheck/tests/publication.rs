@@ -26,7 +26,7 @@ pub(super) fn published(tables: &[&str]) -> PublicationFacts {
 }
 
 /// The item `publication` of a task that uses one that exists.
-fn existing(change: impl FnOnce(&mut TaskSpec, &mut SourcePrecheck)) -> CheckItem {
+fn existing(change: impl FnOnce(&mut PostgresTask, &mut SourcePrecheck)) -> CheckItem {
     let (mut spec, mut seen) = (spec(), source());
     spec.source.publication = Managed::Existing("tidewire_k".into());
     seen.publication = Some(published(&["Orders"]));
@@ -38,7 +38,7 @@ fn existing(change: impl FnOnce(&mut TaskSpec, &mut SourcePrecheck)) -> CheckIte
 fn a_publication_that_would_be_younger_than_the_slot_is_warned_of() {
     let (mut spec, mut seen) = (spec(), source());
     seen.publication = None;
-    let of = |spec: &TaskSpec| named(judged(spec, false, &seen), "publication").result;
+    let of = |spec: &PostgresTask| named(judged(spec, false, &seen), "publication").result;
     assert_eq!(of(&spec), CheckResult::Pass);
     spec.source.slot = Managed::Existing("tidewire_k".into());
     assert_eq!(of(&spec), CheckResult::Warn);

@@ -29,7 +29,7 @@ pub(super) fn column(name: &str, type_oid: u32) -> ColumnFacts {
 type Told = (CheckResult, &'static str, &'static str, &'static str, bool);
 
 /// Holds an item against what it must say after a change.
-fn says(name: &str, expected: Told, change: impl FnOnce(&mut TaskSpec, &mut SourcePrecheck)) {
+fn says(name: &str, expected: Told, change: impl FnOnce(&mut PostgresTask, &mut SourcePrecheck)) {
     let (mut spec, mut seen) = (spec(), source());
     change(&mut spec, &mut seen);
     let item = named(judged(&spec, false, &seen), name);
@@ -107,7 +107,7 @@ fn transactions_that_hold_up_a_slot_are_named() {
         false,
     );
     let with = |open: OpenTransaction| {
-        move |_: &mut TaskSpec, seen: &mut SourcePrecheck| {
+        move |_: &mut PostgresTask, seen: &mut SourcePrecheck| {
             seen.around.open_transactions = vec![open]
         }
     };
@@ -242,7 +242,7 @@ fn a_heartbeat_needs_its_rights() {
     );
     says("heartbeat_rights", off, |spec, _| spec.source.heartbeat.mode = HeartbeatMode::Off);
     let table = |schema: Option<bool>, table: Option<bool>| {
-        move |spec: &mut TaskSpec, seen: &mut SourcePrecheck| {
+        move |spec: &mut PostgresTask, seen: &mut SourcePrecheck| {
             spec.source.heartbeat.mode = HeartbeatMode::Table;
             seen.may_create = false;
             seen.around.heartbeat = HeartbeatPlace { schema, table };

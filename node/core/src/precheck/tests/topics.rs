@@ -14,7 +14,7 @@ fn neighbour(brokers: &str, topics: &[&str]) -> Neighbour {
     }
 }
 
-fn beside(spec: &TaskSpec, neighbours: &[Neighbour], seen: &TargetPrecheck) -> CheckItem {
+fn beside(spec: &PostgresTask, neighbours: &[Neighbour], seen: &TargetPrecheck) -> CheckItem {
     let tables = resolve(&spec.objects, "shop", &[]);
     let items = judge_target(&TargetLook { spec, tables: &tables, neighbours, seen });
     named(items, "topic_collision")
@@ -73,7 +73,7 @@ fn table_named(table: &str) -> TableName {
 #[test]
 fn partitions_that_cannot_be_written_are_named() {
     use CheckResult::{Fail, Pass, Warn};
-    let with = |spec: &TaskSpec, health: PartitionHealth, min_insync_replicas| {
+    let with = |spec: &PostgresTask, health: PartitionHealth, min_insync_replicas| {
         let replicated = TopicFacts { min_insync_replicas, replication_factor: 3, ..topic() };
         let seen = TargetPrecheck { health: vec![health], ..target(Some(replicated)) };
         named(judged_target(spec, &seen), "topic_partitions")
