@@ -22,7 +22,9 @@ pub use fault::{Fault, FaultKind, Persistence};
 pub use id::{ClusterId, ConnectionName, NodeName, ShardId, TaskId, TaskName};
 pub use lsn::Lsn;
 pub use phase::{Desired, Phase};
-pub use position::{InTransaction, PgPosition};
+pub use position::{
+    Clearing, InTransaction, KafkaPosition, PartitionPosition, PgPosition, TopicPosition,
+};
 pub use report::{Counters, PositionHint, RetryWindow, ShardPhase, ShardReport};
 pub use secret::{Secret, SecretRef};
 pub use spec::TaskSpec;

@@ -1,5 +1,7 @@
 //! How far a shard has come in its source.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
@@ -35,4 +37,53 @@ pub struct InTransaction {
     pub xid: u32,
     /// Place of the last durable row message in the transaction, from 1.
     pub sequence: u64,
+}
+
+/// The position of a shard that copies topics: of every partition that it ever copied, everything
+/// before it is durable at the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KafkaPosition {
+    /// Topics of the source by name.
+    pub topics: BTreeMap<String, TopicPosition>,
+    /// Records of the target that the first claim wants deleted and that may still be there.
+    pub clearing: Vec<Clearing>,
+}
+
+/// How far the partitions of one topic have come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TopicPosition {
+    /// Kafka's topic id as two halves; (0, 0) where the brokers have none (before 2.8).
+    pub id: (i64, i64),
+    /// By partition.
+    pub partitions: BTreeMap<u32, PartitionPosition>,
+}
+
+/// How far one partition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartitionPosition {
+    /// Offset of the next record to copy.
+    pub next: i64,
+    /// Leader epoch of the last record copied; absent where the brokers tell none.
+    pub leader_epoch: Option<i32>,
+}
+
+/// Records of one partition of the target that the task deletes once, before it copies.
+///
+/// The bound is fixed in the first claim: deleting up to it again deletes nothing that was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Clearing {
+    /// Topic of the target.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Everything below this offset goes.
+    pub before: i64,
+}
+
+impl KafkaPosition {
+    /// How far a partition has come; none: it was never copied.
+    #[must_use]
+    pub fn of(&self, topic: &str, partition: u32) -> Option<PartitionPosition> {
+        self.topics.get(topic)?.partitions.get(&partition).copied()
+    }
 }

@@ -58,7 +58,7 @@ impl<P: SourcePosition> LeasedStart<P> {
             (State::Confirming(known), Fact::Ownership(answer)) => confirm(known, answer),
             (State::VerifyingTopics(known), Fact::TopicsSeen(seen)) => {
                 let pins = known.as_ref().map_or(&[][..], |entry| &entry.topics);
-                match (judge_pins(pins, &seen), known) {
+                match (judge_pins(pins, &seen, P::GROWTH), known) {
                     (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                     (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
                     (Ok(topics), Some(known)) => self.take(known.serial, known.position, topics),

@@ -18,6 +18,7 @@
 
 pub mod batch;
 pub mod change;
+pub mod copy;
 pub mod decode;
 pub mod encode;
 pub mod facts;

@@ -16,7 +16,7 @@ mod pins;
 
 pub use entry::{PositionEntry, PositionHint, SourcePosition};
 pub use holder::{Holder, Owner};
-pub use pins::{TopicPin, judge_pins};
+pub use pins::{Growth, TopicPin, judge_pins};
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
@@ -300,7 +300,7 @@ impl<P: SourcePosition> Takeover<P> {
         seen: &[(String, Option<TopicFacts>)],
     ) -> (State<P>, Step<P>) {
         let pins = newest.as_ref().map_or(&[][..], |entry| &entry.topics);
-        match (judge_pins(pins, seen), newest) {
+        match (judge_pins(pins, seen, P::GROWTH), newest) {
             (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
             (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
             (Ok(topics), Some(entry)) => self.claim(entry.serial, entry.position, topics),

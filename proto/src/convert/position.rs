@@ -1,8 +1,13 @@
 //! How far a shard has come, and where that is written.
 
-use tidewire_shared::{InTransaction, Lsn, PgPosition, PositionHint};
+use std::collections::BTreeMap;
 
-use super::{ConvertError, optional};
+use tidewire_shared::{
+    Clearing, InTransaction, KafkaPosition, Lsn, PartitionPosition, PgPosition, PositionHint,
+    TopicPosition,
+};
+
+use super::{ConvertError, each, optional, text};
 use crate::position::v1 as pb;
 
 impl From<PgPosition> for pb::PgPosition {
@@ -49,6 +54,90 @@ impl TryFrom<pb::InTransaction> for InTransaction {
             return Err(ConvertError::new("sequence", "is 0, but places are counted from 1"));
         }
         Ok(Self { final_lsn: Lsn(inside.final_lsn), xid: inside.xid, sequence: inside.sequence })
+    }
+}
+
+impl From<KafkaPosition> for pb::KafkaPosition {
+    fn from(position: KafkaPosition) -> Self {
+        let topics = position.topics.into_iter().map(|(name, topic)| pb::TopicPosition {
+            name,
+            id_high: topic.id.0,
+            id_low: topic.id.1,
+            partitions: topic.partitions.into_iter().map(partition).collect(),
+        });
+        Self {
+            topics: topics.collect(),
+            clearing: position.clearing.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+fn partition((partition, at): (u32, PartitionPosition)) -> pb::PartitionPosition {
+    let leader_epoch_plus_one = at.leader_epoch.map_or(0, |epoch| epoch.unsigned_abs() + 1);
+    pb::PartitionPosition { partition, next: at.next, leader_epoch_plus_one }
+}
+
+impl TryFrom<pb::KafkaPosition> for KafkaPosition {
+    type Error = ConvertError;
+
+    fn try_from(position: pb::KafkaPosition) -> Result<Self, Self::Error> {
+        let mut topics = BTreeMap::new();
+        for (index, topic) in position.topics.into_iter().enumerate() {
+            let path = format!("topics[{index}]");
+            let within = |error: ConvertError| error.within(&path);
+            let name = text("name", topic.name).map_err(within)?;
+            let id = (topic.id_high, topic.id_low);
+            let partitions = partitions(topic.partitions).map_err(within)?;
+            if topics.insert(name, TopicPosition { id, partitions }).is_some() {
+                return Err(ConvertError::new(path, "stands there twice"));
+            }
+        }
+        Ok(Self { topics, clearing: each("clearing", position.clearing)? })
+    }
+}
+
+fn partitions(
+    wire: Vec<pb::PartitionPosition>,
+) -> Result<BTreeMap<u32, PartitionPosition>, ConvertError> {
+    let mut partitions = BTreeMap::new();
+    for at in wire {
+        let bad = |problem: &str| {
+            Err(ConvertError::new(format!("partitions[{}]", at.partition), problem))
+        };
+        if at.next < 0 {
+            return bad("is at a negative offset");
+        }
+        let leader_epoch = match at.leader_epoch_plus_one {
+            0 => None,
+            more => match i32::try_from(more - 1) {
+                Ok(epoch) => Some(epoch),
+                Err(_) => return bad("has a leader epoch that is none"),
+            },
+        };
+        let position = PartitionPosition { next: at.next, leader_epoch };
+        if partitions.insert(at.partition, position).is_some() {
+            return bad("stands there twice");
+        }
+    }
+    Ok(partitions)
+}
+
+impl From<Clearing> for pb::Clearing {
+    fn from(clearing: Clearing) -> Self {
+        let Clearing { topic, partition, before } = clearing;
+        Self { topic, partition, before }
+    }
+}
+
+impl TryFrom<pb::Clearing> for Clearing {
+    type Error = ConvertError;
+
+    fn try_from(clearing: pb::Clearing) -> Result<Self, Self::Error> {
+        if clearing.before < 0 {
+            return Err(ConvertError::new("before", "is negative"));
+        }
+        let topic = text("topic", clearing.topic)?;
+        Ok(Self { topic, partition: clearing.partition, before: clearing.before })
     }
 }
 

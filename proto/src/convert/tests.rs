@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use prost::Message;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{PostgresTask, TaskSpec};
-use tidewire_shared::{Fault, PgPosition, PositionHint, ShardReport};
+use tidewire_shared::{Fault, KafkaPosition, PgPosition, PositionHint, ShardReport};
 use tonic::{Code, Status};
 
 use super::{ConvertError, detail_of, required, status};
@@ -50,6 +50,11 @@ proptest! {
     #[test]
     fn positions_survive_the_wire(place in arbitrary::position()) {
         prop_assert_eq!(carried::<PgPosition, position::PgPosition>(place.clone()), Ok(place));
+    }
+
+    #[test]
+    fn positions_of_copies_survive_the_wire(place in arbitrary::kafka_position()) {
+        prop_assert_eq!(carried::<KafkaPosition, position::KafkaPosition>(place.clone()), Ok(place));
     }
 
     #[test]

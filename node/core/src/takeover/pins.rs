@@ -18,6 +18,15 @@ pub struct TopicPin {
 
 const NO_ID: (i64, i64) = (0, 0);
 
+/// Whether a pinned topic may have more partitions than it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// No: records are spread over the partitions by their keys.
+    Stops,
+    /// Yes: each partition has one at the source, and new ones follow.
+    Follows,
+}
+
 /// Compares the topics of a task, as they are now, with what was pinned, and pins the new ones.
 ///
 /// `None` is a topic that is not there. Pins of topics that the task no longer writes to are kept: it
@@ -29,13 +38,14 @@ const NO_ID: (i64, i64) = (0, 0);
 pub fn judge_pins(
     pins: &[TopicPin],
     seen: &[(String, Option<TopicFacts>)],
+    growth: Growth,
 ) -> Result<Vec<TopicPin>, Fault> {
     let mut judged = pins.to_vec();
     for (name, topic) in seen {
         let pinned = judged.iter_mut().find(|pin| pin.name == *name);
         let topic = topic.as_ref().ok_or_else(|| absent(name, pinned.is_some()))?;
         match pinned {
-            Some(pin) => check(pin, topic)?,
+            Some(pin) => check(pin, topic, growth)?,
             None => judged.push(TopicPin {
                 name: name.clone(),
                 id: topic.id,
@@ -47,7 +57,7 @@ pub fn judge_pins(
     Ok(judged)
 }
 
-fn check(pin: &mut TopicPin, topic: &TopicFacts) -> Result<(), Fault> {
+fn check(pin: &mut TopicPin, topic: &TopicFacts, growth: Growth) -> Result<(), Fault> {
     if pin.id == NO_ID {
         pin.id = topic.id;
     }
@@ -57,6 +67,9 @@ fn check(pin: &mut TopicPin, topic: &TopicFacts) -> Result<(), Fault> {
                 "records in the old topic are gone: delete the task and create it again to write \
                  to the new one from now on",
             ));
+    }
+    if growth == Growth::Follows && topic.partitions > pin.partitions {
+        pin.partitions = topic.partitions;
     }
     if topic.partitions != pin.partitions {
         let text = format!(
@@ -106,12 +119,28 @@ mod tests {
         vec![("orders".into(), topic)]
     }
 
+    fn judged(
+        pins: &[TopicPin],
+        seen: &[(String, Option<TopicFacts>)],
+    ) -> Result<Vec<TopicPin>, Fault> {
+        judge_pins(pins, seen, Growth::Stops)
+    }
+
+    #[test]
+    fn a_copy_follows_a_topic_that_grew_but_not_one_that_shrank() {
+        let pins = judged(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
+        let follow =
+            |partitions| judge_pins(&pins, &seen(Some(topic((1, 2), partitions))), Growth::Follows);
+        assert_eq!(follow(5).expect("grown")[0].partitions, 5);
+        assert!(follow(2).is_err());
+    }
+
     #[test]
     fn a_topic_made_again_stops_the_task() {
-        let pins = judge_pins(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
-        assert_eq!(judge_pins(&pins, &seen(Some(topic((1, 2), 3)))).expect("same"), pins);
+        let pins = judged(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
+        assert_eq!(judged(&pins, &seen(Some(topic((1, 2), 3)))).expect("same"), pins);
         for other in [Some(topic((9, 9), 3)), Some(topic((1, 2), 4)), None] {
-            let fault = judge_pins(&pins, &seen(other)).expect_err("stops");
+            let fault = judged(&pins, &seen(other)).expect_err("stops");
             assert_eq!(fault.kind, FaultKind::TargetState);
             assert!(!fault.remedy.is_empty());
         }
@@ -119,20 +148,20 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_deleted_is_not_just_to_be_made_again() {
-        let never = judge_pins(&[], &seen(None)).expect_err("absent");
+        let never = judged(&[], &seen(None)).expect_err("absent");
         assert_eq!(never.message, "does not exist");
         assert_eq!(never.remedy, "kafka-topics.sh --create --topic orders --partitions N");
-        let pins = judge_pins(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
-        let gone = judge_pins(&pins, &seen(None)).expect_err("gone");
+        let pins = judged(&[], &seen(Some(topic((1, 2), 3)))).expect("pinned");
+        let gone = judged(&pins, &seen(None)).expect_err("gone");
         assert_eq!(gone.message, "does not exist any more: it was deleted with the records in it");
         assert!(gone.remedy.contains("delete the task and create it again"), "{}", gone.remedy);
     }
 
     #[test]
     fn brokers_that_learn_topic_ids_later_fill_the_pin() {
-        let old = judge_pins(&[], &seen(Some(topic(NO_ID, 3)))).expect("pinned");
-        let new = judge_pins(&old, &seen(Some(topic((1, 2), 3)))).expect("filled");
+        let old = judged(&[], &seen(Some(topic(NO_ID, 3)))).expect("pinned");
+        let new = judged(&old, &seen(Some(topic((1, 2), 3)))).expect("filled");
         assert_eq!(new.first().map(|pin| pin.id), Some((1, 2)));
-        assert_eq!(judge_pins(&new, &seen(Some(topic(NO_ID, 3)))).expect("kept"), new);
+        assert_eq!(judged(&new, &seen(Some(topic(NO_ID, 3)))).expect("kept"), new);
     }
 }

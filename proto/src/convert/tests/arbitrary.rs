@@ -14,8 +14,9 @@ use tidewire_shared::spec::{
     TimeMode, TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
 use tidewire_shared::{
-    ByteSize, Counters, Epoch, Fault, FaultKind, InTransaction, Lsn, Period, PgPosition,
-    PositionHint, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport,
+    ByteSize, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction, KafkaPosition, Lsn,
+    PartitionPosition, Period, PgPosition, PositionHint, RetryWindow, SecretRef, ShardId,
+    ShardPhase, ShardReport, TopicPosition,
 };
 
 fn word() -> impl Strategy<Value = String> {
@@ -409,6 +410,33 @@ prop_compose! {
         PgPosition {
             system_id, timeline, lsn: Lsn(lsn), inside, incarnation, fingerprint, next_ordinal,
         }
+    }
+}
+
+prop_compose! {
+    fn topic_position()(
+        id in any::<(i64, i64)>(),
+        partitions in btree_map(
+            any::<u32>(),
+            (0..i64::MAX, option::of(0..i32::MAX)).prop_map(|(next, leader_epoch)| {
+                PartitionPosition { next, leader_epoch }
+            }),
+            0..4,
+        ),
+    ) -> TopicPosition {
+        TopicPosition { id, partitions }
+    }
+}
+
+prop_compose! {
+    pub(super) fn kafka_position()(
+        topics in btree_map(word(), topic_position(), 0..3),
+        clearing in vec((word(), any::<u32>(), 0..i64::MAX), 0..3),
+    ) -> KafkaPosition {
+        let clearing = clearing
+            .into_iter()
+            .map(|(topic, partition, before)| Clearing { topic, partition, before });
+        KafkaPosition { topics, clearing: clearing.collect() }
     }
 }
 

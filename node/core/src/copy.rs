@@ -1,0 +1,19 @@
+//! Topics of one Kafka cluster into another: which partitions a shard copies, from where, and how far
+//! it has come.
+//!
+//! A partition of the source goes to the partition of the same number of the topic's copy, so each
+//! record keeps its place among its neighbours. Everything here is decided from facts; the shell asks
+//! brokers and obeys.
+
+mod layout;
+mod open;
+mod progress;
+mod start;
+
+pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, shard_of};
+pub use open::{PartitionFacts, PartitionStart, judge};
+pub use progress::CopyProgress;
+pub use start::{FirstStart, TargetPartition};
+
+#[cfg(test)]
+mod tests;

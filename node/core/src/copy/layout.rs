@@ -1,0 +1,142 @@
+//! Which topics a task copies, under which names, and which partitions of them a shard has.
+
+use tidewire_shared::spec::{NamePattern, TopicRule};
+use tidewire_shared::{Fault, FaultKind};
+
+/// A topic of the source as its cluster lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTopic {
+    /// Name.
+    pub name: String,
+    /// Kafka's topic id as two halves; (0, 0) where the brokers have none (before 2.8).
+    pub id: (i64, i64),
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Replicas of each partition.
+    pub replicas: u32,
+    /// Kafka's own, or ours.
+    pub internal: bool,
+}
+
+/// A topic and its copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedTopic {
+    /// At the source.
+    pub source: SourceTopic,
+    /// Name of the copy.
+    pub target: String,
+}
+
+/// A partition that a shard copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiedPartition<'l> {
+    /// Place of the topic in [`Layout::topics`].
+    pub topic: usize,
+    /// The topic.
+    pub copied: &'l CopiedTopic,
+    /// The partition, the same at both ends.
+    pub partition: u32,
+}
+
+/// The topics of a task as they are now, and which partitions of them one shard has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    topics: Vec<CopiedTopic>,
+    shard: u32,
+    shards: u32,
+}
+
+impl Layout {
+    /// What the rules take of the topics that the source lists, for one of so many shards.
+    ///
+    /// # Errors
+    /// [`FaultKind::Configuration`] when two topics would meet in one copy: their records would mix,
+    /// and their partitions, too.
+    pub fn new(
+        rules: &[TopicRule],
+        listed: &[SourceTopic],
+        (shard, shards): (u32, u32),
+    ) -> Result<Self, Fault> {
+        let mut topics: Vec<CopiedTopic> = listed
+            .iter()
+            .filter_map(|topic| {
+                let rule = rule_of(rules, topic)?;
+                Some(CopiedTopic { source: topic.clone(), target: rule.renamed(&topic.name) })
+            })
+            .collect();
+        topics.sort_by(|a, b| a.target.cmp(&b.target));
+        for pair in topics.windows(2) {
+            if let [a, b] = pair
+                && a.target == b.target
+            {
+                let (first, second) = (&a.source.name, &b.source.name);
+                return Err(Fault::new(
+                    FaultKind::Configuration,
+                    format!("topics {first} and {second}"),
+                    format!("would both be copied to {}", a.target),
+                )
+                .remedy("give each a name of its own: `rename: \"{topic}\"` keeps them apart"));
+            }
+        }
+        topics.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+        Ok(Self { topics, shard, shards })
+    }
+
+    /// Every topic of the task, by its name at the source.
+    #[must_use]
+    pub fn topics(&self) -> &[CopiedTopic] {
+        &self.topics
+    }
+
+    /// The topic of this name at the source, if the task copies it.
+    #[must_use]
+    pub fn of(&self, source: &str) -> Option<&CopiedTopic> {
+        let place = self.topics.binary_search_by(|it| it.source.name.as_str().cmp(source)).ok()?;
+        self.topics.get(place)
+    }
+
+    /// The partitions of the shard, in the order of topics and numbers.
+    pub fn partitions(&self) -> impl Iterator<Item = CopiedPartition<'_>> {
+        self.topics.iter().enumerate().flat_map(move |(topic, copied)| {
+            (0..copied.source.partitions)
+                .filter(move |partition| self.has(&copied.source.name, *partition))
+                .map(move |partition| CopiedPartition { topic, copied, partition })
+        })
+    }
+
+    /// Whether a partition is the shard's.
+    #[must_use]
+    pub fn has(&self, topic: &str, partition: u32) -> bool {
+        shard_of(topic, partition, self.shards) == self.shard
+    }
+
+    /// Topics of which the shard has at least one partition.
+    pub fn topics_of_shard(&self) -> impl Iterator<Item = &CopiedTopic> {
+        self.topics.iter().filter(|copied| {
+            let mut partitions = 0..copied.source.partitions;
+            partitions.any(|partition| self.has(&copied.source.name, partition))
+        })
+    }
+}
+
+/// The rule that takes a topic: one that names it, else the first whose patterns fit.
+fn rule_of<'r>(rules: &'r [TopicRule], topic: &SourceTopic) -> Option<&'r TopicRule> {
+    let names = |rule: &&TopicRule| {
+        rule.topics.iter().any(|it| matches!(it, NamePattern::Exact(name) if *name == topic.name))
+    };
+    let takes = |rule: &&TopicRule| rule.takes(&topic.name, topic.internal);
+    rules.iter().filter(names).find(takes).or_else(|| rules.iter().find(takes))
+}
+
+/// Which of so many shards copies a partition. It depends on nothing else: partitions that appear later
+/// move none, and those of one topic go round all shards.
+#[must_use]
+pub fn shard_of(topic: &str, partition: u32, shards: u32) -> u32 {
+    // FNV-1a.
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let first =
+        topic.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let place = first.wrapping_add(u64::from(partition)) % u64::from(shards.max(1));
+    u32::try_from(place).unwrap_or(0)
+}

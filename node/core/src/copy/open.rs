@@ -1,0 +1,130 @@
+//! May the copy go on from its position? Each partition is judged by what its cluster says of it now:
+//! a topic that is another one than before, or lacks what was not copied yet, stops the task with the
+//! gap named.
+
+use tidewire_shared::{Fault, FaultKind, KafkaPosition, PartitionPosition, TopicPosition};
+
+use super::layout::{CopiedPartition, Layout};
+use crate::reconnect::Verdict;
+
+/// What the source says of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// Offset of the oldest record that is kept.
+    pub low: i64,
+    /// Offset behind the newest committed record.
+    pub end: i64,
+}
+
+/// Where a partition is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionStart {
+    /// Topic of the source.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Offset of the first record to read.
+    pub offset: i64,
+    /// Leader epoch of the record before, where known: brokers tell by it whether their log was cut.
+    pub leader_epoch: Option<i32>,
+}
+
+/// Judges every partition of the shard; `facts` are in the order of [`Layout::partitions`].
+///
+/// Partitions that were never copied are opened at their oldest record: they appeared later.
+#[must_use]
+pub fn judge(
+    layout: &Layout,
+    position: &KafkaPosition,
+    facts: &[PartitionFacts],
+) -> Verdict<Vec<PartitionStart>> {
+    match starts(layout, position, facts) {
+        Ok(starts) => Verdict::Stream(starts),
+        Err(fault) => Verdict::Stop(fault),
+    }
+}
+
+fn starts(
+    layout: &Layout,
+    position: &KafkaPosition,
+    facts: &[PartitionFacts],
+) -> Result<Vec<PartitionStart>, Fault> {
+    let pairs = layout.partitions().zip(facts);
+    let starts: Vec<_> = pairs.map(|(at, facts)| start(at, position, *facts)).collect();
+    let starts = starts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if starts.len() == layout.partitions().count() {
+        return Ok(starts);
+    }
+    Err(Fault::new(FaultKind::Internal, "copy", "was not told of every partition of its shard"))
+}
+
+fn start(
+    at: CopiedPartition<'_>,
+    position: &KafkaPosition,
+    facts: PartitionFacts,
+) -> Result<PartitionStart, Fault> {
+    let topic = &at.copied.source;
+    let known = position.topics.get(&topic.name);
+    if let Some(known) = known {
+        same_topic(&topic.name, known, topic.id)?;
+    }
+    let reached = known.and_then(|known| known.partitions.get(&at.partition));
+    let open = |offset, leader_epoch| PartitionStart {
+        topic: topic.name.clone(),
+        partition: at.partition,
+        offset,
+        leader_epoch,
+    };
+    match reached {
+        None => Ok(open(facts.low, None)),
+        Some(PartitionPosition { next, leader_epoch }) => {
+            no_gap(&topic.name, at.partition, *next, facts)?;
+            Ok(open(*next, *leader_epoch))
+        }
+    }
+}
+
+fn same_topic(name: &str, known: &TopicPosition, id: (i64, i64)) -> Result<(), Fault> {
+    // Brokers without topic ids answer (0, 0) for all topics.
+    let both_known = known.id != (0, 0) && id != (0, 0);
+    if !both_known || known.id == id {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::SourceHistory,
+        format!("source topic {name}"),
+        "was deleted and made again: it has another topic id than when the task last read it",
+    )
+    .remedy(
+        "records of the old topic that were not copied are gone; to copy the new one into the same \
+         copy, delete the task and make it again with existingData: append",
+    ))
+}
+
+fn no_gap(topic: &str, partition: u32, next: i64, facts: PartitionFacts) -> Result<(), Fault> {
+    let object = format!("source topic {topic}, partition {partition}");
+    if next < facts.low {
+        let message = format!(
+            "holds records from offset {} on, but {next} to {} were not copied yet: retention or \
+             somebody deleted them",
+            facts.low,
+            facts.low - 1
+        );
+        return Err(Fault::new(FaultKind::SourceHistory, object, message).remedy(
+            "they cannot be had back; raise the topic's retention, and to go on without them delete \
+             the task and make it again with start: {offsets: …} and existingData: append",
+        ));
+    }
+    if next > facts.end {
+        let message = format!(
+            "ends at offset {}, but everything below {next} was copied: its log was cut, and new \
+             records may stand where copied ones stood",
+            facts.end
+        );
+        return Err(Fault::new(FaultKind::SourceHistory, object, message).remedy(
+            "find out what its brokers lost; to go on, delete the task and make it again with \
+             start: {offsets: …} and existingData: append",
+        ));
+    }
+    Ok(())
+}

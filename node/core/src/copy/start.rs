@@ -1,0 +1,137 @@
+//! The first start of a shard: what `start` and `existingData` mean in offsets.
+
+use std::collections::BTreeMap;
+
+use tidewire_shared::spec::{ExistingData, KafkaStart, StartOffset};
+use tidewire_shared::{
+    Clearing, Fault, FaultKind, KafkaPosition, PartitionPosition, TopicPosition,
+};
+
+use super::layout::{CopiedPartition, Layout};
+use super::open::PartitionFacts;
+
+/// One partition of a target topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetPartition {
+    /// Topic of the target.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Offset of the oldest record that is kept.
+    pub low: i64,
+    /// Offset behind the newest record, committed or not.
+    pub end: i64,
+}
+
+/// Everything that the first position of a shard depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstStart<'a> {
+    /// What the shard copies.
+    pub layout: &'a Layout,
+    /// Of each of its partitions, in the order of [`Layout::partitions`].
+    pub facts: &'a [PartitionFacts],
+    /// Of each of them, the offset of the first record that is not older than the start's timestamp;
+    /// none where there is no such record, or where the start is no timestamp.
+    pub at_timestamp: &'a [Option<i64>],
+    /// Where the task's document says to begin.
+    pub start: &'a KafkaStart,
+    /// What becomes of records that are there already.
+    pub existing: ExistingData,
+    /// The partitions of the copies that fall to this shard, more than the source has among them.
+    pub target: &'a [TargetPartition],
+}
+
+impl FirstStart<'_> {
+    /// The position to claim.
+    ///
+    /// # Errors
+    /// [`FaultKind::TargetState`] when the copies hold records and nothing may be done about it;
+    /// [`FaultKind::SourceState`] when an offset to start at does not exist.
+    pub fn position(&self) -> Result<KafkaPosition, Fault> {
+        let filled: Vec<_> = self.target.iter().filter(|it| it.low < it.end).collect();
+        let clearing = match (self.existing, filled.first()) {
+            (ExistingData::Append, _) | (_, None) => Vec::new(),
+            (ExistingData::Rewrite, _) => filled.iter().map(|it| it.clearing()).collect(),
+            (ExistingData::Stop, Some(first)) => return Err(first.in_the_way(filled.len())),
+        };
+        let wanted = self.wanted();
+        let mut topics: BTreeMap<String, TopicPosition> = BTreeMap::new();
+        let mut at_timestamp = self.at_timestamp.iter();
+        for (at, facts) in self.layout.partitions().zip(self.facts) {
+            let stamped = at_timestamp.next().copied().flatten();
+            let next = self.next(at, *facts, stamped, &wanted)?;
+            let source = &at.copied.source;
+            let topic = topics.entry(source.name.clone()).or_default();
+            topic.id = source.id;
+            topic.partitions.insert(at.partition, PartitionPosition { next, leader_epoch: None });
+        }
+        Ok(KafkaPosition { topics, clearing })
+    }
+
+    fn wanted(&self) -> BTreeMap<(&str, u32), i64> {
+        let KafkaStart::Offsets(starts) = self.start else { return BTreeMap::new() };
+        let named = |start: &'_ StartOffset| (start.partition, start.offset);
+        starts
+            .iter()
+            .map(|start| {
+                let (partition, offset) = named(start);
+                ((start.topic.as_str(), partition), offset)
+            })
+            .collect()
+    }
+
+    fn next(
+        &self,
+        at: CopiedPartition<'_>,
+        facts: PartitionFacts,
+        stamped: Option<i64>,
+        wanted: &BTreeMap<(&str, u32), i64>,
+    ) -> Result<i64, Fault> {
+        match self.start {
+            KafkaStart::Earliest => Ok(facts.low),
+            KafkaStart::Latest => Ok(facts.end),
+            KafkaStart::Timestamp(_) => Ok(stamped.unwrap_or(facts.end).max(facts.low)),
+            KafkaStart::Offsets(_) => {
+                let topic = &at.copied.source.name;
+                match wanted.get(&(topic.as_str(), at.partition)) {
+                    None => Ok(facts.low),
+                    Some(offset) if (facts.low..=facts.end).contains(offset) => Ok(*offset),
+                    Some(offset) => Err(Fault::new(
+                        FaultKind::SourceState,
+                        format!("source topic {topic}, partition {}", at.partition),
+                        format!(
+                            "has the offsets {} to {}, but start names {offset}",
+                            facts.low, facts.end
+                        ),
+                    )
+                    .remedy("name an offset that is there, or start: earliest")),
+                }
+            }
+        }
+    }
+}
+
+impl TargetPartition {
+    fn clearing(&self) -> Clearing {
+        Clearing { topic: self.topic.clone(), partition: self.partition, before: self.end }
+    }
+
+    fn in_the_way(&self, partitions: usize) -> Fault {
+        let object = format!("topic {}", self.topic);
+        let message = format!(
+            "holds records already: partition {} has the offsets {} to {}{}",
+            self.partition,
+            self.low,
+            self.end - 1,
+            if partitions > 1 {
+                format!(", and {} more have some", partitions - 1)
+            } else {
+                String::new()
+            }
+        );
+        Fault::new(FaultKind::TargetState, object, message).remedy(
+            "existingData: append leaves them and follows them, existingData: rewrite deletes them \
+             once; or rename the copy",
+        )
+    }
+}

@@ -1,0 +1,192 @@
+use tidewire_shared::spec::{ExistingData, KafkaStart, NamePattern, StartOffset, TopicRule};
+use tidewire_shared::{Epoch, FaultKind, KafkaPosition};
+
+use super::*;
+use crate::reconnect::Verdict;
+use crate::takeover::PositionEntry;
+
+fn topic(name: &str, partitions: u32) -> SourceTopic {
+    SourceTopic { name: name.to_owned(), id: (1, 2), partitions, replicas: 1, internal: false }
+}
+
+fn rule(names: &[&str], rename: &str) -> TopicRule {
+    let pattern = |name: &&str| match name.contains('*') {
+        true => NamePattern::Glob((*name).to_owned()),
+        false => NamePattern::Exact((*name).to_owned()),
+    };
+    let topics = names.iter().map(pattern).collect();
+    TopicRule { topics, exclude: Vec::new(), rename: rename.to_owned() }
+}
+
+fn all(topics: &[SourceTopic]) -> Layout {
+    Layout::new(&[rule(&[], "dr.{topic}")], topics, (0, 1)).expect("a layout")
+}
+
+const FACTS: PartitionFacts = PartitionFacts { low: 10, end: 50 };
+
+fn first<'a>(
+    layout: &'a Layout,
+    facts: &'a [PartitionFacts],
+    start: &'a KafkaStart,
+) -> FirstStart<'a> {
+    FirstStart {
+        layout,
+        facts,
+        at_timestamp: &[],
+        start,
+        existing: ExistingData::Stop,
+        target: &[],
+    }
+}
+
+fn next(position: &KafkaPosition, topic: &str, partition: u32) -> i64 {
+    position.of(topic, partition).expect("a position").next
+}
+
+#[test]
+fn a_topic_that_is_named_goes_by_that_rule() {
+    let rules = [rule(&["or*"], "first.{topic}"), rule(&["orders"], "second")];
+    let layout = Layout::new(&rules, &[topic("orders", 1), topic("organs", 1)], (0, 1));
+    let layout = layout.expect("a layout");
+    let names: Vec<_> = layout.topics().iter().map(|it| it.target.as_str()).collect();
+    assert_eq!(names, ["second", "first.organs"]);
+}
+
+#[test]
+fn two_topics_never_meet_in_one_copy() {
+    let met = Layout::new(&[rule(&[], "all")], &[topic("a", 1), topic("b", 1)], (0, 1));
+    let fault = met.expect_err("they meet");
+    assert_eq!((fault.kind, fault.object.as_str()), (FaultKind::Configuration, "topics a and b"));
+}
+
+#[test]
+fn every_partition_has_one_shard_and_growth_moves_none() {
+    let rules = [rule(&[], "{topic}")];
+    let of = |partitions, shard| {
+        let layout = Layout::new(&rules, &[topic("orders", partitions)], (shard, 6));
+        layout.expect("a layout").partitions().map(|it| it.partition).collect::<Vec<_>>()
+    };
+    let mut seen: Vec<u32> = (0..6).flat_map(|shard| of(64, shard)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..64).collect::<Vec<_>>());
+    for shard in 0..6 {
+        assert!((10..=11).contains(&of(64, shard).len()), "spread over all shards");
+        assert!(of(80, shard).starts_with(&of(64, shard)));
+    }
+}
+
+#[test]
+fn a_start_becomes_offsets_once() {
+    let layout = all(&[topic("orders", 2)]);
+    let facts = [FACTS; 2];
+    for (start, expected) in [(KafkaStart::Earliest, 10), (KafkaStart::Latest, 50)] {
+        let position = first(&layout, &facts, &start).position().expect("a position");
+        assert_eq!(
+            (next(&position, "orders", 0), next(&position, "orders", 1)),
+            (expected, expected)
+        );
+    }
+    let stamped = [Some(20), None];
+    let start = KafkaStart::Timestamp(7);
+    let at = FirstStart { at_timestamp: &stamped, ..first(&layout, &facts, &start) };
+    let position = at.position().expect("a position");
+    assert_eq!((next(&position, "orders", 0), next(&position, "orders", 1)), (20, 50));
+}
+
+#[test]
+fn an_offset_to_start_at_must_be_there() {
+    let layout = all(&[topic("orders", 2)]);
+    let at = |offset| {
+        let start = StartOffset { topic: "orders".into(), partition: 1, offset };
+        let start = KafkaStart::Offsets(vec![start]);
+        first(&layout, &[FACTS; 2], &start).position()
+    };
+    let position = at(50).expect("the end is a place, too");
+    assert_eq!((next(&position, "orders", 0), next(&position, "orders", 1)), (10, 50));
+    for missing in [9, 51] {
+        assert_eq!(at(missing).expect_err("not there").kind, FaultKind::SourceState);
+    }
+}
+
+#[test]
+fn records_that_are_there_are_refused_kept_or_cleared_up_to_a_fixed_bound() {
+    let layout = all(&[topic("orders", 1)]);
+    let start = KafkaStart::Earliest;
+    let there = |end| TargetPartition { topic: "dr.orders".into(), partition: 0, low: 3, end };
+    let with = |existing, target: &[TargetPartition]| {
+        FirstStart { existing, target, ..first(&layout, &[FACTS], &start) }.position()
+    };
+    let fault = with(ExistingData::Stop, &[there(9)]).expect_err("in the way");
+    assert_eq!(fault.object, "topic dr.orders");
+    assert!(fault.message.contains("partition 0 has the offsets 3 to 8"), "{fault}");
+    assert!(with(ExistingData::Stop, &[there(3)]).is_ok(), "emptied topics are no obstacle");
+    assert!(with(ExistingData::Append, &[there(9)]).expect("kept").clearing.is_empty());
+    let cleared = with(ExistingData::Rewrite, &[there(9)]).expect("cleared").clearing;
+    assert_eq!(cleared.iter().map(|it| it.before).collect::<Vec<_>>(), [9]);
+}
+
+fn copied(next: i64) -> KafkaPosition {
+    let layout = all(&[topic("orders", 1)]);
+    let mut position =
+        first(&layout, &[FACTS], &KafkaStart::Earliest).position().expect("a position");
+    let topic = position.topics.get_mut("orders").expect("the topic");
+    topic.partitions.get_mut(&0).expect("the partition").next = next;
+    position
+}
+
+fn judged(position: &KafkaPosition, source: SourceTopic) -> Verdict<Vec<PartitionStart>> {
+    let partitions = usize::try_from(source.partitions).expect("few");
+    judge(&all(&[source]), position, &vec![FACTS; partitions])
+}
+
+#[test]
+fn a_copy_goes_on_where_it_was_and_takes_partitions_that_appeared() {
+    let Verdict::Stream(starts) = judged(&copied(20), topic("orders", 2)) else {
+        panic!("goes on")
+    };
+    let at: Vec<_> = starts.iter().map(|start| (start.partition, start.offset)).collect();
+    assert_eq!(at, [(0, 20), (1, 10)]);
+}
+
+#[test]
+fn what_is_gone_or_was_replaced_stops_the_copy() {
+    let other = SourceTopic { id: (9, 9), ..topic("orders", 1) };
+    for (position, source, told) in [
+        (copied(9), topic("orders", 1), "9 to 9 were not copied yet"),
+        (copied(51), topic("orders", 1), "its log was cut"),
+        (copied(20), other, "deleted and made again"),
+    ] {
+        let Verdict::Stop(fault) = judged(&position, source) else { panic!("went on: {told}") };
+        assert_eq!(fault.kind, FaultKind::SourceHistory);
+        assert!(fault.message.contains(told), "{fault}");
+    }
+    let old_brokers = SourceTopic { id: (0, 0), ..topic("orders", 1) };
+    assert!(matches!(judged(&copied(20), old_brokers), Verdict::Stream(_)));
+}
+
+fn progress() -> CopyProgress {
+    let (layout, position) = (all(&[topic("orders", 1)]), copied(20));
+    let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS]) else { panic!("goes on") };
+    let topics = Vec::new();
+    let claim = PositionEntry { serial: 4, epoch: Epoch(2), claim: true, position, topics };
+    CopyProgress::resume(&claim, &layout, &starts)
+}
+
+#[test]
+fn what_was_accepted_is_sealed_under_the_next_serial() {
+    let mut progress = progress();
+    assert_eq!(progress.seal().expect("nothing wrong"), None);
+    progress.accept(0, 25, Some(3)).expect("forward");
+    let entry = progress.seal().expect("sealed").expect("something moved");
+    assert_eq!((entry.serial, entry.claim, next(&entry.position, "orders", 0)), (5, false, 25));
+    progress.committed().expect("was sealed");
+    assert_eq!(progress.seal().expect("nothing wrong"), None);
+}
+
+#[test]
+fn a_slot_never_goes_back() {
+    let mut progress = progress();
+    progress.accept(0, 25, None).expect("forward");
+    assert!(progress.accept(0, 24, None).is_err());
+    assert!(progress.accept(1, 1, None).is_err(), "nobody opened it");
+}
