@@ -25,7 +25,7 @@ pub use phase::{Desired, Phase};
 pub use position::{
     Clearing, InTransaction, KafkaPosition, PartitionPosition, PgPosition, TopicPosition,
 };
-pub use report::{Counters, PositionHint, RetryWindow, ShardPhase, ShardReport};
+pub use report::{Counters, PartitionProgress, PositionHint, RetryWindow, ShardPhase, ShardReport};
 pub use secret::{Secret, SecretRef};
 pub use spec::TaskSpec;
 pub use unit::{ByteSize, Period};

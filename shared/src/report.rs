@@ -45,6 +45,21 @@ pub struct ShardReport {
     pub predicted_failover_ms: u64,
     /// Pipelines built since the shard was assigned to this node, less one.
     pub restarts: u32,
+    /// Of a shard that copies topics, how far each of its partitions is; else empty.
+    pub partitions: Vec<PartitionProgress>,
+}
+
+/// How far the copy of one partition is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionProgress {
+    /// Topic of the source.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Offset behind the newest committed record that the source is known to have.
+    pub source: i64,
+    /// Everything below it is durable at the target.
+    pub durable: i64,
 }
 
 /// Where the pipeline of a shard is.
@@ -106,6 +121,9 @@ pub struct Counters {
     /// Changes that went to the dead-letter topic.
     #[serde(default)]
     pub dead_letters: u64,
+    /// Records with the timestamp 0, which the Kafka client writes as the present time.
+    #[serde(default)]
+    pub restamped: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -120,6 +138,7 @@ impl std::ops::AddAssign for Counters {
             transactions,
             filtered,
             dead_letters,
+            restamped,
         } = more;
         self.records += records;
         self.bytes += bytes;
@@ -130,5 +149,6 @@ impl std::ops::AddAssign for Counters {
         self.transactions += transactions;
         self.filtered += filtered;
         self.dead_letters += dead_letters;
+        self.restamped += restamped;
     }
 }

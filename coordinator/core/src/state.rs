@@ -484,8 +484,8 @@ pub struct RemovedTask {
 pub struct Leftovers {
     /// Its last document: it says where things are.
     pub document: Document,
-    /// The number of its shard in the positions topic.
-    pub ordinal: u64,
+    /// The numbers of its shards in the positions topic.
+    pub ordinals: Vec<u64>,
     /// What could not be dropped, each with how to drop it by hand.
     pub left: Vec<String>,
     /// When the task was removed, milliseconds since 1970.

@@ -237,10 +237,10 @@ async fn apply(
 ) -> Result<pb::ApplyTaskResponse, Status> {
     let request_id = request_id(request.request_id)?;
     let spec: TaskSpec = required("spec", request.spec)?;
-    let object = format!("task {}", spec.name);
+    let object = format!("task {}", spec.name());
     let decisions = Decisions::read(request.waive)?;
     let state = read(&leader).await?;
-    if let Some(present) = state.task_named(&spec.name).map(|task| task.id().clone()) {
+    if let Some(present) = state.task_named(spec.name()).map(|task| task.id().clone()) {
         decisions.keep(&leader, &request_id, &present, &object).await?;
         return life::modify(&leader, request_id, present, spec, &object).await;
     }
@@ -285,7 +285,7 @@ async fn precheck(
     let report = match subject {
         Subject::Spec(spec) => {
             let spec: TaskSpec = required("spec", Some(spec))?;
-            let object = format!("task {}", spec.name);
+            let object = format!("task {}", spec.name());
             let report = leader.look(&spec, None).await;
             let report = report.map_err(|error| not_looked(&object, error))?;
             report.waived(&decisions.waivers(leader.caller()))

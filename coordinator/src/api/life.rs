@@ -152,7 +152,7 @@ pub(super) async fn forget_leftovers(
         None => {}
     }
     let found = state.leftovers().find(|(id, left)| {
-        left.document.spec.name.as_str() == request.name || id.as_str() == request.name
+        left.document.spec.name().as_str() == request.name || id.as_str() == request.name
     });
     let Some((id, left)) = found else {
         return Err(error::not_found(&object, "see `tidewire task list --leftovers`"));

@@ -26,7 +26,7 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
     pb::Task {
         name: task.name().to_string(),
         id: task.id().to_string(),
-        kind: "postgres_to_kafka".to_owned(),
+        kind: task.spec().kind().to_owned(),
         phase: phase_of(task, &term.observed).to_string(),
         desired: task.desired().as_str().to_owned(),
         revision: task.revision(),
@@ -36,7 +36,7 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
         precheck: task.precheck().cloned().map(Into::into),
         // Secrets that stand in it are shown to nobody.
         spec: Some(task.spec().as_ref().clone().hidden().into()),
-        display_name: task.spec().display_name.clone(),
+        display_name: task.spec().display_name().to_owned(),
         modification: task.draft().map(|draft| pb::Modification {
             revision: draft.revision,
             refused: draft.refused.clone().map(Into::into),
@@ -49,7 +49,7 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
 /// What a deleted task left.
 pub(super) fn leftovers(id: &TaskId, left: &Leftovers) -> pb::Leftovers {
     pb::Leftovers {
-        task: left.document.spec.name.to_string(),
+        task: left.document.spec.name().to_string(),
         id: id.to_string(),
         left: left.left.clone(),
         since_ms: left.since_ms,

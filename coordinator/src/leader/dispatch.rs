@@ -92,11 +92,11 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
     if kind == WorkKind::Sweep {
         let left = state.leftovers_of(id)?;
         let spec = state.resolve(&left.document.spec).ok()?;
-        let ordinal = left.ordinal;
+        let ordinals = left.ordinals.clone();
         return Some(StepFacts {
             spec,
             started_before: true,
-            ordinal,
+            ordinals,
             revision: 0,
             neighbours: Vec::new(),
         });
@@ -112,7 +112,7 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
     Some(StepFacts {
         spec: state.resolve(spec).ok()?,
         started_before: task.started_before(),
-        ordinal: task.shards().next().map_or(0, |(_, shard)| shard.ordinal()),
+        ordinals: task.shards().map(|(_, shard)| shard.ordinal()).collect(),
         revision,
         neighbours: match kind {
             WorkKind::Precheck | WorkKind::Revision => neighbours(state, Some(id), task.name()),

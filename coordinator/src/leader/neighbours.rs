@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use tidewire_coordinator_core::ClusterState;
 use tidewire_proto::node::v1::Neighbour;
-use tidewire_shared::spec::{BadRecord, NamePattern, ObjectRule, TablePattern};
+use tidewire_shared::spec::{
+    BadRecord, NamePattern, ObjectRule, PostgresTask, TablePattern, TopicRule,
+};
 use tidewire_shared::{Desired, TaskId, TaskName, TaskSpec};
 
 /// Every other task that may still write. A document that is not a task yet is told apart by its name.
@@ -21,16 +23,41 @@ pub(super) fn neighbours(
         }
         // A connection that is gone names no brokers.
         if let Ok(spec) = state.resolve(task.spec()) {
-            let (task, brokers) = (task.name().to_string(), spec.target.brokers.clone());
-            let topics = topics(&spec).into_iter().collect();
-            neighbours.push(Neighbour { task, brokers, topics });
+            neighbours.push(neighbour(&spec));
         }
     }
     neighbours
 }
 
+fn neighbour(spec: &TaskSpec) -> Neighbour {
+    let neighbour = Neighbour {
+        task: spec.name().to_string(),
+        brokers: spec.target().brokers.clone(),
+        ..Neighbour::default()
+    };
+    match spec {
+        TaskSpec::PostgresToKafka(task) => {
+            Neighbour { topics: topics(task).into_iter().collect(), ..neighbour }
+        }
+        TaskSpec::KafkaToKafka(task) => Neighbour {
+            topics: task.topics.iter().flat_map(copies).collect(),
+            source_brokers: task.source.brokers.clone(),
+            rules: task.topics.iter().cloned().map(Into::into).collect(),
+            ..neighbour
+        },
+    }
+}
+
+/// Names of the copies that a rule makes, with `*` and `?` where only the source knows the topics.
+fn copies(rule: &TopicRule) -> Vec<String> {
+    if rule.topics.is_empty() {
+        return vec![rule.renamed("*")];
+    }
+    rule.topics.iter().map(|topic| rule.renamed(&topic.to_string())).collect()
+}
+
 /// The topics of a task, with `*` and `?` where only the source knows the tables.
-fn topics(spec: &TaskSpec) -> BTreeSet<String> {
+fn topics(spec: &PostgresTask) -> BTreeSet<String> {
     let mut topics: BTreeSet<String> =
         spec.objects.iter().flat_map(|rule| of_rule(rule, &spec.source.database)).collect();
     if let BadRecord::DeadLetter(topic) = &spec.on_bad_record {
@@ -70,6 +97,15 @@ mod tests {
     use tidewire_shared::spec::TableName;
 
     use super::*;
+
+    #[test]
+    fn copies_are_named_as_their_rule_names_them() {
+        let topics = [NamePattern::Exact("orders".into()), NamePattern::Glob("clicks_*".into())];
+        let rename = "dr.{topic}".to_owned();
+        let some = TopicRule { topics: topics.into(), exclude: Vec::new(), rename };
+        assert_eq!(copies(&some), ["dr.orders", "dr.clicks_*"]);
+        assert_eq!(copies(&TopicRule { topics: Vec::new(), ..some }), ["dr.*"]);
+    }
 
     #[test]
     fn topics_are_as_exact_as_the_document() {

@@ -295,7 +295,7 @@ impl Leader {
                 spec: Some(spec.as_ref().clone().into()),
                 task_id: task.map_or_else(String::new, |(id, _)| id.to_string()),
                 started_before: task.is_some_and(|(_, started_before)| started_before),
-                neighbours: neighbours(&self.handle.state(), task.map(|(id, _)| id), &spec.name),
+                neighbours: neighbours(&self.handle.state(), task.map(|(id, _)| id), spec.name()),
             };
             let sent = term.order(&node, Work::Precheck(precheck), Purpose::Look(answer));
             if !sent {
@@ -336,7 +336,7 @@ impl Term {
                 neighbours: facts.neighbours.clone(),
             }),
             WorkKind::CleanUp | WorkKind::Sweep => {
-                Work::CleanUp(CleanUp { spec, task_id, ordinal: facts.ordinal })
+                Work::CleanUp(CleanUp { spec, task_id, ordinals: facts.ordinals.clone() })
             }
         };
         let purpose = match kind {
@@ -373,7 +373,7 @@ impl Term {
 pub(super) struct StepFacts {
     pub(super) spec: Arc<TaskSpec>,
     pub(super) started_before: bool,
-    pub(super) ordinal: u64,
+    pub(super) ordinals: Vec<u64>,
     /// Of the document that is given.
     pub(super) revision: u64,
     /// The other tasks, for a precheck.

@@ -11,7 +11,7 @@ use tidewire_proto::convert::detail_of;
 use tidewire_proto::task::v1 as task_pb;
 use tonic::{Code, Status};
 
-use crate::group::{Group, eventually, spec};
+use crate::group::{Group, carried, eventually, postgres_task};
 use crate::node_client::NodeClient;
 
 fn secret(text: &str) -> Option<task_pb::SecretRef> {
@@ -19,7 +19,7 @@ fn secret(text: &str) -> Option<task_pb::SecretRef> {
 }
 
 fn shop_db(password: &str) -> pb::Connection {
-    let account = spec("any").source.expect("a source");
+    let account = postgres_task("any").source.expect("a source");
     pb::Connection {
         name: "shop-db".to_owned(),
         display_name: String::new(),
@@ -36,7 +36,7 @@ fn shop_db(password: &str) -> pb::Connection {
 
 /// A task that names `shop-db`.
 fn named(name: &str) -> task_pb::TaskSpec {
-    let mut spec = spec(name);
+    let mut spec = postgres_task(name);
     let source = spec.source.take().expect("a source");
     spec.source = Some(task_pb::PostgresSource {
         connection: "shop-db".to_owned(),
@@ -46,7 +46,7 @@ fn named(name: &str) -> task_pb::TaskSpec {
         password: None,
         ..source
     });
-    spec
+    carried(spec)
 }
 
 impl Group {

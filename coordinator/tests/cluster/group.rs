@@ -263,9 +263,27 @@ where
     }
 }
 
-/// A small task.
+/// A small task, as requests carry it.
 pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
-    task_pb::TaskSpec {
+    carried(postgres_task(name))
+}
+
+pub(crate) fn carried(task: task_pb::PostgresTask) -> task_pb::TaskSpec {
+    task_pb::TaskSpec { kind: Some(task_pb::task_spec::Kind::PostgresToKafka(task)) }
+}
+
+/// The value of the password of its source, if the task has one.
+pub(crate) fn password_of(spec: Option<task_pb::TaskSpec>) -> Option<String> {
+    let task_pb::task_spec::Kind::PostgresToKafka(task) = spec?.kind? else { return None };
+    match task.source?.password?.place? {
+        task_pb::secret_ref::Place::Value(password) => Some(password),
+        _ => None,
+    }
+}
+
+/// A small task.
+pub(crate) fn postgres_task(name: &str) -> task_pb::PostgresTask {
+    task_pb::PostgresTask {
         name: name.to_owned(),
         display_name: String::new(),
         source: Some(task_pb::PostgresSource {
@@ -329,6 +347,6 @@ pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
         retry: Some(task_pb::Retry { connection_ms: 43_200_000, other_ms: 600_000 }),
         limits: Some(task_pb::Limits { record_bytes: 1 << 20, ..task_pb::Limits::default() }),
         delivery: task_pb::Delivery::ExactlyOnce.into(),
-        ..task_pb::TaskSpec::default()
+        ..task_pb::PostgresTask::default()
     }
 }

@@ -6,10 +6,10 @@ use tidewire_proto::admin::v1::{
     TaskLogsRequest, TaskRequest,
 };
 use tidewire_proto::convert::{CALLER_METADATA, detail_of};
-use tidewire_proto::task::v1::{PartitionPolicy, TableName, TaskSpec};
+use tidewire_proto::task::v1::{PartitionPolicy, PostgresTask, TableName, TaskSpec};
 use tonic::{Code, Request, Status};
 
-use crate::group::{Group, eventually, spec};
+use crate::group::{Group, carried, eventually, postgres_task};
 use crate::node_client::NodeClient;
 
 async fn apply(group: &Group, at: &str, spec: TaskSpec) -> Result<ApplyTaskResponse, Status> {
@@ -23,7 +23,11 @@ async fn apply(group: &Group, at: &str, spec: TaskSpec) -> Result<ApplyTaskRespo
 }
 
 fn with_table(name: &str, table: &str) -> TaskSpec {
-    let mut spec = spec(name);
+    carried(two_tables(name, table))
+}
+
+fn two_tables(name: &str, table: &str) -> PostgresTask {
+    let mut spec = postgres_task(name);
     let table = TableName { schema: "public".to_owned(), table: table.to_owned() };
     spec.objects[0].tables.push(table);
     spec
@@ -69,9 +73,9 @@ async fn another_document_is_prechecked_taken_and_remembered_with_who_gave_it() 
     let task = running(&group, &follower, "orders", 2).await;
     assert_eq!((task.revision, task.modification), (2, None));
 
-    let mut other = with_table("orders", "more");
+    let mut other = two_tables("orders", "more");
     other.partition = PartitionPolicy::ByTable.into();
-    let refused = apply(&group, &leader, other).await.expect_err("keys would move");
+    let refused = apply(&group, &leader, carried(other)).await.expect_err("keys would move");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let detail = detail_of(&refused).expect("detail");
     assert_eq!(detail.code, "refused");

@@ -22,6 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use crate::group::password_of;
+
 /// What a node runs: epoch by task and shard.
 pub(crate) type Shards = Arc<Mutex<BTreeMap<(String, u32), u64>>>;
 
@@ -179,8 +181,7 @@ async fn listen(
     while let Ok(Some(message)) = told.message().await {
         match message.message {
             Some(Told::Assign(Assign { task_id, shard, epoch, spec, .. })) => {
-                let place = spec.and_then(|spec| spec.source?.password?.place);
-                if let Some(task_pb::secret_ref::Place::Value(password)) = place {
+                if let Some(password) = password_of(spec) {
                     let mut passwords = passwords.lock().expect("lock");
                     passwords.push(password);
                     passwords.dedup();

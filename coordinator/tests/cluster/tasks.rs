@@ -6,7 +6,7 @@ use tidewire_proto::admin::v1::{
 use tidewire_proto::convert::detail_of;
 use tonic::Code;
 
-use crate::group::{Group, eventually, spec};
+use crate::group::{Group, eventually, password_of, spec};
 use crate::node_client::NodeClient;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,9 +23,8 @@ async fn a_wish_is_applied_once_through_whichever_coordinator() {
         assert!(!same.created);
         let task = group.task(&name, "orders").await.expect("task");
         assert_eq!((task.id.as_str(), task.phase.as_str()), (id.as_str(), "NotStarted"));
-        let password = task.spec.and_then(|spec| spec.source?.password?.place);
-        let hidden = tidewire_proto::task::v1::secret_ref::Place::Value("***".to_owned());
-        assert_eq!(password, Some(hidden), "secrets are shown to nobody");
+        let password = password_of(task.spec);
+        assert_eq!(password.as_deref(), Some("***"), "secrets are shown to nobody");
     }
     let tasks = group.client("c2").list_tasks(ListTasksRequest {}).await.expect("list");
     assert_eq!(tasks.into_inner().tasks.len(), 1);

@@ -11,7 +11,7 @@ mod progress;
 mod start;
 
 pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, shard_of};
-pub use open::{PartitionFacts, PartitionStart, judge};
+pub use open::{PartitionFacts, PartitionStart, judge, same_topic};
 pub use progress::CopyProgress;
 pub use start::{FirstStart, TargetPartition};
 

@@ -1,6 +1,6 @@
 //! What the shells have seen and the cores judge: plain facts, gathered by I/O, without opinions.
 
-use tidewire_shared::spec::TableName;
+use tidewire_shared::spec::{TableName, TopicRule};
 use tidewire_shared::{Fault, Lsn};
 
 /// A source server as seen on one connection.
@@ -300,6 +300,10 @@ pub struct Neighbour {
     pub brokers: Vec<String>,
     /// Names of its topics, with `*` and `?` where the tables of a pattern decide.
     pub topics: Vec<String>,
+    /// Of a task from Kafka, `host:port` of brokers of its source.
+    pub source_brokers: Vec<String>,
+    /// Of a task from Kafka, what it takes there.
+    pub rules: Vec<TopicRule>,
 }
 
 impl TopicFacts {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tidewire_node_core::takeover::Growth;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
@@ -33,11 +34,11 @@ impl TopicIdentity {
     ///
     /// `TargetState` when a topic is gone, was made again or has another number of partitions;
     /// a transient fault when the cluster could not be asked.
-    pub fn check(&self, pins: &[Identity], timeout: Duration) -> Result<(), Fault> {
+    pub fn check(&self, pins: &[Identity], growth: Growth, timeout: Duration) -> Result<(), Fault> {
         let names: Vec<&str> = pins.iter().map(|pin| pin.name.as_str()).collect();
         let answers = self.topics.identify(&names, timeout)?;
         for (pin, (_, answer)) in pins.iter().zip(answers) {
-            compare(pin, answer?.as_ref())?;
+            compare(pin, answer?.as_ref(), growth)?;
         }
         Ok(())
     }
@@ -62,7 +63,7 @@ impl TopicIdentity {
     }
 }
 
-fn compare(pin: &Identity, now: Option<&Identity>) -> Result<(), Fault> {
+fn compare(pin: &Identity, now: Option<&Identity>, growth: Growth) -> Result<(), Fault> {
     let fault = |message: String, remedy: &str| {
         Err(Fault::new(FaultKind::TargetState, format!("topic {}", pin.name), message)
             .remedy(remedy))
@@ -82,7 +83,8 @@ fn compare(pin: &Identity, now: Option<&Identity>) -> Result<(), Fault> {
             "what the old topic held is gone; terminate the task and make a new one",
         );
     }
-    if pin.partitions != now.partitions {
+    let grew = growth == Growth::Follows && now.partitions > pin.partitions;
+    if pin.partitions != now.partitions && !grew {
         return fault(
             format!("has {} partitions, the task began with {}", now.partitions, pin.partitions),
             "another number of partitions sends keys elsewhere and breaks their order; terminate the \
@@ -103,17 +105,25 @@ mod tests {
     #[test]
     fn another_id_or_count_or_none_is_a_definite_fault() {
         let pin = topic((1, 2), 4);
-        assert!(compare(&pin, Some(&pin)).is_ok());
+        assert!(compare(&pin, Some(&pin), Growth::Stops).is_ok());
         for now in [None, Some(topic((1, 3), 4)), Some(topic((1, 2), 5))] {
-            let fault = compare(&pin, now.as_ref()).expect_err("differs");
+            let fault = compare(&pin, now.as_ref(), Growth::Stops).expect_err("differs");
             assert_eq!(fault.kind, FaultKind::TargetState);
             assert!(!fault.remedy.is_empty());
         }
     }
 
     #[test]
+    fn a_copy_follows_a_topic_that_grew() {
+        let (pin, more, fewer) = (topic((1, 2), 4), topic((1, 2), 5), topic((1, 2), 3));
+        assert!(compare(&pin, Some(&more), Growth::Follows).is_ok());
+        assert!(compare(&pin, Some(&fewer), Growth::Follows).is_err());
+    }
+
+    #[test]
     fn brokers_without_topic_ids_are_judged_by_the_partition_count() {
-        assert!(compare(&topic((1, 2), 4), Some(&topic((0, 0), 4))).is_ok());
-        assert!(compare(&topic((0, 0), 4), Some(&topic((0, 0), 5))).is_err());
+        let same = |pin, now| compare(&pin, Some(&now), Growth::Stops);
+        assert!(same(topic((1, 2), 4), topic((0, 0), 4)).is_ok());
+        assert!(same(topic((0, 0), 4), topic((0, 0), 5)).is_err());
     }
 }

@@ -4,7 +4,8 @@ use tidewire_postgres::{server, slot};
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::{ClusterId, Fault, Lsn, NodeName};
 
-use super::{above_all, first_shard, parse, source};
+use super::postgres::{Names, above_all, source};
+use super::{first_shard, from_postgres};
 use crate::wal;
 
 pub(super) async fn weigh(
@@ -12,8 +13,8 @@ pub(super) async fn weigh(
     cluster: &ClusterId,
     order: pb::WeighWal,
 ) -> Result<pb::WalWeighed, Fault> {
-    let (spec, shard) = (parse(order.spec)?, first_shard(&order.task_id)?);
-    let name = spec.source.slot.name(&shard.slot_name());
+    let (spec, shard) = (from_postgres(order.spec)?, first_shard(&order.task_id)?);
+    let name = Names::new(&spec, &shard).slot;
     let sql = source(cluster, &spec, &shard)?.connect().await?;
     let end = server::facts(&sql).await?.flush_lsn;
     let mut weighed = pb::WalWeighed { node: node.to_string(), ..pb::WalWeighed::default() };

@@ -8,10 +8,12 @@ mod leased;
 
 use std::time::Duration;
 
-use tidewire_kafka::Sent;
+use tidewire_kafka::{Record, Sent};
 use tidewire_node_core::takeover::PositionEntry;
+use tidewire_shared::Fault;
 use tidewire_shared::report::PositionHint;
-use tidewire_shared::{Fault, Lsn};
+
+use super::positions::Recorded;
 
 pub(crate) use fenced::Fenced;
 pub(crate) use leased::Leased;
@@ -19,13 +21,9 @@ pub(crate) use leased::Leased;
 /// One record on its way out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
-    /// Number of the topic, as the encoder counts.
+    /// Number of the topic, in the order in which the outlet was given them.
     pub(crate) topic: usize,
-    pub(crate) partition: u32,
-    pub(crate) key: Option<&'a [u8]>,
-    /// `None` deletes the key from a compacted topic.
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    pub(crate) record: Record<'a>,
 }
 
 /// The producer of a shard, and how its records become durable.
@@ -60,18 +58,22 @@ impl Outlet {
 
     /// Makes durable what was sent since [`Outlet::begin`], and the position that covers it. Gives
     /// where the coordinators find that.
-    pub(crate) fn commit(&mut self, entry: &PositionEntry) -> Result<Option<PositionHint>, Fault> {
+    pub(crate) fn commit<P: Recorded>(
+        &mut self,
+        entry: &PositionEntry<P>,
+    ) -> Result<Option<PositionHint>, Fault> {
         match self {
             Self::Fenced(outlet) => outlet.commit(entry),
             Self::Leased(outlet) => outlet.commit(entry).map(Some),
         }
     }
 
-    /// What the source may forget: all that is durable, or of it what the coordinators have.
-    pub(crate) fn confirmable(&mut self, durable: Lsn) -> Lsn {
+    /// Serial of the newest position that is kept for good: of those that are durable all are, unless
+    /// the coordinators alone keep them.
+    pub(crate) fn kept(&self, durable: u64) -> u64 {
         match self {
             Self::Fenced(_) => durable,
-            Self::Leased(outlet) => outlet.kept(),
+            Self::Leased(outlet) => outlet.kept().min(durable),
         }
     }
 

@@ -2,15 +2,45 @@
 
 use prost::Message;
 use tidewire_kafka::{Sent, TopicHandle, TransactionalProducer};
-use tidewire_node_core::takeover::PositionEntry;
+use tidewire_node_core::takeover::{PositionEntry, SourcePosition};
+use tidewire_proto::convert::ConvertError;
 use tidewire_proto::position::v1 as pb;
 use tidewire_shared::report::PositionHint;
-use tidewire_shared::{Fault, FaultKind, NodeName, TaskName};
+use tidewire_shared::{Fault, FaultKind, KafkaPosition, NodeName, PgPosition, TaskName};
 
 use crate::clock::now_ms;
 
 /// Longest wait for room in the producer's queue; a position record is small.
 const ROOM: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A position as a record of the positions topic holds it.
+pub(crate) trait Recorded: SourcePosition {
+    /// Writes it into its field.
+    fn put(&self, record: &mut pb::PositionRecord);
+
+    /// Takes it out of its field; none: the record is of a task of another kind.
+    fn take(record: &mut pb::PositionRecord) -> Option<Result<Self, ConvertError>>;
+}
+
+impl Recorded for PgPosition {
+    fn put(&self, record: &mut pb::PositionRecord) {
+        record.postgres = Some(self.clone().into());
+    }
+
+    fn take(record: &mut pb::PositionRecord) -> Option<Result<Self, ConvertError>> {
+        record.postgres.take().map(Self::try_from)
+    }
+}
+
+impl Recorded for KafkaPosition {
+    fn put(&self, record: &mut pb::PositionRecord) {
+        record.kafka = Some(self.clone().into());
+    }
+
+    fn take(record: &mut pb::PositionRecord) -> Option<Result<Self, ConvertError>> {
+        record.kafka.take().map(Self::try_from)
+    }
+}
 
 /// Writes the position records of one shard under one owner.
 #[derive(Debug)]
@@ -26,10 +56,10 @@ pub(crate) struct PositionWriter {
 
 impl PositionWriter {
     /// Adds a record to the open transaction.
-    pub(crate) fn send(
+    pub(crate) fn send<P: Recorded>(
         &self,
         producer: &mut TransactionalProducer,
-        entry: &PositionEntry,
+        entry: &PositionEntry<P>,
     ) -> Result<(), Fault> {
         let value = record(entry, &self.task, &self.node).encode_to_vec();
         let key = Some(self.key.as_bytes());
@@ -58,21 +88,24 @@ impl PositionWriter {
 }
 
 /// The record that says how far a shard has come.
-pub(crate) fn record(
-    entry: &PositionEntry,
+pub(crate) fn record<P: Recorded>(
+    entry: &PositionEntry<P>,
     task: &TaskName,
     node: &NodeName,
 ) -> pb::PositionRecord {
-    pb::PositionRecord {
+    let mut record = pb::PositionRecord {
         serial: entry.serial,
         epoch: entry.epoch.0,
         claim: entry.claim,
-        postgres: Some(entry.position.clone().into()),
+        postgres: None,
         topics: entry.topics.iter().map(pin).collect(),
         task_name: task.to_string(),
         written_at_ms: now_ms(),
         node: node.to_string(),
-    }
+        kafka: None,
+    };
+    entry.position.put(&mut record);
+    record
 }
 
 fn pin(pin: &tidewire_node_core::takeover::TopicPin) -> pb::TopicPin {
@@ -85,12 +118,15 @@ fn pin(pin: &tidewire_node_core::takeover::TopicPin) -> pb::TopicPin {
 }
 
 /// A record that was read, as the core knows it.
-pub(crate) fn entry(record: pb::PositionRecord, key: &str) -> Result<PositionEntry, Fault> {
+pub(crate) fn entry<P: Recorded>(
+    mut record: pb::PositionRecord,
+    key: &str,
+) -> Result<PositionEntry<P>, Fault> {
     let unreadable = |why: String| {
         Fault::new(FaultKind::TargetHistory, format!("position record {key}"), why)
             .remedy("a later release may have written it: run the same release on all nodes")
     };
-    let position = record.postgres.ok_or_else(|| unreadable("has no position".to_owned()))?;
+    let position = P::take(&mut record).ok_or_else(|| unreadable("has no position".to_owned()))?;
     let topics = record.topics.into_iter().map(|pin| tidewire_node_core::takeover::TopicPin {
         name: pin.name,
         id: (pin.id_high, pin.id_low),
@@ -100,7 +136,7 @@ pub(crate) fn entry(record: pb::PositionRecord, key: &str) -> Result<PositionEnt
         serial: record.serial,
         epoch: tidewire_shared::Epoch(record.epoch),
         claim: record.claim,
-        position: position.try_into().map_err(|error| unreadable(format!("{error}")))?,
+        position: position.map_err(|error| unreadable(error.to_string()))?,
         topics: topics.collect(),
     })
 }

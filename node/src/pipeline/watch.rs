@@ -1,12 +1,14 @@
 //! What is watched beside the stream: the publication and the log of the source, the identity of the
 //! target's topics. Each look that finds a change of the ground under the task stops the pipeline.
 
+mod topics_of_source;
+
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::{TopicIdentity, topics};
 use tidewire_node_core::facts::SlotFacts;
-use tidewire_node_core::takeover::Owner;
+use tidewire_node_core::takeover::{Growth, Owner};
 use tidewire_postgres::{Feedback, Source, Sql, server, slot};
 use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
 use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
@@ -17,6 +19,8 @@ use crate::clock::now_ms;
 use crate::shard::SourceObjects;
 use crate::shard::meter::Meter;
 use crate::wal;
+
+pub(crate) use topics_of_source::{SourceIdentity, TopicsWatch};
 
 /// How often the end of the source's log is asked for: how fresh "caught up" is.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
@@ -165,6 +169,8 @@ struct Seen {
 pub(crate) struct TargetWatch {
     pub(crate) identity: TopicIdentity,
     pub(crate) pins: Vec<topics::Identity>,
+    /// Whether they may have more partitions by now.
+    pub(crate) growth: Growth,
     pub(crate) kill: KillSwitch,
     /// Closed when the pipeline has ended.
     pub(crate) ended: std::sync::mpsc::Receiver<()>,
@@ -175,7 +181,7 @@ impl TargetWatch {
     pub(crate) fn run(self) {
         let _guard = self.kill.guard("watch-target");
         while matches!(self.ended.recv_timeout(IDENTITY_PERIOD), Err(RecvTimeoutError::Timeout)) {
-            match self.identity.check(&self.pins, LOOK) {
+            match self.identity.check(&self.pins, self.growth, LOOK) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
                     return self.kill.trip(fault);
                 }

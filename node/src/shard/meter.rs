@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tidewire_shared::Fault;
 use tidewire_shared::report::{Counters, PositionHint, ShardPhase, ShardReport};
-use tidewire_shared::{Fault, Lsn};
 
 use crate::clock::now_ms;
 use crate::task_log::ShardLog;
@@ -41,8 +41,6 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 /// What one durable transaction of the target has brought.
 #[derive(Clone, Debug)]
 pub(crate) struct Durable {
-    /// Position that is durable now.
-    pub(crate) lsn: Lsn,
     /// Where to look for its record, once that is known.
     pub(crate) position: Option<PositionHint>,
     /// Source commit time of the last record, milliseconds since 1970.
@@ -124,10 +122,10 @@ impl Meter {
         });
     }
 
-    /// A transaction of the target is durable.
-    pub(crate) fn durable(&self, durable: &Durable) {
+    /// A transaction of the target is durable; `place` writes how far the source is with it.
+    pub(crate) fn durable(&self, durable: &Durable, place: impl FnOnce(&mut ShardReport)) {
         let mut state = self.state();
-        state.report.durable_lsn = durable.lsn;
+        place(&mut state.report);
         state.report.position = durable.position.or(state.report.position);
         state.report.counters += durable.counters;
         state.last_commit_ms = durable.last_commit_ms.or(state.last_commit_ms);
@@ -151,7 +149,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use tidewire_shared::report::ShardPhase;
-    use tidewire_shared::{Epoch, ShardId};
+    use tidewire_shared::{Epoch, Lsn, ShardId};
 
     use super::*;
     use crate::task_log::TaskLog;
@@ -178,17 +176,15 @@ mod tests {
             wal_retained_bytes: 0,
             predicted_failover_ms: 0,
             restarts: 0,
+            partitions: Vec::new(),
         };
         Meter::new(report, log)
     }
 
     fn record(meter: &Meter, age_ms: i64) {
-        meter.durable(&Durable {
-            lsn: Lsn(1),
-            position: None,
-            last_commit_ms: Some(now_ms() - age_ms),
-            counters: Counters::default(),
-        });
+        let last_commit_ms = Some(now_ms() - age_ms);
+        let durable = Durable { position: None, last_commit_ms, counters: Counters::default() };
+        meter.durable(&durable, |report| report.durable_lsn = Lsn(1));
     }
 
     #[test]

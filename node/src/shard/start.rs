@@ -1,10 +1,10 @@
 //! The order of a start: does what [`Takeover`] says next and tells it what was seen.
 //!
-//! Nothing is decided here. The order, and why it is safe, stands in `tidewire_node_core::takeover`.
+//! Nothing is decided here. The order, and why it is safe, stands in `tidewire_node_core::takeover`;
+//! what a step means at the two ends of a task, in [`postgres`] and [`kafka`].
 
-mod objects;
-mod rewind;
-mod source;
+mod kafka;
+mod postgres;
 mod target;
 
 use std::time::Duration;
@@ -19,12 +19,15 @@ use super::Assignment;
 use super::meter::Meter;
 use super::supervisor::{Surroundings, no_cluster};
 use crate::fault_point;
+use crate::lease::Lease;
 use crate::pipeline::Parts;
-use source::SourceSide;
+use crate::pipeline::positions::Recorded;
+use kafka::KafkaEnds;
+use postgres::PostgresEnds;
 use target::TargetSide;
 
-pub(crate) use objects::SourceObjects;
-pub(crate) use rewind::rewind;
+pub(crate) use kafka::{ConfigSync, listed, partition_facts, source_settings};
+pub(crate) use postgres::{SourceObjects, rewind};
 pub(crate) use target::blocking;
 
 /// Between two questions to coordinators that do not answer.
@@ -45,6 +48,38 @@ impl From<Fault> for NoStart {
     }
 }
 
+/// Source and target of one kind of task: what the steps of a start mean there.
+trait Ends: Sized {
+    /// How far a shard has come.
+    type Position: Recorded + Send + 'static;
+
+    /// The target, whose steps are the same for all kinds.
+    fn target(&mut self) -> &mut TargetSide;
+
+    /// Begins to connect to the source, while the target is being asked.
+    fn connect_ahead(&mut self);
+
+    async fn verify_topics(&mut self) -> Result<Fact<Self::Position>, Fault>;
+    async fn prepare_source(&mut self) -> Result<Fact<Self::Position>, Fault>;
+    async fn find_start(&mut self) -> Result<Fact<Self::Position>, Fault>;
+    async fn take_source(&mut self) -> Result<Fact<Self::Position>, Fault>;
+    async fn verify_source(
+        &mut self,
+        position: &Self::Position,
+    ) -> Result<Fact<Self::Position>, Fault>;
+
+    /// What was changed at the ends since this was last asked, as lines for the log of the task.
+    fn told(&mut self) -> Vec<String>;
+
+    /// Opens the source, and makes everything that the pipeline is built of.
+    async fn parts(
+        self,
+        start: Start<Self::Position>,
+        meter: &Meter,
+        lease: Lease,
+    ) -> Result<Parts, Fault>;
+}
+
 /// Walks the order of a start until the stream is open; `again` after an earlier attempt under the
 /// same epoch.
 pub(super) async fn start(
@@ -52,56 +87,47 @@ pub(super) async fn start(
     surroundings: &Surroundings,
     meter: &Meter,
     again: bool,
-) -> Result<Box<Parts>, NoStart> {
+) -> Result<Parts, NoStart> {
     let cluster = surroundings.cluster.borrow().clone().ok_or_else(no_cluster)?;
-    let mut starter = Starter {
-        assignment,
-        surroundings,
-        source: SourceSide::new(assignment, &cluster)?,
-        target: TargetSide::new(assignment, &cluster, &surroundings.node)?,
+    let node = &surroundings.node;
+    match &assignment.spec {
+        TaskSpec::PostgresToKafka(task) => {
+            let ends = PostgresEnds::new(task, assignment, &cluster, node)?;
+            Starter { assignment, surroundings, ends }.walk(meter, again).await
+        }
+        TaskSpec::KafkaToKafka(task) => {
+            let ends = KafkaEnds::new(task, assignment, &cluster, node)?;
+            Starter { assignment, surroundings, ends }.walk(meter, again).await
+        }
+    }
+}
+
+/// Opens what an assignment will need, so that names are resolved and the source is known to answer.
+pub(super) async fn prepare(spec: &TaskSpec) {
+    let (Ok(cluster), Ok(task)) = ("prepare".parse::<ClusterId>(), "prepare".parse()) else {
+        return;
     };
-    starter.source.connect_ahead();
-    // What an earlier attempt has written itself is newer than what the coordinators knew.
-    let (mut order, mut step) = match assignment.spec.delivery {
-        Delivery::ExactlyOnce => {
-            let hint = meter.report().position.or(assignment.hint);
-            let remembered = hint
-                .map_or(Remembered::Nothing, |hint| Remembered::Position(target::core_hint(&hint)));
-            let begin = if again { Takeover::again } else { Takeover::begin };
-            let (order, step) = begin(assignment.shard.clone(), assignment.epoch, remembered);
-            (Order::Fenced(order), step)
-        }
-        Delivery::AtLeastOnce => {
-            let written = Some(meter.report().record).filter(|record| !record.is_empty());
-            let known =
-                starter.target.kept_position(written.as_ref().unwrap_or(&assignment.record))?;
-            let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
-            let (order, step) = LeasedStart::begin(shard, epoch, known);
-            (Order::Leased(order), step)
-        }
+    let assignment = Assignment {
+        shard: tidewire_shared::ShardId { task, index: 0 },
+        epoch: Epoch(0),
+        spec: spec.clone(),
+        ordinal: 0,
+        hint: None,
+        record: Vec::new(),
     };
-    loop {
-        tracing::debug!(shard = %assignment.shard, epoch = %assignment.epoch, step = name(&step));
-        let fact = match step {
-            Step::Stream(start) => return starter.parts(start, meter).await.map_err(Into::into),
-            Step::Stop(stop) => return Err(starter.stop(stop).await),
-            step => starter.fact(step).await,
-        };
-        for line in starter.source.told() {
-            meter.log().info(line);
-        }
-        step = order.step(fact);
+    if let TaskSpec::PostgresToKafka(task) = spec {
+        postgres::warm(task, &assignment, &cluster).await;
     }
 }
 
 /// The order of a start: which one it is depends on the delivery.
-enum Order {
-    Fenced(Takeover),
-    Leased(LeasedStart),
+enum Order<P> {
+    Fenced(Takeover<P>),
+    Leased(LeasedStart<P>),
 }
 
-impl Order {
-    fn step(&mut self, fact: Fact) -> Step {
+impl<P: Recorded> Order<P> {
+    fn step(&mut self, fact: Fact<P>) -> Step<P> {
         match self {
             Self::Fenced(order) => order.step(fact),
             Self::Leased(order) => order.step(fact),
@@ -109,52 +135,86 @@ impl Order {
     }
 }
 
-/// Opens what an assignment will need, so that names are resolved and both ends are known to answer.
-pub(super) async fn prepare(spec: &TaskSpec) {
-    let cluster: Result<ClusterId, _> = "prepare".parse();
-    let (Ok(cluster), Ok(task)) = (cluster, "prepare".parse()) else { return };
-    let shard = tidewire_shared::ShardId { task, index: 0 };
-    let assignment = Assignment {
-        shard,
-        epoch: Epoch(0),
-        spec: spec.clone(),
-        ordinal: 0,
-        hint: None,
-        record: Vec::new(),
-    };
-    if let Ok(mut source) = SourceSide::new(&assignment, &cluster) {
-        source.connect_ahead();
-        source.warm().await;
-    }
-}
-
-struct Starter<'a> {
+struct Starter<'a, E> {
     assignment: &'a Assignment,
     surroundings: &'a Surroundings,
-    source: SourceSide,
-    target: TargetSide,
+    ends: E,
 }
 
-impl Starter<'_> {
+impl<E: Ends> Starter<'_, E> {
+    async fn walk(mut self, meter: &Meter, again: bool) -> Result<Parts, NoStart> {
+        self.ends.connect_ahead();
+        let (mut order, mut step) = self.begin(meter, again)?;
+        loop {
+            let (shard, epoch) = (&self.assignment.shard, self.assignment.epoch);
+            tracing::debug!(%shard, %epoch, step = name(&step));
+            let fact = match step {
+                Step::Stream(start) => {
+                    let lease = self.surroundings.lease.clone();
+                    let parts = self.ends.parts(start, meter, lease).await?;
+                    meter.synchronizing();
+                    return Ok(parts);
+                }
+                Step::Stop(stop) => return Err(self.stop(stop).await),
+                step => self.fact(step).await,
+            };
+            for line in self.ends.told() {
+                meter.log().info(line);
+            }
+            step = order.step(fact);
+        }
+    }
+
+    /// What an earlier attempt has written itself is newer than what the coordinators knew.
+    fn begin(
+        &mut self,
+        meter: &Meter,
+        again: bool,
+    ) -> Result<(Order<E::Position>, Step<E::Position>), Fault> {
+        let assignment = self.assignment;
+        let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
+        match assignment.spec.delivery() {
+            Delivery::ExactlyOnce => {
+                let hint = meter.report().position.or(assignment.hint);
+                let remembered = hint.map_or(Remembered::Nothing, |hint| {
+                    Remembered::Position(target::core_hint(&hint))
+                });
+                let begin = if again { Takeover::again } else { Takeover::begin };
+                let (order, step) = begin(shard, epoch, remembered);
+                Ok((Order::Fenced(order), step))
+            }
+            Delivery::AtLeastOnce => {
+                let written = Some(meter.report().record).filter(|record| !record.is_empty());
+                let known = written.as_ref().unwrap_or(&assignment.record);
+                let known = self.ends.target().kept_position(known)?;
+                let (order, step) = LeasedStart::begin(shard, epoch, known);
+                Ok((Order::Leased(order), step))
+            }
+        }
+    }
+
     /// Does one step and says what was seen.
-    async fn fact(&mut self, step: Step) -> Fact {
+    async fn fact(&mut self, step: Step<E::Position>) -> Fact<E::Position> {
         let seen = match step {
             Step::InitProducer => {
                 fault_point::reach("before_init_producer");
-                self.target.init_producer().await
+                let initialised = self.ends.target().init_producer().await;
+                initialised.map(|()| Fact::ProducerInitialised)
             }
-            Step::ReadPositions { hint } => self.target.read_positions(hint).await,
+            Step::ReadPositions { hint } => {
+                self.ends.target().read_positions(hint).await.map(Fact::PositionsRead)
+            }
             Step::ConfirmOwnership => Ok(self.confirm().await),
-            Step::VerifyTopics => self.verify_topics().await,
-            Step::PrepareSource => self.source.ensure_publication().await,
-            Step::FindStart => self.source.ensure_slot().await,
+            Step::VerifyTopics => self.ends.verify_topics().await,
+            Step::PrepareSource => self.ends.prepare_source().await,
+            Step::FindStart => self.ends.find_start().await,
             Step::CommitClaim(entry) => {
-                let ended = self.target.commit_claim(entry).await;
+                let ended = self.ends.target().commit_claim(entry).await;
                 fault_point::reach("after_claim");
-                ended
+                ended.map(Fact::ClaimEnded)
             }
-            Step::TakeSource => self.source.take_slot().await,
-            Step::VerifySource(position) => self.source.verify(&position).await,
+            Step::TakeSource => self.ends.take_source().await,
+            Step::VerifySource(position) => self.ends.verify_source(&position).await,
             Step::Stream(_) | Step::Stop(_) => {
                 Err(Fault::new(FaultKind::Internal, "start", "was at its end already"))
             }
@@ -166,12 +226,7 @@ impl Starter<'_> {
         }
     }
 
-    async fn verify_topics(&mut self) -> Result<Fact, Fault> {
-        let tables = self.source.resolve().await?;
-        self.target.verify_topics(tables, &self.assignment.spec.on_bad_record).await
-    }
-
-    async fn confirm(&self) -> Fact {
+    async fn confirm(&self) -> Fact<E::Position> {
         Fact::Ownership(match self.ask(Epoch(0)).await {
             Ok(None) => Ownership::Current,
             Ok(Some(epoch)) => Ownership::Superseded(epoch),
@@ -212,28 +267,18 @@ impl Starter<'_> {
             Stop::Fault(fault) => NoStart::Fault(fault),
         }
     }
-
-    async fn parts(self, start: Start, meter: &Meter) -> Result<Box<Parts>, Fault> {
-        let from = start.from;
-        let lease = self.surroundings.lease.clone();
-        let stream = self.source.stream(&start).await?;
-        let parts = self.target.parts(start, stream, self.assignment, meter, lease)?;
-        meter.synchronizing();
-        meter.log().info(format!("streams from {from}"));
-        Ok(parts)
-    }
 }
 
-fn name(step: &Step) -> &'static str {
+fn name<P: Recorded>(step: &Step<P>) -> &'static str {
     match step {
         Step::InitProducer => "init producer",
         Step::ReadPositions { .. } => "read positions",
         Step::ConfirmOwnership => "confirm ownership",
         Step::VerifyTopics => "verify topics",
-        Step::PrepareSource => "ensure publication",
-        Step::FindStart => "ensure slot",
+        Step::PrepareSource => "prepare source",
+        Step::FindStart => "find start",
         Step::CommitClaim(_) => "commit claim",
-        Step::TakeSource => "take slot",
+        Step::TakeSource => "take source",
         Step::VerifySource(_) => "verify source",
         Step::Stream(_) => "stream",
         Step::Stop(_) => "stop",

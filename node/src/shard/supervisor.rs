@@ -82,7 +82,7 @@ impl Supervisor {
         let shard = &self.assignment.shard;
         self.surroundings.board.put(shard.clone(), self.meter.clone());
         self.meter.log().info(format!("assigned to {}", self.surroundings.node));
-        let mut backoff = Backoff::new(self.assignment.spec.retry);
+        let mut backoff = Backoff::new(self.assignment.spec.retry());
         let mut again = false;
         loop {
             match self.attempt(std::mem::replace(&mut again, true)).await {
@@ -139,7 +139,7 @@ impl Supervisor {
             () = self.stop.cancelled() => return Ended::Stopped,
             started = start => started,
         };
-        let parts: Box<Parts> = match started {
+        let parts: Parts = match started {
             Ok(parts) => parts,
             Err(start::NoStart::Superseded) => return Ended::Superseded,
             Err(start::NoStart::Fault(fault)) => return Ended::Trouble { fault, flowed: false },
@@ -147,7 +147,7 @@ impl Supervisor {
         let before = self.meter.report().counters.records;
         let (source, codec) = self.surroundings.two_arbiters();
         let began = tokio::time::Instant::now();
-        let pipeline = match pipeline::build(*parts, &source, &codec) {
+        let pipeline = match pipeline::build(parts, &source, &codec) {
             Ok(pipeline) => pipeline,
             Err(fault) => return Ended::Trouble { fault, flowed: false },
         };
@@ -202,6 +202,7 @@ fn first_report(assignment: &Assignment) -> ShardReport {
         wal_retained_bytes: 0,
         predicted_failover_ms: 0,
         restarts: 0,
+        partitions: Vec::new(),
     }
 }
 

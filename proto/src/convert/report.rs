@@ -1,10 +1,11 @@
 //! What a running shard tells about itself.
 
 use tidewire_shared::{
-    Counters, Epoch, Lsn, PositionHint, RetryWindow, ShardId, ShardPhase, ShardReport,
+    Counters, Epoch, Lsn, PartitionProgress, PositionHint, RetryWindow, ShardId, ShardPhase,
+    ShardReport,
 };
 
-use super::{ConvertError, enumerated, optional, parsed, required, same_variants};
+use super::{ConvertError, each, enumerated, optional, parsed, required, same_variants, text};
 use crate::position::v1::PositionHint as WireHint;
 use crate::task::v1 as pb;
 
@@ -40,6 +41,7 @@ impl From<ShardReport> for pb::ShardReport {
             position_topic_id_high: position.topic_id_high,
             position_topic_id_low: position.topic_id_low,
             record: report.record,
+            partitions: report.partitions.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -68,7 +70,24 @@ impl TryFrom<pb::ShardReport> for ShardReport {
             wal_retained_bytes: report.wal_retained_bytes,
             predicted_failover_ms: report.predicted_failover_ms,
             restarts: report.restarts,
+            partitions: each("partitions", report.partitions)?,
         })
+    }
+}
+
+impl From<PartitionProgress> for pb::PartitionProgress {
+    fn from(progress: PartitionProgress) -> Self {
+        let PartitionProgress { topic, partition, source, durable } = progress;
+        Self { topic, partition, source, durable }
+    }
+}
+
+impl TryFrom<pb::PartitionProgress> for PartitionProgress {
+    type Error = ConvertError;
+
+    fn try_from(progress: pb::PartitionProgress) -> Result<Self, Self::Error> {
+        let pb::PartitionProgress { topic, partition, source, durable } = progress;
+        Ok(Self { topic: text("topic", topic)?, partition, source, durable })
     }
 }
 
@@ -118,6 +137,7 @@ impl From<Counters> for pb::Counters {
             transactions: counters.transactions,
             filtered: counters.filtered,
             dead_letters: counters.dead_letters,
+            restamped: counters.restamped,
         }
     }
 }
@@ -136,6 +156,7 @@ impl TryFrom<pb::Counters> for Counters {
             transactions: counters.transactions,
             filtered: counters.filtered,
             dead_letters: counters.dead_letters,
+            restamped: counters.restamped,
         })
     }
 }

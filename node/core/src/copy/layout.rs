@@ -82,6 +82,23 @@ impl Layout {
         Ok(Self { topics, shard, shards })
     }
 
+    /// The same shard of what the source lists now.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn again(&self, rules: &[TopicRule], listed: &[SourceTopic]) -> Result<Self, Fault> {
+        Self::new(rules, listed, (self.shard, self.shards))
+    }
+
+    /// Whether the shard has partitions here that it had not before.
+    #[must_use]
+    pub fn has_more_than(&self, before: &Self) -> bool {
+        self.partitions().any(|at| {
+            let known = before.of(&at.copied.source.name);
+            known.is_none_or(|known| known.source.partitions <= at.partition)
+        })
+    }
+
     /// Every topic of the task, by its name at the source.
     #[must_use]
     pub fn topics(&self) -> &[CopiedTopic] {
@@ -102,6 +119,12 @@ impl Layout {
                 .filter(move |partition| self.has(&copied.source.name, *partition))
                 .map(move |partition| CopiedPartition { topic, copied, partition })
         })
+    }
+
+    /// Whether this is the shard that does what is done once for a task.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.shard == 0
     }
 
     /// Whether a partition is the shard's.

@@ -2,7 +2,7 @@
 //! a topic that is another one than before, or lacks what was not copied yet, stops the task with the
 //! gap named.
 
-use tidewire_shared::{Fault, FaultKind, KafkaPosition, PartitionPosition, TopicPosition};
+use tidewire_shared::{Fault, FaultKind, KafkaPosition, PartitionPosition};
 
 use super::layout::{CopiedPartition, Layout};
 use crate::reconnect::Verdict;
@@ -66,7 +66,7 @@ fn start(
     let topic = &at.copied.source;
     let known = position.topics.get(&topic.name);
     if let Some(known) = known {
-        same_topic(&topic.name, known, topic.id)?;
+        same_topic(&topic.name, known.id, Some(topic.id))?;
     }
     let reached = known.and_then(|known| known.partitions.get(&at.partition));
     let open = |offset, leader_epoch| PartitionStart {
@@ -84,10 +84,22 @@ fn start(
     }
 }
 
-fn same_topic(name: &str, known: &TopicPosition, id: (i64, i64)) -> Result<(), Fault> {
+/// Compares a topic of the source with what it was when the task last read it; `now` is its id, if it
+/// is there.
+///
+/// # Errors
+/// [`FaultKind::SourceHistory`]: it is gone, or was made again.
+pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Result<(), Fault> {
+    let Some(now) = now else {
+        let object = format!("source topic {name}");
+        return Err(Fault::new(FaultKind::SourceHistory, object, "was deleted").remedy(
+            "records of it that were not copied are gone; to go on with the others, exclude it from \
+             the task's topics",
+        ));
+    };
     // Brokers without topic ids answer (0, 0) for all topics.
-    let both_known = known.id != (0, 0) && id != (0, 0);
-    if !both_known || known.id == id {
+    let both_known = known != (0, 0) && now != (0, 0);
+    if !both_known || known == now {
         return Ok(());
     }
     Err(Fault::new(

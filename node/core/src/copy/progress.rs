@@ -90,10 +90,12 @@ impl CopyProgress {
         Ok(())
     }
 
-    /// Offset of the next record of a slot.
+    /// Everything of a slot below this offset is durable.
     #[must_use]
-    pub fn next(&self, slot: usize) -> Option<i64> {
-        self.slots.get(slot).map(|slot| slot.at.next)
+    pub fn durable(&self, slot: usize) -> Option<i64> {
+        let slot = self.slots.get(slot)?;
+        let durable = self.durable.of(&slot.topic, slot.partition);
+        durable.map(|position| position.next)
     }
 
     /// The record that makes durable what was accepted; none when nothing moved.

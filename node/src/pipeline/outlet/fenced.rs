@@ -13,7 +13,7 @@ use tidewire_shared::{Fault, FaultKind};
 
 use super::Outgoing;
 use crate::fault_point;
-use crate::pipeline::positions::PositionWriter;
+use crate::pipeline::positions::{PositionWriter, Recorded};
 
 /// A commit that has no answer by then is given up; the broker ends the transaction by itself at 30 s.
 const COMMIT: Duration = Duration::from_secs(25);
@@ -34,20 +34,19 @@ impl Fenced {
     }
 
     pub(super) fn send(&mut self, record: &Outgoing<'_>) -> Result<Sent, Fault> {
-        let Outgoing { topic, partition, key, value, headers } = *record;
         let misnumbered = || Fault::new(FaultKind::Internal, "record", "has no topic");
-        let topic = *self.topics.get(topic).ok_or_else(misnumbered)?;
-        match value {
-            Some(value) => self.producer.send(&topic, partition, key, value, headers),
-            None => self.producer.send_tombstone(&topic, partition, key, headers),
-        }
+        let topic = *self.topics.get(record.topic).ok_or_else(misnumbered)?;
+        self.producer.send_record(&topic, &record.record)
     }
 
     pub(super) fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Fault> {
         self.producer.wait_for_room(timeout)
     }
 
-    pub(super) fn commit(&mut self, entry: &PositionEntry) -> Result<Option<PositionHint>, Fault> {
+    pub(super) fn commit<P: Recorded>(
+        &mut self,
+        entry: &PositionEntry<P>,
+    ) -> Result<Option<PositionHint>, Fault> {
         self.positions.send(&mut self.producer, entry)?;
         fault_point::reach("before_end_txn");
         let end = self.producer.commit(COMMIT);

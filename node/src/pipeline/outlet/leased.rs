@@ -4,20 +4,19 @@
 //! The source is told only of positions that the coordinators have. Nothing is written past the end of
 //! the node's lease: from then on another node may write.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use prost::Message;
 use tidewire_kafka::{PlainProducer, Sent};
 use tidewire_node_core::takeover::PositionEntry;
 use tidewire_shared::report::PositionHint;
-use tidewire_shared::{Fault, FaultKind, Lsn, NodeName, TaskName};
+use tidewire_shared::{Fault, FaultKind, NodeName, TaskName};
 
 use super::Outgoing;
 use crate::fault_point;
 use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
-use crate::pipeline::positions::record;
+use crate::pipeline::positions::{Recorded, record};
 use crate::shard::meter::Meter;
 
 /// Records that are not acknowledged by then are given up.
@@ -33,24 +32,17 @@ pub(crate) struct Leased {
     meter: Meter,
     lease: Lease,
     kill: KillSwitch,
-    /// Durable positions that the coordinators may not have yet, oldest first. The lease bounds them:
-    /// while it holds they get one at least every few seconds.
-    waiting: VecDeque<(u64, Lsn)>,
-    kept: Lsn,
 }
 
 impl Leased {
-    /// An outlet of a shard whose source has `confirmed` behind it.
     pub(crate) fn new(
         producer: PlainProducer,
         (task, node): (TaskName, NodeName),
         meter: Meter,
         lease: Lease,
         kill: KillSwitch,
-        confirmed: Lsn,
     ) -> Self {
-        let waiting = VecDeque::new();
-        Self { producer, task, node, meter, lease, kill, waiting, kept: confirmed }
+        Self { producer, task, node, meter, lease, kill }
     }
 
     pub(super) fn may_write(&self) -> Result<(), Fault> {
@@ -58,7 +50,7 @@ impl Leased {
     }
 
     pub(super) fn send(&mut self, record: &Outgoing<'_>) -> Result<Sent, Fault> {
-        self.producer.send(record.topic, record.partition, record.key, record.value, record.headers)
+        self.producer.send_record(record.topic, &record.record)
     }
 
     pub(super) fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Fault> {
@@ -67,7 +59,10 @@ impl Leased {
         Ok(moved)
     }
 
-    pub(super) fn commit(&mut self, entry: &PositionEntry) -> Result<PositionHint, Fault> {
+    pub(super) fn commit<P: Recorded>(
+        &mut self,
+        entry: &PositionEntry<P>,
+    ) -> Result<PositionHint, Fault> {
         fault_point::reach("before_flush");
         let (lease, kill) = (&self.lease, &self.kill);
         self.producer.flush(FLUSH, || {
@@ -80,19 +75,13 @@ impl Leased {
         self.meter.update(|report| {
             report.record = record;
             report.position = Some(at);
-            report.durable_lsn = entry.position.lsn;
         });
-        self.waiting.push_back((entry.serial, entry.position.lsn));
         Ok(at)
     }
 
-    /// Up to where the coordinators have what is durable.
-    pub(super) fn kept(&mut self) -> Lsn {
-        let serial = self.meter.kept();
-        while let Some((_, lsn)) = self.waiting.pop_front_if(|(waiting, _)| *waiting <= serial) {
-            self.kept = self.kept.max(lsn);
-        }
-        self.kept
+    /// Serial of the newest position that the coordinators have.
+    pub(super) fn kept(&self) -> u64 {
+        self.meter.kept()
     }
 
     pub(super) fn abandon(&mut self) {

@@ -11,11 +11,11 @@ use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
     Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
 };
-use tidewire_shared::spec::{Managed, PostgresSource, SlotFailover, TableName};
+use tidewire_shared::spec::{Managed, PostgresSource, PostgresTask, SlotFailover, TableName};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
 
-use super::super::Assignment;
 use super::objects::SourceObjects;
+use crate::shard::Assignment;
 
 /// A new slot waits for the transactions that are open; longer than this and the user hears of them.
 const SLOT_PATIENCE: Duration = Duration::from_secs(60);
@@ -54,8 +54,12 @@ pub(super) struct OpenStream {
 }
 
 impl SourceSide {
-    pub(super) fn new(assignment: &Assignment, cluster: &ClusterId) -> Result<Self, Fault> {
-        let spec = assignment.spec.source.clone();
+    pub(super) fn new(
+        task: &PostgresTask,
+        assignment: &Assignment,
+        cluster: &ClusterId,
+    ) -> Result<Self, Fault> {
+        let spec = task.source.clone();
         let owner = Owner {
             cluster: cluster.clone(),
             shard: assignment.shard.clone(),
@@ -64,7 +68,7 @@ impl SourceSide {
         let ours = assignment.shard.slot_name();
         let source = Source::new(&spec, &owner.application_name())?;
         Ok(Self {
-            objects: SourceObjects::new(&assignment.spec, &assignment.shard),
+            objects: SourceObjects::new(task, &assignment.shard),
             slot: spec.slot.name(&ours),
             publication: spec.publication.name(&ours),
             heartbeat: spec.heartbeat.beats_into(),
@@ -122,7 +126,7 @@ impl SourceSide {
     }
 
     /// First start only: makes the managed publications, or finds those there are.
-    pub(super) async fn ensure_publication(&mut self) -> Result<Fact, Fault> {
+    pub(super) async fn ensure_publication(&mut self) -> Result<Fact<PgPosition>, Fault> {
         self.sql().await?;
         let sql = self.sql.as_mut().ok_or_else(unverified)?;
         self.objects.create(sql).await?;
@@ -130,7 +134,7 @@ impl SourceSide {
     }
 
     /// First start only: makes the managed slot, or finds the one there is.
-    pub(super) async fn ensure_slot(&mut self) -> Result<Fact, Fault> {
+    pub(super) async fn ensure_slot(&mut self) -> Result<Fact<PgPosition>, Fault> {
         let (name, source) = (self.slot.clone(), self.source.clone());
         let managed = self.spec.slot == Managed::Managed;
         let failover = self.spec.slot_failover;
@@ -153,7 +157,7 @@ impl SourceSide {
         Ok(Fact::StartFound(position))
     }
 
-    pub(super) async fn take_slot(&mut self) -> Result<Fact, Fault> {
+    pub(super) async fn take_slot(&mut self) -> Result<Fact<PgPosition>, Fault> {
         let (name, ours) = (self.slot.clone(), self.owner.clone());
         let sql = self.sql().await?;
         if slot::look(sql, &name).await?.is_some_and(|slot| slot.active_pid.is_some()) {
@@ -207,7 +211,10 @@ impl SourceSide {
     }
 
     /// Looks at everything that decides whether the stream may go on, and has it judged.
-    pub(super) async fn verify(&mut self, position: &PgPosition) -> Result<Fact, Fault> {
+    pub(super) async fn verify(
+        &mut self,
+        position: &PgPosition,
+    ) -> Result<Fact<PgPosition>, Fault> {
         let mut client = self.source.replicate().await?;
         let facts = client.server().await?;
         let history = match facts.timeline {
@@ -236,11 +243,11 @@ impl SourceSide {
     }
 
     /// Starts replication.
-    pub(super) async fn stream(self, start: &Start) -> Result<OpenStream, Fault> {
+    pub(super) async fn stream(self, start: &Start<PgPosition>) -> Result<OpenStream, Fault> {
         let client = self.client.ok_or_else(unverified)?;
         let server = self.server.ok_or_else(unverified)?;
         let (reader, feedback) =
-            client.start(&self.slot, start.from, &self.objects.names()).await?;
+            client.start(&self.slot, start.opening.from, &self.objects.names()).await?;
         Ok(OpenStream {
             source: self.source,
             reader,

@@ -4,23 +4,24 @@
 //! other, and a later owner is known by the epoch of its claim (`tidewire_node_core::rewind`).
 
 use tidewire_node_core::rewind::Rewind;
-use tidewire_node_core::takeover::{Fact, Owner};
+use tidewire_node_core::takeover::Owner;
 use tidewire_node_core::transaction::EndVerdict;
 use tidewire_postgres::{Source, slot};
-use tidewire_shared::spec::Delivery;
+use tidewire_shared::spec::{Delivery, PostgresTask};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName};
 
-use super::target::{TargetSide, core_hint};
+use super::super::target::core_hint;
+use super::target;
 use crate::shard::Assignment;
 
 /// Takes the shard of this assignment back to `to`.
 pub(crate) async fn rewind(
+    spec: &PostgresTask,
     assignment: &Assignment,
     cluster: &ClusterId,
     node: &NodeName,
     to: Lsn,
 ) -> Result<(), Fault> {
-    let spec = &assignment.spec;
     if spec.delivery == Delivery::AtLeastOnce {
         let message = "delivers at_least_once, whose position cannot be set back";
         return Err(Fault::new(FaultKind::Configuration, format!("task {}", spec.name), message)
@@ -34,12 +35,10 @@ pub(crate) async fn rewind(
     let sql = Source::new(&spec.source, &owner.application_name())?.connect().await?;
     let name = spec.source.slot.name(&assignment.shard.slot_name());
     let seen = slot::look(&sql, &name).await?;
-    let mut target = TargetSide::new(assignment, cluster, node)?;
+    let mut target = target(spec, assignment, cluster, node)?;
     target.init_producer().await?;
     let hint = assignment.hint.as_ref().map(core_hint);
-    let Fact::PositionsRead(newest) = target.read_positions(hint).await? else {
-        return Err(Fault::new(FaultKind::Internal, "rewind", "read no positions"));
-    };
+    let newest = target.read_positions(hint).await?;
     let back = Rewind {
         newest: newest.as_ref(),
         slot_name: &name,
@@ -48,8 +47,8 @@ pub(crate) async fn rewind(
         to,
     };
     match target.commit_claim(back.judge()?).await? {
-        Fact::ClaimEnded(EndVerdict::Clean) => Ok(()),
-        _ => Err(Fault::new(
+        EndVerdict::Clean => Ok(()),
+        EndVerdict::DropProducer => Err(Fault::new(
             FaultKind::TargetBusy,
             format!("positions of shard {}", assignment.shard),
             "nobody knows whether the record was written",

@@ -1,0 +1,180 @@
+//! Errands about a task from PostgreSQL: its precheck, its rewind, what it leaves behind.
+
+use std::collections::BTreeSet;
+
+use tidewire_kafka::Settings;
+use tidewire_node_core::facts::Neighbour;
+use tidewire_node_core::objects::{self, ListedTable, ResolvedTable};
+use tidewire_node_core::precheck::{
+    SourceLook, TargetLook, identifier, judge_source, judge_target,
+};
+use tidewire_node_core::takeover::Owner;
+use tidewire_postgres::precheck::Wanted;
+use tidewire_postgres::{Source, Sql, heartbeat, publication};
+use tidewire_shared::precheck::CheckItem;
+use tidewire_shared::spec::{BadRecord, Delivery, Managed, PostgresTask, TableName};
+use tidewire_shared::{ClusterId, Epoch, Fault, ShardId};
+
+use crate::shard::{SourceObjects, blocking};
+
+/// The names that a task has at its source.
+pub(super) struct Names {
+    pub(super) slot: String,
+    publication: String,
+}
+
+impl Names {
+    pub(super) fn new(spec: &PostgresTask, shard: &ShardId) -> Self {
+        let ours = shard.slot_name();
+        Self {
+            slot: spec.source.slot.name(&ours),
+            publication: spec.source.publication.name(&ours),
+        }
+    }
+}
+
+pub(super) fn source(
+    cluster: &ClusterId,
+    spec: &PostgresTask,
+    shard: &ShardId,
+) -> Result<Source, Fault> {
+    let owner = Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(0) };
+    Source::new(&spec.source, &owner.application_name())
+}
+
+/// Looks at both ends and judges what is there.
+pub(super) async fn precheck(
+    cluster: &ClusterId,
+    spec: &PostgresTask,
+    shard: &ShardId,
+    started_before: bool,
+    neighbours: &[Neighbour],
+) -> Result<Vec<CheckItem>, Fault> {
+    let names = Names::new(spec, shard);
+    let listed = listed(cluster, spec, shard).await;
+    let tables = objects::resolve(&spec.objects, &spec.source.database, &listed);
+    let table_names: Vec<TableName> = tables.iter().map(|table| table.name.clone()).collect();
+    let heartbeat = spec.source.heartbeat.beats_into();
+    let source_seen = async {
+        let wanted = Wanted {
+            slot: &names.slot,
+            publication: &names.publication,
+            tables: &table_names,
+            heartbeat: heartbeat.as_ref(),
+        };
+        let source = source(cluster, spec, shard)?;
+        tidewire_postgres::precheck::precheck(&source, wanted).await
+    };
+    let (target_spec, topics) = (spec.clone(), topics(spec, &tables));
+    let target_seen = blocking(move || {
+        let settings = Settings::new(&target_spec.target, target_spec.limits.record_bytes)?;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        Ok(match target_spec.delivery {
+            Delivery::ExactlyOnce => tidewire_kafka::precheck::look(&settings, &topics),
+            Delivery::AtLeastOnce => tidewire_kafka::precheck::look_at_topics(&settings, &topics),
+        })
+    });
+    let (source_seen, target_seen) = tokio::join!(source_seen, target_seen);
+    let mut items = judge_source(&SourceLook {
+        spec,
+        tables: &tables,
+        slot: &names.slot,
+        publication: &names.publication,
+        started_before,
+        seen: source_seen.as_ref(),
+    });
+    items.extend(judge_target(&TargetLook {
+        spec,
+        tables: &tables,
+        neighbours,
+        seen: &target_seen?,
+    }));
+    Ok(items)
+}
+
+/// What the patterns of a task may take. A source that cannot be asked is told of by its own item.
+async fn listed(cluster: &ClusterId, spec: &PostgresTask, shard: &ShardId) -> Vec<ListedTable> {
+    if !objects::has_patterns(&spec.objects) {
+        return Vec::new();
+    }
+    let listed = async {
+        let mut sql = source(cluster, spec, shard)?.connect().await?;
+        SourceObjects::new(spec, shard).list(&mut sql).await
+    };
+    listed.await.unwrap_or_else(|fault: Fault| {
+        tracing::debug!(%fault, "could not list the tables of the source");
+        Vec::new()
+    })
+}
+
+/// The topics that a task writes to, once each.
+fn topics(spec: &PostgresTask, tables: &[ResolvedTable]) -> BTreeSet<String> {
+    let mut topics: BTreeSet<String> = tables.iter().map(|table| table.topic.clone()).collect();
+    if let BadRecord::DeadLetter(topic) = &spec.on_bad_record {
+        topics.insert(topic.clone());
+    }
+    topics
+}
+
+/// An owner before whom every session of the shard gives way.
+pub(super) fn above_all(cluster: &ClusterId, shard: &ShardId) -> Owner {
+    Owner { cluster: cluster.clone(), shard: shard.clone(), epoch: Epoch(u64::MAX) }
+}
+
+/// Drops the slot. The last owner may have died with its connection open, or be cut off and stream
+/// on: nobody owns a deleted task, so whatever session of its shard is left is ended first.
+async fn drop_slot(
+    sql: &Sql,
+    name: &str,
+    cluster: &ClusterId,
+    shard: &ShardId,
+) -> Result<(), Fault> {
+    crate::wal::drop_now(sql, name, &above_all(cluster, shard)).await
+}
+
+/// Drops what the task made at its source; notes what is left, with how to drop it by hand.
+pub(super) async fn clean_source(
+    cluster: &ClusterId,
+    spec: &PostgresTask,
+    shard: &ShardId,
+    left: &mut Vec<String>,
+) {
+    let names = Names::new(spec, shard);
+    let slot_by_hand = format!("SELECT pg_drop_replication_slot('{}');", names.slot);
+    let publication_by_hand = format!("DROP PUBLICATION {};", identifier(&names.publication));
+    let mut note = |what: String, fault: &Fault, by_hand: &str| {
+        left.push(format!("{what} in database {}: {fault}; {by_hand}", spec.source.database));
+    };
+    let slot_is_ours = spec.source.slot == Managed::Managed;
+    let publication_is_ours = spec.source.publication == Managed::Managed;
+    let connected = async { source(cluster, spec, shard)?.connect().await }.await;
+    let sql = match connected {
+        Ok(sql) => sql,
+        Err(fault) => {
+            if slot_is_ours {
+                note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+            }
+            if publication_is_ours {
+                note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+            }
+            return;
+        }
+    };
+    if slot_is_ours && let Err(fault) = drop_slot(&sql, &names.slot, cluster, shard).await {
+        note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+    }
+    if let Some(table) = spec.source.heartbeat.beats_into()
+        && let Err(fault) = heartbeat::forget(&sql, &table, &names.slot).await
+    {
+        let by_hand = format!("DELETE FROM {table} WHERE slot_name = '{}';", names.slot);
+        note(format!("row of heartbeat table {table}"), &fault, &by_hand);
+    }
+    if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
+        note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+    }
+    let inserts = shard.inserts_publication_name();
+    if publication_is_ours && let Err(fault) = publication::drop(&sql, &inserts).await {
+        let by_hand = format!("DROP PUBLICATION {};", identifier(&inserts));
+        note(format!("publication {inserts}"), &fault, &by_hand);
+    }
+}

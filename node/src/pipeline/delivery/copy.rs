@@ -1,0 +1,225 @@
+//! What delivery does with records of topics: each goes as it is to the partition of the same number.
+
+use std::time::{Duration, Instant};
+
+use tidewire_kafka::source::{Fetched, Item, SourceRecord, Timestamp};
+use tidewire_kafka::{Headers, Record};
+use tidewire_node_core::copy::CopyProgress;
+use tidewire_node_core::pacing::Backlog;
+use tidewire_node_core::takeover::PositionEntry;
+use tidewire_shared::report::{Counters, PartitionProgress, PositionHint};
+use tidewire_shared::{Fault, FaultKind, KafkaPosition};
+
+use super::{Carrier, Taken, Writer};
+use crate::clock::now_ms;
+use crate::pipeline::outlet::Outgoing;
+use crate::pipeline::watch::SourceIdentity;
+use crate::shard::meter::{Durable, Meter};
+
+/// Behind the end of its partitions for longer, a copy works off a backlog.
+const CATCHING_UP: Duration = Duration::from_millis(250);
+
+/// What the reading thread hands over.
+pub(crate) struct Read {
+    pub(crate) fetched: Fetched,
+    /// Metadata requests that the reader had sent when it had this: by their answers it learns that a
+    /// topic was made again, and goes on in the new one.
+    pub(crate) metadata_requests: u64,
+    /// Newest ends of partitions that the reader knows, by slot; told from time to time.
+    pub(crate) ends: Vec<(usize, i64)>,
+}
+
+/// Carries records of topics.
+pub(crate) struct CopyCarrier {
+    progress: CopyProgress,
+    slots: Vec<Slot>,
+    /// Slots that have not reached the end of their partition.
+    behind: usize,
+    behind_since: Option<Instant>,
+    source: SourceIdentity,
+    /// Metadata requests of the reader up to which the source's topics are known to be the same ones.
+    verified: u64,
+    /// Newest count that a batch came with.
+    requests: u64,
+    meter: Meter,
+    pending: Pending,
+}
+
+/// A partition that is being copied.
+pub(crate) struct Slot {
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    /// Number of its copy at the outlet.
+    pub(crate) target: usize,
+    /// Whether everything that the source had was taken.
+    at_end: bool,
+    /// Newest end that is known.
+    end: i64,
+}
+
+impl Slot {
+    pub(crate) fn new(topic: &str, partition: u32, target: usize, end: i64) -> Self {
+        Self { topic: topic.to_owned(), partition, target, at_end: false, end }
+    }
+}
+
+#[derive(Default)]
+struct Pending {
+    counters: Counters,
+    /// Newest timestamp among the records, milliseconds since 1970.
+    newest_ms: i64,
+}
+
+impl CopyCarrier {
+    pub(crate) fn new(
+        progress: CopyProgress,
+        slots: Vec<Slot>,
+        source: SourceIdentity,
+        meter: Meter,
+    ) -> Self {
+        let behind = slots.len();
+        let behind_since = (behind > 0).then(Instant::now);
+        let pending = Pending::default();
+        let carrier = Self {
+            progress,
+            slots,
+            behind,
+            behind_since,
+            source,
+            verified: 0,
+            requests: 0,
+            meter,
+            pending,
+        };
+        carrier.tell_partitions();
+        carrier
+    }
+
+    fn copy(&mut self, record: &SourceRecord<'_>, to: &mut Writer) -> Result<u64, Fault> {
+        let slot = self.slots.get_mut(record.slot).ok_or_else(unknown_slot)?;
+        if std::mem::replace(&mut slot.at_end, false) {
+            self.behind += 1;
+            self.behind_since.get_or_insert_with(Instant::now);
+        }
+        slot.end = slot.end.max(record.offset + 1);
+        let stamp = record.timestamp.millis();
+        let outgoing = Outgoing {
+            topic: slot.target,
+            record: Record {
+                partition: slot.partition,
+                key: record.key,
+                value: record.value,
+                headers: Headers::Of(record.headers),
+                timestamp: Some(stamp),
+            },
+        };
+        to.send(&outgoing)?;
+        self.progress.accept(record.slot, record.offset + 1, record.leader_epoch)?;
+        if !matches!(record.timestamp, Timestamp::None) {
+            self.pending.newest_ms = self.pending.newest_ms.max(stamp);
+        }
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let counters = &mut self.pending.counters;
+        counters.records += 1;
+        counters.bytes += bytes;
+        counters.restamped += u64::from(stamp == 0);
+        Ok(bytes)
+    }
+
+    fn reached(&mut self, slot: usize, offset: i64) -> Result<(), Fault> {
+        self.progress.accept(slot, offset, None)?;
+        let slot = self.slots.get_mut(slot).ok_or_else(unknown_slot)?;
+        slot.end = slot.end.max(offset);
+        if !std::mem::replace(&mut slot.at_end, true) {
+            self.behind -= 1;
+        }
+        if self.behind == 0 {
+            self.behind_since = None;
+        }
+        Ok(())
+    }
+
+    fn look_around(&self, writer: &Writer) {
+        let caught_up = self.behind == 0 && writer.is_settled();
+        if caught_up {
+            self.meter.complete_until(now_ms());
+        }
+        self.meter.update(|report| report.caught_up = caught_up);
+    }
+
+    fn tell_partitions(&self) {
+        let partitions = self.slots.iter().enumerate().map(|(number, slot)| PartitionProgress {
+            topic: slot.topic.clone(),
+            partition: slot.partition,
+            source: slot.end,
+            durable: self.progress.durable(number).unwrap_or_default(),
+        });
+        let partitions = partitions.collect();
+        self.meter.update(|report| report.partitions = partitions);
+    }
+}
+
+impl Carrier for CopyCarrier {
+    type Batch = Read;
+    type Position = KafkaPosition;
+
+    fn take(&mut self, batch: Read, to: &mut Writer) -> Result<Taken, Fault> {
+        let mut taken = Taken::default();
+        self.requests = self.requests.max(batch.metadata_requests);
+        for (slot, end) in batch.ends {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.end = slot.end.max(end);
+            }
+        }
+        for item in batch.fetched.items() {
+            match item {
+                Item::Record(record) => {
+                    taken.bytes += self.copy(&record, to)?;
+                    taken.rows += 1;
+                }
+                Item::Reached { slot, offset } => self.reached(slot, offset)?,
+            }
+        }
+        self.look_around(to);
+        Ok(taken)
+    }
+
+    fn backlog(&self) -> Backlog {
+        match self.behind_since {
+            Some(since) if since.elapsed() > CATCHING_UP => Backlog::CatchUp,
+            _ => Backlog::Near,
+        }
+    }
+
+    fn seal(&mut self) -> Result<Option<PositionEntry<KafkaPosition>>, Fault> {
+        // Records of a topic that was made again must not become durable as those of the old one.
+        if self.requests > self.verified {
+            self.source.verify()?;
+            self.verified = self.requests;
+        }
+        self.progress.seal()
+    }
+
+    fn committed(&mut self, at: Option<PositionHint>, writer: &Writer) -> Result<(), Fault> {
+        let pending = std::mem::take(&mut self.pending);
+        self.progress.committed()?;
+        let last_commit_ms = (pending.newest_ms > 0).then_some(pending.newest_ms);
+        let durable = Durable { position: at, last_commit_ms, counters: pending.counters };
+        self.meter.durable(&durable, |_| ());
+        self.look_around(writer);
+        Ok(())
+    }
+
+    /// Offsets that hold nothing to copy move the position, too: what was aborted or compacted away
+    /// must not be read again for ever.
+    fn idle(&mut self, writer: &Writer) -> Result<bool, Fault> {
+        self.tell_partitions();
+        self.look_around(writer);
+        Ok(writer.is_settled() && self.progress.has_moved())
+    }
+}
+
+fn unknown_slot() -> Fault {
+    Fault::new(FaultKind::Internal, "reader", "gave records of a partition that nobody opened")
+}

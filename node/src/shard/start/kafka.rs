@@ -1,0 +1,273 @@
+//! What the steps of a start mean for a task from Kafka.
+
+mod copies;
+mod parts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_kafka::topics::{At, Isolation, Topics};
+use tidewire_kafka::{Idempotence, Settings};
+use tidewire_node_core::copy::{
+    CopiedTopic, FirstStart, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
+};
+use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::reconnect::Verdict;
+use tidewire_node_core::takeover::{Fact, Start};
+use tidewire_shared::spec::{KafkaStart, KafkaTask};
+use tidewire_shared::{Clearing, ClusterId, Fault, FaultKind, KafkaPosition, NodeName};
+
+use super::Ends;
+use super::target::{CALL, TargetSide, blocking, too_early};
+use crate::lease::Lease;
+use crate::pipeline::Parts;
+use crate::shard::Assignment;
+use crate::shard::meter::Meter;
+use copies::Copies;
+
+pub(crate) use copies::ConfigSync;
+
+/// Both ends of a shard.
+pub(super) struct KafkaEnds<'a> {
+    task: &'a KafkaTask,
+    shard: (u32, u32),
+    source: Settings,
+    target: TargetSide,
+    clients: Option<Clients>,
+    layout: Layout,
+    /// Ends of the shard's partitions, in its order, as they were last seen.
+    facts: Vec<PartitionFacts>,
+    told: Vec<String>,
+}
+
+/// Clients that ask the brokers of both ends.
+#[derive(Clone)]
+struct Clients {
+    source: Arc<Topics>,
+    target: Arc<Topics>,
+}
+
+impl<'a> KafkaEnds<'a> {
+    pub(super) fn new(
+        task: &'a KafkaTask,
+        assignment: &Assignment,
+        cluster: &ClusterId,
+        node: &NodeName,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            task,
+            shard: (assignment.shard.index, task.shards.count()),
+            source: source_settings(task)?,
+            target: TargetSide::new(assignment, cluster, node, task.limits.record_bytes)?,
+            clients: None,
+            layout: Layout::default(),
+            facts: Vec::new(),
+            told: Vec::new(),
+        })
+    }
+
+    fn clients(&mut self) -> Result<Clients, Fault> {
+        if let Some(clients) = &self.clients {
+            return Ok(clients.clone());
+        }
+        let clients = Clients {
+            source: Arc::new(Topics::new(&self.source)?),
+            target: Arc::new(Topics::new(&self.target.settings)?),
+        };
+        Ok(self.clients.insert(clients).clone())
+    }
+
+    /// Asks where the partitions of the shard begin and end.
+    async fn look_at_partitions(&mut self) -> Result<(), Fault> {
+        let (topics, layout) = (self.clients()?.source, self.layout.clone());
+        self.facts = blocking(move || partition_facts(&topics, &layout, CALL)).await?;
+        Ok(())
+    }
+
+    /// Deletes what the first claim wants deleted; up to a bound that was fixed there, so that doing it
+    /// again deletes nothing that was copied.
+    async fn clear(&mut self, clearing: Vec<Clearing>) -> Result<(), Fault> {
+        if clearing.is_empty() {
+            return Ok(());
+        }
+        let topics = self.clients()?.target;
+        let partitions = clearing.len();
+        blocking(move || {
+            let bounds: Vec<_> =
+                clearing.iter().map(|it| (it.topic.as_str(), it.partition, it.before)).collect();
+            topics.delete_records(&bounds, CALL).into_iter().try_for_each(|done| done.map(drop))
+        })
+        .await?;
+        self.told.push(format!("deleted the records that {partitions} partitions held before"));
+        Ok(())
+    }
+}
+
+/// How the source of a task is spoken to.
+pub(crate) fn source_settings(task: &KafkaTask) -> Result<Settings, Fault> {
+    let from = &task.source;
+    Settings::source(&from.brokers, &from.security, &from.properties, task.limits.record_bytes)
+}
+
+/// The topics that a source lists.
+pub(crate) fn listed(topics: &Topics, timeout: Duration) -> Result<Vec<SourceTopic>, Fault> {
+    let listed = topics.list(timeout)?.into_iter().map(|topic| SourceTopic {
+        name: topic.name,
+        id: topic.id,
+        partitions: topic.partitions,
+        replicas: topic.replicas,
+        internal: topic.internal,
+    });
+    Ok(listed.collect())
+}
+
+/// Where the partitions of a shard begin and end, in the order of its layout.
+pub(crate) fn partition_facts(
+    topics: &Topics,
+    layout: &Layout,
+    timeout: Duration,
+) -> Result<Vec<PartitionFacts>, Fault> {
+    let partitions: Vec<_> =
+        layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
+    let low = topics.offsets(&partitions, At::Earliest, timeout);
+    let end = topics.offsets(&partitions, At::Latest(Isolation::Committed), timeout);
+    low.into_iter()
+        .zip(end)
+        .map(|(low, end)| {
+            Ok(PartitionFacts { low: low?.unwrap_or_default(), end: end?.unwrap_or_default() })
+        })
+        .collect()
+}
+
+impl Ends for KafkaEnds<'_> {
+    type Position = KafkaPosition;
+
+    fn target(&mut self) -> &mut TargetSide {
+        &mut self.target
+    }
+
+    /// librdkafka connects by itself, in the background.
+    fn connect_ahead(&mut self) {
+        // A client that cannot be made is told of by the step that needs it.
+        drop(self.clients());
+    }
+
+    /// Looks at the topics of both ends; makes copies that are missing, and partitions of those that
+    /// have too few.
+    async fn verify_topics(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+        let (clients, shard, task) = (self.clients()?, self.shard, self.task);
+        let (rules, sync) = (task.topics.clone(), task.sync_configs.clone());
+        let (layout, seen, told) = blocking(move || {
+            let layout = Layout::new(&rules, &listed(&clients.source, CALL)?, shard)?;
+            let of_shard: Vec<CopiedTopic> = layout.topics_of_shard().cloned().collect();
+            let copies = Copies { source: &clients.source, target: &clients.target, sync: &sync };
+            let (seen, told) = copies.ensure(&of_shard, CALL)?;
+            Ok((layout, seen, told))
+        })
+        .await?;
+        if seen.iter().flat_map(|(_, facts)| facts).any(TopicFacts::is_of_old_brokers) {
+            self.target.idempotence = Idempotence::Off;
+        }
+        self.layout = layout;
+        self.told.extend(told);
+        Ok(Fact::TopicsSeen(seen))
+    }
+
+    /// Nothing of ours lives at the source.
+    async fn prepare_source(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+        Ok(Fact::SourcePrepared)
+    }
+
+    async fn find_start(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+        self.look_at_partitions().await?;
+        let (clients, layout, start) =
+            (self.clients()?, self.layout.clone(), self.task.start.clone());
+        let (at_timestamp, target) = blocking(move || {
+            let at_timestamp = match start {
+                KafkaStart::Timestamp(ms) => first_at(&clients.source, &layout, ms)?,
+                KafkaStart::Earliest | KafkaStart::Latest | KafkaStart::Offsets(_) => Vec::new(),
+            };
+            Ok((at_timestamp, target_partitions(&clients.target, &layout)?))
+        })
+        .await?;
+        let first = FirstStart {
+            layout: &self.layout,
+            facts: &self.facts,
+            at_timestamp: &at_timestamp,
+            start: &self.task.start,
+            existing: self.task.existing_data,
+            target: &target,
+        };
+        first.position().map(Fact::StartFound)
+    }
+
+    async fn take_source(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+        Ok(Fact::SourceTaken)
+    }
+
+    async fn verify_source(
+        &mut self,
+        position: &KafkaPosition,
+    ) -> Result<Fact<KafkaPosition>, Fault> {
+        self.look_at_partitions().await?;
+        let verdict = judge(&self.layout, position, &self.facts);
+        if let Verdict::Stream(_) = verdict {
+            self.clear(position.clearing.clone()).await?;
+        }
+        Ok(Fact::SourceJudged(verdict))
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+
+    async fn parts(
+        mut self,
+        start: Start<KafkaPosition>,
+        meter: &Meter,
+        lease: Lease,
+    ) -> Result<Parts, Fault> {
+        let clients = self.clients()?;
+        let parts = parts::Fitter {
+            task: self.task,
+            source: self.source,
+            clients,
+            layout: self.layout,
+            facts: self.facts,
+            start,
+            meter,
+        };
+        parts.parts(self.target, lease).await.map(|parts| Parts::Kafka(Box::new(parts)))
+    }
+}
+
+fn first_at(topics: &Topics, layout: &Layout, ms: i64) -> Result<Vec<Option<i64>>, Fault> {
+    let partitions: Vec<_> =
+        layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
+    topics.offsets(&partitions, At::Timestamp(ms), CALL).into_iter().collect()
+}
+
+/// The partitions of the copies that fall to the shard: also those that the source has not.
+fn target_partitions(topics: &Topics, layout: &Layout) -> Result<Vec<TargetPartition>, Fault> {
+    let names: Vec<&str> = layout.topics().iter().map(|it| it.target.as_str()).collect();
+    let mut found = Vec::new();
+    for (copied, (_, answer)) in layout.topics().iter().zip(topics.identify(&names, CALL)?) {
+        // One of which the shard has no partition may be missing still.
+        let partitions = answer?.map_or(0, |topic| topic.partitions);
+        let ours = (0..partitions).filter(|number| layout.has(&copied.source.name, *number));
+        found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
+    }
+    let low = topics.offsets(&found, At::Earliest, CALL);
+    let end = topics.offsets(&found, At::Latest(Isolation::Uncommitted), CALL);
+    let facts = found.iter().zip(low).zip(end).map(|(((topic, partition), low), end)| {
+        let (low, end) = (low?.unwrap_or_default(), end?.unwrap_or_default());
+        Ok(TargetPartition { topic: (*topic).to_owned(), partition: *partition, low, end })
+    });
+    facts.collect()
+}
+
+/// An answer that names no topic.
+fn unnamed(topic: &str) -> Fault {
+    Fault::new(FaultKind::TargetState, format!("topic {topic}"), "was made, but is not there yet")
+        .remedy("nothing to do: the task looks again")
+}

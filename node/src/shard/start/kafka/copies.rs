@@ -1,0 +1,177 @@
+//! The copies of topics at the target: made where they are missing, widened where they are too narrow,
+//! and configured as their originals are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidewire_kafka::topics::{NewTopic, Topics};
+use tidewire_node_core::copy::CopiedTopic;
+use tidewire_node_core::facts::TopicFacts;
+use tidewire_shared::Fault;
+use tidewire_shared::spec::SyncConfigs;
+
+use super::unnamed;
+
+/// Between two looks for a topic that was just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a copy depends on at both ends.
+pub(super) struct Copies<'a> {
+    pub(super) source: &'a Topics,
+    pub(super) target: &'a Topics,
+    pub(super) sync: &'a SyncConfigs,
+}
+
+type Seen = Vec<(String, Option<TopicFacts>)>;
+
+impl Copies<'_> {
+    /// Has every copy there with as many partitions as its original; says what was made.
+    pub(super) fn ensure(
+        &self,
+        topics: &[CopiedTopic],
+        timeout: Duration,
+    ) -> Result<(Seen, Vec<String>), Fault> {
+        let deadline = Instant::now() + timeout;
+        let mut told = Vec::new();
+        let seen = self.describe(topics, timeout)?;
+        let mut changed = self.make_missing(topics, &seen, timeout, &mut told)?;
+        changed |= self.widen(topics, &seen, timeout, &mut told)?;
+        if !changed {
+            return Ok((seen, told));
+        }
+        loop {
+            let seen = self.describe(topics, timeout)?;
+            let late = topics.iter().zip(&seen).find(|(topic, (_, facts))| {
+                facts.as_ref().is_none_or(|it| it.partitions < topic.source.partitions)
+            });
+            match late {
+                None => return Ok((seen, told)),
+                Some((topic, _)) if Instant::now() >= deadline => {
+                    return Err(unnamed(&topic.target));
+                }
+                Some(_) => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
+    }
+
+    fn describe(&self, topics: &[CopiedTopic], timeout: Duration) -> Result<Seen, Fault> {
+        let names: Vec<&str> = topics.iter().map(|topic| topic.target.as_str()).collect();
+        let answers = self.target.describe(&names, timeout)?;
+        answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
+    }
+
+    /// Another shard of the task may make them at the same time: one that is there already is as good.
+    fn make_missing(
+        &self,
+        topics: &[CopiedTopic],
+        seen: &Seen,
+        timeout: Duration,
+        told: &mut Vec<String>,
+    ) -> Result<bool, Fault> {
+        let missing: Vec<&CopiedTopic> =
+            topics.iter().zip(seen).filter(|(_, (_, it))| it.is_none()).map(|(it, _)| it).collect();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let names: Vec<&str> = missing.iter().map(|topic| topic.source.name.as_str()).collect();
+        let configs = self.source.own_configs(&names, timeout)?;
+        let brokers = self.target.count_brokers(timeout)?.max(1);
+        let mut plans = Vec::with_capacity(missing.len());
+        for (topic, (_, configs)) in missing.iter().zip(configs) {
+            plans.push(NewTopic {
+                name: topic.target.clone(),
+                partitions: topic.source.partitions,
+                replicas: Some(topic.source.replicas.clamp(1, brokers)),
+                configs: carried(configs?, self.sync),
+            });
+        }
+        for (name, made) in self.target.create(&plans, timeout) {
+            if made? {
+                told.push(format!("made topic {name} at the target"));
+            }
+        }
+        Ok(true)
+    }
+
+    fn widen(
+        &self,
+        topics: &[CopiedTopic],
+        seen: &Seen,
+        timeout: Duration,
+        told: &mut Vec<String>,
+    ) -> Result<bool, Fault> {
+        let narrow: Vec<(&str, u32)> = topics
+            .iter()
+            .zip(seen)
+            .filter(|(topic, (_, facts))| {
+                facts.as_ref().is_some_and(|it| it.partitions < topic.source.partitions)
+            })
+            .map(|(topic, _)| (topic.target.as_str(), topic.source.partitions))
+            .collect();
+        if narrow.is_empty() {
+            return Ok(false);
+        }
+        for ((_, partitions), (name, widened)) in
+            narrow.iter().zip(self.target.add_partitions(&narrow, timeout))
+        {
+            widened?;
+            told.push(format!("widened topic {name} at the target to {partitions} partitions"));
+        }
+        Ok(true)
+    }
+}
+
+/// What of a topic's own configuration its copy gets.
+fn carried(mut configs: BTreeMap<String, String>, sync: &SyncConfigs) -> BTreeMap<String, String> {
+    configs.retain(|name, _| !sync.exclude.contains(name) && !is_of_its_cluster(name));
+    configs
+}
+
+/// Names replicas by the numbers of brokers, which are others at the target.
+fn is_of_its_cluster(config: &str) -> bool {
+    config.ends_with(".throttled.replicas")
+}
+
+/// Carries changes of configurations over, for the whole task.
+pub(crate) struct ConfigSync {
+    pub(crate) source: Arc<Topics>,
+    pub(crate) target: Arc<Topics>,
+    pub(crate) topics: Vec<CopiedTopic>,
+    pub(crate) sync: SyncConfigs,
+}
+
+/// Longest single call.
+const CALL: Duration = Duration::from_secs(20);
+
+impl ConfigSync {
+    /// Compares both ends, and alters what differs. What the source does not set by itself stays at the
+    /// target as it is, unless the copy was given it from there.
+    ///
+    /// # Errors
+    /// When one end could not be asked, or the target refuses.
+    pub(crate) fn carry_over(&self) -> Result<(), Fault> {
+        let source: Vec<&str> = self.topics.iter().map(|it| it.source.name.as_str()).collect();
+        let target: Vec<&str> = self.topics.iter().map(|it| it.target.as_str()).collect();
+        let wanted = self.source.own_configs(&source, CALL)?;
+        let present = self.target.own_configs(&target, CALL)?;
+        let mut changes = Vec::new();
+        for ((name, (_, wanted)), (_, present)) in target.iter().zip(wanted).zip(present) {
+            // One that is gone is told of elsewhere.
+            let (Ok(wanted), Ok(present)) = (wanted, present) else { continue };
+            let differing: BTreeMap<String, Option<String>> = carried(wanted, &self.sync)
+                .into_iter()
+                .filter(|(config, value)| present.get(config) != Some(value))
+                .map(|(config, value)| (config, Some(value)))
+                .collect();
+            if !differing.is_empty() {
+                tracing::info!(topic = name, configs = ?differing.keys(), "carries configurations over");
+                changes.push((*name, differing));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.target.alter_configs(&changes, CALL).into_iter().try_for_each(|(_, done)| done)
+    }
+}
