@@ -6,7 +6,7 @@ use tidewire_kafka::positions::show;
 use tidewire_proto::convert::required;
 use tidewire_shared::connection::Endpoint;
 use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
-use tidewire_shared::{Connection, Fault, FaultKind, Period};
+use tidewire_shared::{Connection, Fault, FaultKind, Period, TaskSpec};
 
 use super::connection;
 use super::task::read_document;
@@ -52,19 +52,18 @@ async fn target(args: &ShowArgs) -> Result<(Vec<String>, KafkaSecurity, Option<S
     let name = args.name.as_ref().map(ToString::to_string);
     if let Some(file) = &args.file {
         let spec = read_document(file, args.common.output)?;
-        let name = name.or_else(|| Some(spec.name.to_string()));
-        let target = inline(args, spec.target).await?;
+        let name = name.or_else(|| Some(spec.name().to_string()));
+        let target = inline(args, spec.target().clone()).await?;
         return Ok((target.brokers, target.security, name));
     }
     match &args.name {
         Some(task) if args.brokers.is_empty() => {
             let shown = get(&Client::new(&args.common, CALL)?, task).await?;
-            let target = shown.spec.and_then(|spec| spec.target);
-            let target = target.map(KafkaTarget::try_from).transpose().map_err(|error| {
+            let spec: TaskSpec = required("spec", shown.spec).map_err(|error| {
                 Failure::new(Exit::Failed, "unreadable", format!("task {task}"), error.to_string())
                     .remedy("use a tidewire of the coordinators' release")
             })?;
-            let target = inline(args, target.unwrap_or_default()).await?;
+            let target = inline(args, spec.target().clone()).await?;
             Ok((target.brokers, target.security, name))
         }
         _ => Ok((args.brokers.clone(), KafkaSecurity::default(), name)),

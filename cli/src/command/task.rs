@@ -89,7 +89,7 @@ async fn apply(
     format: Format,
 ) -> Result<(), Failure> {
     let spec = read_document(&args.file, format)?;
-    let name = spec.name.clone();
+    let name = spec.name().clone();
     let waive = Some(decided(args.waive));
     let request = pb::ApplyTaskRequest { request_id: request_id(), spec: Some(spec.into()), waive };
     let answer = calls
@@ -127,7 +127,7 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
         (Some(name), _) => (about(&name), Subject::Name(name.to_string())),
         (None, Some(file)) => {
             let spec = read_document(file, format)?;
-            (about(&spec.name), Subject::Spec(spec.into()))
+            (about(spec.name()), Subject::Spec(spec.into()))
         }
         (None, None) => {
             return Err(Failure::new(Exit::Usage, "invalid", "precheck", "names no task")

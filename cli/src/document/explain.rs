@@ -1,5 +1,7 @@
 //! A task written back as a document, with every default filled in.
 
+mod kafka_task;
+
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
@@ -8,18 +10,48 @@ use tidewire_shared::spec::{
     KafkaTarget, KeyChange, Managed, ObjectRule, Operations, PostgresSource, PostgresTask,
     RecordKey, Rename, StartAt, TableName, TimestampUnit, Tls,
 };
-use tidewire_shared::{ConnectionName, SecretRef};
+use tidewire_shared::{ConnectionName, SecretRef, TaskSpec, spec};
 
 use super::postgres_task::{DELIVERIES, POLICIES};
 use super::table_name::{pattern, quoted};
 use super::{format, secret, source, target};
+use kafka_task::KafkaDocument;
 
 /// A document that says everything and reads back as the same task.
 ///
 /// A secret that stands in the document stays in it: the reader has the document.
 #[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Explained<'a> {
+    /// A `postgres_to_kafka` document.
+    Postgres(Box<PostgresDocument<'a>>),
+    /// A `kafka_to_kafka` document.
+    Kafka(Box<KafkaDocument<'a>>),
+}
+
+impl<'a> Explained<'a> {
+    /// Everything that `spec` says.
+    #[must_use]
+    pub fn new(spec: &'a TaskSpec) -> Self {
+        match spec {
+            TaskSpec::PostgresToKafka(task) => Self::Postgres(Box::new(PostgresDocument::new(task))),
+            TaskSpec::KafkaToKafka(task) => Self::Kafka(Box::new(KafkaDocument::new(task))),
+        }
+    }
+
+    /// The document as YAML.
+    ///
+    /// # Errors
+    /// When the YAML writer refuses, which no task should make it do.
+    pub fn yaml(&self) -> anyhow::Result<String> {
+        Ok(serde_saphyr::to_string(self)?)
+    }
+}
+
+/// A `postgres_to_kafka` document.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Explained<'a> {
+pub struct PostgresDocument<'a> {
     api_version: &'static str,
     kind: &'static str,
     name: &'a str,
@@ -37,10 +69,8 @@ pub struct Explained<'a> {
     limits: Limits,
 }
 
-impl<'a> Explained<'a> {
-    /// Everything that `spec` says.
-    #[must_use]
-    pub fn new(spec: &'a PostgresTask) -> Self {
+impl<'a> PostgresDocument<'a> {
+    fn new(spec: &'a PostgresTask) -> Self {
         Self {
             api_version: "tidewire/v1",
             kind: "postgres_to_kafka",
@@ -66,24 +96,9 @@ impl<'a> Explained<'a> {
                     OnBadRecord::DeadLetter { dead_letter_topic: topic }
                 }
             },
-            retry: Retry {
-                connection: spec.retry.connection.to_string(),
-                other: spec.retry.other.to_string(),
-            },
-            limits: Limits {
-                bytes_per_second: spec.limits.bytes_per_second.to_string(),
-                rows_per_second: spec.limits.rows_per_second,
-                record_bytes: spec.limits.record_bytes.to_string(),
-            },
+            retry: Retry::new(spec.retry),
+            limits: Limits::new(spec.limits),
         }
-    }
-
-    /// The document as YAML.
-    ///
-    /// # Errors
-    /// When the YAML writer refuses, which no task should make it do.
-    pub fn yaml(&self) -> anyhow::Result<String> {
-        Ok(serde_saphyr::to_string(self)?)
     }
 }
 
@@ -482,10 +497,26 @@ struct Retry {
     other: String,
 }
 
+impl Retry {
+    fn new(retry: spec::Retry) -> Self {
+        Self { connection: retry.connection.to_string(), other: retry.other.to_string() }
+    }
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Limits {
     bytes_per_second: String,
     rows_per_second: u64,
     record_bytes: String,
+}
+
+impl Limits {
+    fn new(limits: spec::Limits) -> Self {
+        Self {
+            bytes_per_second: limits.bytes_per_second.to_string(),
+            rows_per_second: limits.rows_per_second,
+            record_bytes: limits.record_bytes.to_string(),
+        }
+    }
 }

@@ -49,8 +49,8 @@ impl Document {
         let kind = kind(&top)?;
         let mut warnings = Vec::new();
         let spec = match kind {
-            Kind::PostgresToKafka => postgres_task::task(&top, &mut warnings)?,
-            Kind::KafkaToKafka => kafka_task::task(&top)?,
+            Kind::PostgresToKafka => postgres_task::task(&top, &mut warnings)?.into(),
+            Kind::KafkaToKafka => kafka_task::task(&top, &mut warnings)?.into(),
         };
         Ok(Self { spec, warnings })
     }

@@ -189,7 +189,16 @@ pub(super) fn topic_name(place: &Place<'_>) -> Walk<String> {
 }
 
 /// Whether `plain` is a topic name, for a topic or template that is written as `text`.
-fn legal_topic(place: &Place<'_>, text: &str, plain: &str) -> Walk<String> {
+pub(super) fn legal_topic(place: &Place<'_>, text: &str, plain: &str) -> Walk<String> {
+    legal_name(place, text, plain)?;
+    if matches!(text, "__tidewire_positions" | "__consumer_offsets" | "__transaction_state") {
+        return place.wrong(format_args!("{text} is not for records"), "name another topic");
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether `plain` is a name that a topic can have, for one that is written as `text`.
+pub(super) fn legal_name(place: &Place<'_>, text: &str, plain: &str) -> Walk<()> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if plain.len() > 249 || matches!(plain, "." | "..") || !plain.bytes().all(fits) {
         return place.wrong(
@@ -197,8 +206,5 @@ fn legal_topic(place: &Place<'_>, text: &str, plain: &str) -> Walk<String> {
             "write at most 249 characters of a-z, A-Z, 0-9, `.`, `_` and `-`",
         );
     }
-    if matches!(text, "__tidewire_positions" | "__consumer_offsets" | "__transaction_state") {
-        return place.wrong(format_args!("{text} is not for records"), "name another topic");
-    }
-    Ok(text.to_owned())
+    Ok(())
 }

@@ -29,10 +29,17 @@ objects:
 format: {type: dts_avro}
 ";
 
-fn spec(text: &str) -> PostgresTask {
+fn whole(text: &str) -> TaskSpec {
     match Document::parse(text) {
         Ok(document) => document.spec,
         Err(error) => panic!("{error}"),
+    }
+}
+
+fn spec(text: &str) -> PostgresTask {
+    match whole(text) {
+        TaskSpec::PostgresToKafka(task) => task,
+        TaskSpec::KafkaToKafka(task) => panic!("{} is from Kafka", task.name),
     }
 }
 
