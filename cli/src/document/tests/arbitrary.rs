@@ -5,13 +5,14 @@ use proptest::option;
 use proptest::prelude::*;
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
-    DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
-    IntervalMode, KafkaSecurity, KafkaTarget, KeyChange, Limits, Managed, NamePattern, ObjectRule,
-    Operations, PartitionPolicy, PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl,
-    SaslMechanism, SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TimeMode,
-    TimestampUnit, Tls, TlsMode, WalBudget,
+    DecimalMode, Delivery, ExistingData, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode,
+    HstoreMode, IntervalMode, KafkaSecurity, KafkaSource, KafkaStart, KafkaTarget, KafkaTask,
+    KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations, PartitionPolicy,
+    PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl, SaslMechanism, SecurityProtocol,
+    Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TimeMode,
+    TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
-use tidewire_shared::{ByteSize, Period, SecretRef};
+use tidewire_shared::{ByteSize, Period, SecretRef, TaskSpec};
 
 /// Texts that YAML likes to misread stand beside plain ones.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -377,8 +378,23 @@ fn delivery() -> impl Strategy<Value = Delivery> {
     prop_oneof![Just(Delivery::ExactlyOnce), Just(Delivery::AtLeastOnce)]
 }
 
+/// A task of either kind.
+pub(super) fn spec() -> impl Strategy<Value = TaskSpec> {
+    prop_oneof![
+        postgres_task().prop_map(TaskSpec::PostgresToKafka),
+        kafka_task().prop_map(TaskSpec::KafkaToKafka),
+    ]
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (10..=1440_u64, 1..=1440_u64).prop_map(|(connection, other)| Retry {
+        connection: Period::from_mins(connection),
+        other: Period::from_mins(other),
+    })
+}
+
 prop_compose! {
-    pub(super) fn spec()(
+    fn postgres_task()(
         name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
         display_name in prop_oneof![Just(String::new()), text()],
         source in maybe_named_source(),
@@ -386,21 +402,90 @@ prop_compose! {
         (partition, objects) in policy().prop_flat_map(|policy| (Just(policy), objects(policy))),
         format in format(),
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
-        (connection, other) in (10..=1440_u64, 1..=1440_u64),
-        limits in limits(),
+        (retry, limits) in (retry(), limits()),
         (delivery, on_bad_record) in (delivery(), bad_record()),
     ) -> PostgresTask {
         PostgresTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change,
-            retry: Retry {
-                connection: Period::from_mins(connection),
-                other: Period::from_mins(other),
-            },
+            retry,
             limits,
             delivery,
             start: StartAt::default(),
             on_bad_record,
+        }
+    }
+}
+
+fn topic_name() -> impl Strategy<Value = String> {
+    "[a-zA-Z][a-zA-Z0-9._-]{0,12}"
+}
+
+fn name_pattern() -> impl Strategy<Value = NamePattern> {
+    prop_oneof![
+        topic_name().prop_map(NamePattern::Exact),
+        "[a-z]{1,4}[*?][a-z]{0,4}".prop_map(NamePattern::Glob),
+    ]
+}
+
+prop_compose! {
+    fn template()(before in "[a-z.]{0,5}", after in "[a-z._-]{0,5}") -> String {
+        format!("{before}{{topic}}{after}")
+    }
+}
+
+fn topic_rule() -> impl Strategy<Value = TopicRule> {
+    let patterns = (vec(name_pattern(), 0..3), vec(name_pattern(), 0..3), template());
+    let many = patterns.prop_map(|(topics, exclude, rename)| TopicRule { topics, exclude, rename });
+    let one = (topic_name(), topic_name()).prop_map(|(topic, rename)| TopicRule {
+        topics: Vec::from([NamePattern::Exact(topic)]),
+        exclude: Vec::new(),
+        rename,
+    });
+    prop_oneof![many, one]
+}
+
+fn kafka_start() -> impl Strategy<Value = KafkaStart> {
+    let offsets = btree_map((topic_name(), 0..9_u32), 0..i64::MAX, 1..5).prop_map(|offsets| {
+        let start = |((topic, partition), offset)| StartOffset { topic, partition, offset };
+        KafkaStart::Offsets(offsets.into_iter().map(start).collect())
+    });
+    prop_oneof![
+        Just(KafkaStart::Earliest),
+        Just(KafkaStart::Latest),
+        (0..4_000_000_000_000_i64).prop_map(KafkaStart::Timestamp),
+        offsets,
+    ]
+}
+
+prop_compose! {
+    fn kafka_task()(
+        name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
+        display_name in prop_oneof![Just(String::new()), text()],
+        source in maybe_named_target(),
+        target in maybe_named_target(),
+        compression in prop_oneof![Just(Compression::Keep), Just(Compression::Zstd)],
+        start in kafka_start(),
+        existing_data in prop_oneof![
+            Just(ExistingData::Stop),
+            Just(ExistingData::Append),
+            Just(ExistingData::Rewrite),
+        ],
+        topics in vec(topic_rule(), 1..3),
+        (enabled, exclude) in (any::<bool>(), vec("[a-z.]{1,9}", 0..3)),
+        shards in prop_oneof![Just(Shards::Auto), (1..=Shards::MOST).prop_map(Shards::Count)],
+        (retry, limits) in (retry(), limits()),
+        delivery in delivery(),
+    ) -> KafkaTask {
+        let KafkaTarget { connection, brokers, security, properties, .. } = source;
+        KafkaTask {
+            name: name.parse().expect("a task name"),
+            display_name,
+            source: KafkaSource { connection, brokers, security, properties },
+            target: KafkaTarget { compression, create_topics: None, ..target },
+            start, existing_data, topics,
+            sync_configs: SyncConfigs { enabled, exclude },
+            shards, delivery, retry, limits,
         }
     }
 }

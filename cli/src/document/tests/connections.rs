@@ -82,7 +82,7 @@ fn a_task_names_connections_and_keeps_what_is_its_own() {
     assert_eq!((spec.source.database.as_str(), spec.source.hosts.len()), ("shop", 0));
     assert_eq!(spec.target.connection, Some("bus".parse().expect("a name")));
     assert_eq!(spec.target.properties["linger.ms"], "5");
-    let yaml = Explained::new(&spec).yaml().expect("it writes");
+    let yaml = Explained::new(&spec.into()).yaml().expect("it writes");
     for absent in ["hosts:", "user:", "tls:", "flavor:", "brokers:", "security:"] {
         assert!(!yaml.contains(absent), "{absent} in {yaml}");
     }

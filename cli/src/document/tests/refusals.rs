@@ -401,7 +401,7 @@ fn what_means_nothing_is_refused_with_place_path_and_remedy() {
     }
 }
 
-/// A mirror of topics, which is read whole before it is refused.
+/// A mirror of topics.
 const MIRROR: &str = "\
 apiVersion: tidewire/v1
 kind: kafka_to_kafka
@@ -421,12 +421,25 @@ delivery: exactly_once
 ";
 
 #[test]
-fn a_mirror_is_read_whole_before_it_is_refused() {
+fn a_mirror_is_refused_with_place_path_and_remedy() {
+    assert!(Document::parse(MIRROR).is_ok());
     let cases = [
         (
-            "name: mirror",
-            "name: mirror",
-            "2:7: kind: kind kafka_to_kafka is not in this version; write a postgres_to_kafka task",
+            "rename: 'dr.{topic}'",
+            "rename: everything",
+            "11:13: topics[0].rename: is one name for many topics; write a template with `{topic}`, \
+             or an entry of its own for each topic",
+        ),
+        (
+            "clicks_tmp",
+            "clicks tmp",
+            "10:15: topics[0].exclude[0]: `clicks tmp` is no topic name; write at most 249 characters \
+             of a-z, A-Z, 0-9, `.`, `_` and `-`",
+        ),
+        (
+            "shards: auto",
+            "shards: 0",
+            "14:9: shards: is 0, out of bounds; write a number from 1 to 1000",
         ),
         (
             "existingData",
