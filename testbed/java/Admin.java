@@ -22,7 +22,14 @@ import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 
 /** A long-lived admin client: one JSON command per line in, one JSON answer per line out. */
 public final class Admin {
@@ -67,6 +74,7 @@ public final class Admin {
             case "partitions" -> admin.createPartitions(
                 Map.of(topic, NewPartitions.increaseTo(command.path("count").asInt()))).all().get();
             case "config" -> config(topic, command.path("configs"));
+            case "allow" -> allow(topic, command);
             case "ends" -> ends(topic, answer);
             case "topics" -> admin.listTopics().names().get().forEach(name -> answer.withArray("topics").add(name));
             case "leader" -> answer.put("leader", describe(topic).partitions()
@@ -101,6 +109,14 @@ public final class Admin {
 
     private TopicDescription describe(String topic) throws Exception {
         return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+    }
+
+    private void allow(String topic, JsonNode command) throws Exception {
+        AclOperation operation = AclOperation.valueOf(command.path("operation").asText());
+        admin.createAcls(List.of(new AclBinding(
+            new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+            new AccessControlEntry(command.path("principal").asText(), "*", operation,
+                AclPermissionType.ALLOW)))).all().get();
     }
 
     private void delete(String topic) throws Exception {

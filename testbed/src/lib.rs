@@ -6,6 +6,7 @@
 //! * [`corpus`]: values of every type of PostgreSQL.
 //! * [`workload`], [`variety`]: changes that are made in PostgreSQL, repeatable from a seed.
 //! * [`reader`], [`dts_reader`], [`format_reader`]: what independent consumers see in Kafka.
+//! * [`writer`]: what an independent producer writes into Kafka.
 //! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
 //! * [`fault_points`]: places inside the binary where a test holds it.
 //! * [`proxy`]: faults between a Kafka client and its brokers.
@@ -27,6 +28,7 @@ pub mod servers;
 pub mod task;
 pub mod variety;
 pub mod workload;
+pub mod writer;
 
 mod guard;
 mod json_lines;

@@ -1,4 +1,4 @@
-//! From the target of a task to librdkafka's properties.
+//! From the clusters of a task to librdkafka's properties.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use tidewire_shared::{ByteSize, Fault, FaultKind};
 
 use crate::plain_producer::Idempotence;
 use crate::security::{self, Secrets};
+use crate::source::SourceLimits;
 
 /// How long the broker keeps a transaction open without news of us, in milliseconds (DESIGN §4).
 pub const TRANSACTION_TIMEOUT_MS: u64 = 30_000;
@@ -24,9 +25,66 @@ const LEAST_MESSAGE_BYTES: u64 = 1_000;
 /// (`max.message.bytes`), so that a batch of records that do not compress is never refused.
 const BATCH_BYTES: u64 = 512 * 1024;
 
-/// How to reach and write a target cluster: checked, ready to make clients from.
+/// Longest wait for an answer of a source broker beyond what a fetch may wait: a frozen broker is given
+/// up after it, and the partitions that moved away from it are read elsewhere. Nothing that is read
+/// twice can do harm, so it is far below that of a producer.
+const READ_TIMEOUT_MS: u64 = 10_000;
+
+/// Longest pause before a source broker is dialled again.
+const RECONNECT_MS: u64 = 2_000;
+
+/// Least bytes of one answer that librdkafka takes at all.
+const LEAST_ANSWER_BYTES: u64 = 100_000_000;
+
+/// Which end of a task a cluster is; decides the kind of its faults and the words of their remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Records are read there.
+    Source,
+    /// Records are written there.
+    Target,
+}
+
+impl Side {
+    /// The key of a task's document that names the cluster.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
+}
+
+/// The librdkafka properties that users may set for a source. Left out is what
+/// [`KafkaTarget::ALLOWED_PROPERTIES`] leaves out, and what only producers know.
+pub const SOURCE_PROPERTIES: &[&str] = &[
+    "broker.address.family",
+    "broker.address.ttl",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "connections.max.idle.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+    "metadata.max.age.ms",
+    "queued.max.messages.kbytes",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.nagle.disable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "topic.metadata.refresh.interval.ms",
+];
+
+/// How to reach a cluster, and write to it: checked, ready to make clients from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    side: Side,
     brokers: String,
     compression: &'static str,
     record_bytes: u64,
@@ -42,35 +100,39 @@ impl Settings {
     ///
     /// `Configuration`, naming the property, broker or secret that cannot be used.
     pub fn new(target: &KafkaTarget, record_bytes: ByteSize) -> Result<Self, Fault> {
-        if let Some(key) = target
-            .properties
-            .keys()
-            .find(|key| !KafkaTarget::ALLOWED_PROPERTIES.contains(&key.as_str()))
-        {
-            return Err(Fault::new(
-                FaultKind::Configuration,
-                format!("target.properties.{key}"),
-                "this property cannot be set by a task",
-            )
-            .remedy(format!(
-                "remove it; allowed are {}",
-                KafkaTarget::ALLOWED_PROPERTIES.join(", ")
-            )));
-        }
-        if record_bytes.0 > MOST_MESSAGE_BYTES {
-            return Err(Fault::new(
-                FaultKind::Configuration,
-                "limits.recordBytes",
-                format!("{record_bytes} is more than a Kafka record can hold"),
-            )
-            .remedy(format!("set it to at most {MOST_MESSAGE_BYTES}")));
-        }
+        let side = Side::Target;
+        allowed(&target.properties, KafkaTarget::ALLOWED_PROPERTIES, side)?;
         Ok(Self {
-            brokers: broker_list(&target.brokers)?,
+            side,
+            brokers: broker_list(&target.brokers, side)?,
             compression: target.compression.as_str(),
-            record_bytes: record_bytes.0,
+            record_bytes: possible(record_bytes)?,
             properties: target.properties.clone(),
-            security: security::properties(&target.security)?,
+            security: security::properties(&target.security, side)?,
+        })
+    }
+
+    /// Settings for the source of a task whose records (key and value) are at most `record_bytes`.
+    /// Reads the secrets that it names; what goes wrong with it are faults of the source.
+    ///
+    /// # Errors
+    ///
+    /// `Configuration`, naming the property, broker or secret that cannot be used.
+    pub fn source(
+        brokers: &[String],
+        security: &KafkaSecurity,
+        properties: &BTreeMap<String, String>,
+        record_bytes: ByteSize,
+    ) -> Result<Self, Fault> {
+        let side = Side::Source;
+        allowed(properties, SOURCE_PROPERTIES, side)?;
+        Ok(Self {
+            side,
+            brokers: broker_list(brokers, side)?,
+            compression: "none",
+            record_bytes: possible(record_bytes)?,
+            properties: properties.clone(),
+            security: security::properties(security, side)?,
         })
     }
 
@@ -80,13 +142,21 @@ impl Settings {
     ///
     /// `Configuration` when a broker's address or a secret cannot be used.
     pub fn to_look(brokers: &[String], security: &KafkaSecurity) -> Result<Self, Fault> {
+        let side = Side::Target;
         Ok(Self {
-            brokers: broker_list(brokers)?,
+            side,
+            brokers: broker_list(brokers, side)?,
             compression: "none",
             record_bytes: 1024 * 1024,
             properties: BTreeMap::new(),
-            security: security::properties(security)?,
+            security: security::properties(security, side)?,
         })
+    }
+
+    /// Which end of the task the cluster is.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// The brokers as one list, to name the cluster in faults.
@@ -106,7 +176,7 @@ impl Settings {
         let mut properties = Properties::default();
         properties.set("client.id", "tidewire");
         for (key, value) in &self.properties {
-            if !PRODUCER_ONLY.contains(&key.as_str()) {
+            if !PRODUCER_ONLY.contains(&key.as_str()) && !CONSUMER_ONLY.contains(&key.as_str()) {
                 properties.set(key, value.as_str());
             }
         }
@@ -180,6 +250,52 @@ impl Settings {
         properties
     }
 
+    /// The reader of a task. No consumer group: librdkafka's simple consumer asks for no right on one.
+    pub(crate) fn source_reader(&self, limits: &SourceLimits) -> Properties {
+        let mut properties = Properties::default();
+        properties.set("fetch.min.bytes", "1");
+        properties.set("fetch.wait.max.ms", limits.fetch_wait.as_millis().to_string());
+        properties.set("fetch.message.max.bytes", limits.partition_bytes.to_string());
+        properties.set("fetch.max.bytes", limits.fetch_bytes.to_string());
+        properties.set("queued.max.messages.kbytes", limits.queue_bytes.div_ceil(1024).to_string());
+        properties.set("reconnect.backoff.max.ms", RECONNECT_MS.to_string());
+        properties.extend(self.base());
+        for key in CONSUMER_ONLY {
+            if let Some(value) = self.properties.get(*key) {
+                properties.set(key, value.as_str());
+            }
+        }
+        properties.set("isolation.level", Isolation::Committed.as_str());
+        properties.set("enable.partition.eof", "true");
+        properties.set("auto.offset.reset", "error");
+        properties.set("enable.auto.commit", "false");
+        properties.set("enable.auto.offset.store", "false");
+        properties.set("check.crcs", "true");
+        properties.set("queued.min.messages", limits.queue_records.to_string());
+        // A full queue is looked at again this soon: with queues this small a second would be a stall.
+        properties.set("fetch.queue.backoff.ms", "5");
+        properties.set("fetch.error.backoff.ms", "100");
+        properties.set("socket.timeout.ms", READ_TIMEOUT_MS.to_string());
+        // Brokers send a batch that is larger than all bounds whole, so that reading goes on.
+        let answer = LEAST_ANSWER_BYTES.max(self.record_bytes.saturating_mul(2));
+        properties.set("receive.message.max.bytes", answer.min(2_147_483_647).to_string());
+        properties.set("message.max.bytes", LEAST_MESSAGE_BYTES.to_string());
+        properties
+    }
+
+    /// A reader that tells, in librdkafka's words for developers, how what it reads is compressed.
+    pub(crate) fn codec_reader(&self) -> Properties {
+        let limits = SourceLimits {
+            partition_bytes: 64 * 1024,
+            fetch_wait: std::time::Duration::from_millis(100),
+            ..SourceLimits::default()
+        };
+        let mut properties = self.source_reader(&limits);
+        properties.set("debug", "msg");
+        properties.set("log_level", "7");
+        properties
+    }
+
     fn message_bytes(&self) -> u64 {
         self.record_bytes.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES)
     }
@@ -189,10 +305,21 @@ impl Settings {
 const PRODUCER_ONLY: &[&str] =
     &["batch.num.messages", "batch.size", "compression.level", "linger.ms", "retry.backoff.max.ms"];
 
+/// Allowed properties that only a consumer understands.
+const CONSUMER_ONLY: &[&str] = &[
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+    "queued.max.messages.kbytes",
+];
+
 /// Which records a reader sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Isolation {
+pub enum Isolation {
+    /// Those of committed transactions, and of none.
     Committed,
+    /// All.
     Uncommitted,
 }
 
@@ -224,14 +351,38 @@ impl Properties {
     }
 }
 
-fn broker_list(brokers: &[String]) -> Result<String, Fault> {
+fn allowed(properties: &BTreeMap<String, String>, list: &[&str], side: Side) -> Result<(), Fault> {
+    let Some(key) = properties.keys().find(|key| !list.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    Err(Fault::new(
+        FaultKind::Configuration,
+        format!("{}.properties.{key}", side.as_str()),
+        "this property cannot be set by a task",
+    )
+    .remedy(format!("remove it; allowed are {}", list.join(", "))))
+}
+
+fn possible(record_bytes: ByteSize) -> Result<u64, Fault> {
+    if record_bytes.0 <= MOST_MESSAGE_BYTES {
+        return Ok(record_bytes.0);
+    }
+    Err(Fault::new(
+        FaultKind::Configuration,
+        "limits.recordBytes",
+        format!("{record_bytes} is more than a Kafka record can hold"),
+    )
+    .remedy(format!("set it to at most {MOST_MESSAGE_BYTES}")))
+}
+
+fn broker_list(brokers: &[String], side: Side) -> Result<String, Fault> {
     let usable = |broker: &String| {
         !broker.is_empty() && !broker.contains(|c: char| c == ',' || c.is_whitespace() || c == '\0')
     };
     if brokers.is_empty() || !brokers.iter().all(usable) {
         return Err(Fault::new(
             FaultKind::Configuration,
-            "target.brokers",
+            format!("{}.brokers", side.as_str()),
             "brokers are a list of host:port",
         )
         .remedy("name at least one broker as host:port"));
@@ -286,6 +437,23 @@ mod tests {
         };
         assert_eq!(kbytes(1 << 20), "32768");
         assert_eq!(kbytes(64 << 20), "131072");
+    }
+
+    #[test]
+    fn a_source_says_source_and_refuses_what_producers_know() {
+        let open = KafkaSecurity::default();
+        let brokers = ["127.0.0.1:9092".to_owned()];
+        let properties = BTreeMap::from([("linger.ms".to_owned(), "3".to_owned())]);
+        let fault =
+            Settings::source(&brokers, &open, &properties, ByteSize(1 << 20)).expect_err("linger");
+        assert_eq!(fault.object, "source.properties.linger.ms");
+        let properties = BTreeMap::from([("fetch.max.bytes".to_owned(), "9000000".to_owned())]);
+        let settings =
+            Settings::source(&brokers, &open, &properties, ByteSize(1 << 20)).expect("settings");
+        let reader = settings.source_reader(&SourceLimits::default());
+        assert_eq!(value(&reader, "fetch.max.bytes").as_deref(), Some("9000000"));
+        assert_eq!(value(&reader, "auto.offset.reset").as_deref(), Some("error"));
+        assert_eq!(value(&settings.base(), "fetch.max.bytes"), None);
     }
 
     #[test]

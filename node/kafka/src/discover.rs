@@ -7,7 +7,6 @@ use tidewire_shared::connection::{Discovery, HostTest, KafkaEndpoint, Right, Top
 use tidewire_shared::spec::{KafkaTarget, SecurityProtocol};
 use tidewire_shared::{ByteSize, Fault};
 
-use crate::admin;
 use crate::config::Settings;
 use crate::ffi::{Client, DescribedTopic, Kind};
 use crate::producer::TransactionalProducer;
@@ -129,20 +128,15 @@ fn say_more(row: &mut TopicRow, topic: &DescribedTopic) {
 
 /// Every topic that our account sees, by name.
 fn list(settings: &Settings, timeout: Duration) -> Result<(Vec<TopicRow>, bool), Fault> {
-    let object = format!("brokers {}", settings.brokers());
-    let metadata = admin::client(settings)?
-        .inner()
-        .fetch_metadata(None, timeout)
-        .map_err(|error| admin::fault(&error, &object, settings))?;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let mut rows: Vec<TopicRow> = metadata
-        .topics()
-        .iter()
+    let mut rows: Vec<TopicRow> = Topics::new(settings)?
+        .told(timeout)?
+        .into_iter()
         .map(|topic| TopicRow {
-            name: topic.name().to_owned(),
-            partitions: count(topic.partitions().len()),
-            replicas: topic.partitions().first().map_or(0, |first| count(first.replicas().len())),
-            internal: topic.name().starts_with("__"),
+            partitions: count(topic.partitions),
+            replicas: count(topic.replicas_of_first),
+            internal: topic.name.starts_with("__"),
+            name: topic.name,
             rights: None,
         })
         .collect();

@@ -3,6 +3,8 @@
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::{Fault, FaultKind};
 
+use crate::config::Side;
+
 /// An error as librdkafka tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KafkaError {
@@ -12,10 +14,72 @@ pub(crate) struct KafkaError {
 }
 
 impl KafkaError {
+    /// The fault of a target.
     pub(crate) fn fault(&self, object: impl Into<String>) -> Fault {
-        let kind = kind_of(self.code);
-        Fault::new(kind, object, fragment(&self.text)).remedy(remedy_of(self.code))
+        self.fault_at(Side::Target, object)
     }
+
+    /// The fault of the cluster at this end of the task.
+    pub(crate) fn fault_at(&self, side: Side, object: impl Into<String>) -> Fault {
+        match side {
+            Side::Target => Fault::new(kind_of(self.code), object, fragment(&self.text))
+                .remedy(remedy_of(self.code)),
+            Side::Source => Fault::new(source_kind_of(self.code), object, fragment(&self.text))
+                .remedy(source_remedy_of(self.code)),
+        }
+    }
+}
+
+/// The kind of trouble that a code of a source stands for.
+pub(crate) fn source_kind_of(code: Code) -> FaultKind {
+    match code {
+        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::LogTruncation => {
+            FaultKind::SourceHistory
+        }
+        Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::NotImplemented => {
+            FaultKind::Decode
+        }
+        code => match kind_of(code) {
+            FaultKind::TargetLogin => FaultKind::SourceLogin,
+            FaultKind::TargetDenied => FaultKind::SourceDenied,
+            FaultKind::TargetState | FaultKind::Encode => FaultKind::SourceState,
+            FaultKind::TargetUnreachable => FaultKind::SourceUnreachable,
+            FaultKind::TargetBusy | FaultKind::Fenced => FaultKind::SourceBusy,
+            kind => kind,
+        },
+    }
+}
+
+fn source_remedy_of(code: Code) -> String {
+    let words = match code {
+        Code::TopicAuthorizationFailed => "grant the task's user Describe and Read on the topic",
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopicId
+        | Code::UnknownPartition => "take the topic out of the task, or see why it is gone",
+        Code::OffsetOutOfRange | Code::AutoOffsetReset => {
+            "records were removed before they were copied, and going on leaves a gap: choose it with \
+             tidewire task rewind, and keep the topic's records longer (retention.ms, retention.bytes)"
+        }
+        Code::LogTruncation => {
+            "the source took back records that were copied (an unclean leader election, or a topic \
+             made again): choose where to go on with tidewire task rewind"
+        }
+        Code::BadMessage | Code::InvalidMessage => {
+            "the batch is damaged on the broker's disk or on the way: read it with \
+             kafka-dump-log --deep-iteration, and step over it with tidewire task rewind"
+        }
+        Code::BadCompression | Code::NotImplemented => {
+            "the batch is compressed or framed in a way that this version does not read: see who \
+             wrote it, and step over it with tidewire task rewind"
+        }
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => "raise limits.recordBytes",
+        Code::UnsupportedFeature | Code::UnsupportedVersion => {
+            "the source's brokers are too old for it"
+        }
+        code => return remedy_of(code).replace("target", "source"),
+    };
+    words.to_owned()
 }
 
 /// What a connection reported, with what librdkafka leaves out: why a certificate is refused, and
@@ -76,9 +140,11 @@ pub(crate) fn kind_of(code: Code) -> FaultKind {
         | Code::Resolve
         | Code::NetworkException
         | Code::BrokerNotAvailable => FaultKind::TargetUnreachable,
-        Code::InvalidArgument | Code::InvalidConfig | Code::InvalidTransactionTimeout => {
-            FaultKind::Configuration
-        }
+        Code::InvalidArgument
+        | Code::InvalidConfig
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidTransactionTimeout => FaultKind::Configuration,
         Code::UnsupportedFeature | Code::UnsupportedVersion => FaultKind::TargetDenied,
         _ => FaultKind::TargetBusy,
     }
@@ -139,6 +205,25 @@ mod tests {
             (Code::NotEnoughReplicas, FaultKind::TargetBusy),
         ] {
             assert_eq!(kind_of(code), kind, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_code_at_the_source_is_a_fault_of_the_source() {
+        for (code, kind) in [
+            (Code::AutoOffsetReset, FaultKind::SourceHistory),
+            (Code::LogTruncation, FaultKind::SourceHistory),
+            (Code::BadMessage, FaultKind::Decode),
+            (Code::TopicAuthorizationFailed, FaultKind::SourceDenied),
+            (Code::UnknownTopicOrPartition, FaultKind::SourceState),
+            (Code::BrokerTransportFailure, FaultKind::SourceUnreachable),
+            (Code::Authentication, FaultKind::SourceLogin),
+            (Code::NotEnoughReplicas, FaultKind::SourceBusy),
+        ] {
+            let error = KafkaError { code, text: String::new() };
+            let fault = error.fault_at(Side::Source, "x");
+            assert_eq!(fault.kind, kind, "{code:?}");
+            assert!(!fault.remedy.contains("target"), "{fault:?}");
         }
     }
 

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
 use crate::fault::kind_of;
-use crate::ffi::{Client, Kind, Topic};
+use crate::ffi::{Client, Kind, Topic, TopicOptions};
 use crate::producer::{Sent, record, refused_record, too_large};
+use crate::record::Record;
 
 /// Sends between two looks for acknowledgements.
 const SENDS_PER_POLL: u32 = 64;
@@ -29,7 +31,7 @@ pub enum Idempotence {
     Off,
 }
 
-/// A producer for a fixed set of topics. Its calls block and are made from one thread at a time.
+/// A producer for a list of topics. Its calls block and are made from one thread at a time.
 ///
 /// Dropping it throws away what is queued, in well under 200 ms.
 #[derive(Debug)]
@@ -55,14 +57,30 @@ impl PlainProducer {
     ) -> Result<Self, Fault> {
         let client = Client::new(Kind::Producer, &settings.plain_producer(idempotence))
             .map_err(|error| error.fault("target.properties"))?;
-        let client = Arc::new(client);
-        let look_up = |name: &String| {
-            let topic =
-                Topic::new(&client, name).map_err(|error| error.fault(format!("topic {name}")))?;
-            Ok((name.clone(), topic))
+        let mut producer = Self {
+            topics: Vec::new(),
+            client: Arc::new(client),
+            record_bytes: settings.record_bytes(),
+            sends_since_poll: 0,
         };
-        let topics = topics.iter().map(look_up).collect::<Result<_, Fault>>()?;
-        Ok(Self { topics, client, record_bytes: settings.record_bytes(), sends_since_poll: 0 })
+        for name in topics {
+            producer.topic(name, None)?;
+        }
+        Ok(producer)
+    }
+
+    /// Adds a topic behind those that the producer has, and gives its place in the list; with a
+    /// compression of its own where one is given.
+    ///
+    /// # Errors
+    ///
+    /// `TargetState` for a name that no topic can have.
+    pub fn topic(&mut self, name: &str, compression: Option<Compression>) -> Result<usize, Fault> {
+        let options = TopicOptions { compression, ..TopicOptions::default() };
+        let topic = Topic::with(&self.client, name, options)
+            .map_err(|error| error.fault(format!("topic {name}")))?;
+        self.topics.push((name.to_owned(), topic));
+        Ok(self.topics.len() - 1)
     }
 
     /// Copies a record for the topic of this place in the list into the queue. Without a value it deletes
@@ -81,6 +99,15 @@ impl PlainProducer {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<Sent, Fault> {
+        self.send_record(topic, &record(partition, key, value, headers))
+    }
+
+    /// As [`Self::send`], with all that a record can have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_record(&mut self, topic: usize, record: &Record<'_>) -> Result<Sent, Fault> {
         self.sends_since_poll += 1;
         if self.sends_since_poll >= SENDS_PER_POLL {
             self.sends_since_poll = 0;
@@ -90,13 +117,12 @@ impl PlainProducer {
         let (name, topic) = self.topics.get(topic).ok_or_else(|| {
             Fault::new(FaultKind::Internal, "producer", "was asked for a topic it does not know")
         })?;
-        let record = record(partition, key, value, headers)?;
         let size = record.size();
         if u64::try_from(size).unwrap_or(u64::MAX) > self.record_bytes {
             let bound = format!("limits.recordBytes is {}", self.record_bytes);
             return Err(too_large(name, size, &bound));
         }
-        match topic.produce(&record) {
+        match topic.produce(record, false) {
             Ok(()) => Ok(Sent::Queued),
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
             Err(call) => {

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
 use crate::fault::{KafkaError, kind_of};
-use crate::ffi::{CallError, Client, Kind, Record, Topic};
+use crate::ffi::{CallError, Client, Kind, Topic, TopicOptions};
+use crate::record::{Headers, Record};
 
 /// Sends between two looks for delivery reports: often enough that the queue does not fill with
 /// reports, seldom enough that a look costs nothing per record.
@@ -141,11 +143,33 @@ impl TransactionalProducer {
     ///
     /// `TargetState` for a name that no topic can have.
     pub fn topic(&mut self, name: &str) -> Result<TopicHandle, Fault> {
+        self.look_up(name, None)
+    }
+
+    /// As [`Self::topic`], with a compression of its own; that of the first look-up holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::topic`].
+    pub fn topic_compressed(
+        &mut self,
+        name: &str,
+        compression: Compression,
+    ) -> Result<TopicHandle, Fault> {
+        self.look_up(name, Some(compression))
+    }
+
+    fn look_up(
+        &mut self,
+        name: &str,
+        compression: Option<Compression>,
+    ) -> Result<TopicHandle, Fault> {
         let known = self.topics.iter().position(|(known, _)| known == name);
         let index = match known {
             Some(index) => index,
             None => {
-                let topic = Topic::new(&self.client, name)
+                let options = TopicOptions { compression, ..TopicOptions::default() };
+                let topic = Topic::with(&self.client, name, options)
                     .map_err(|error| error.fault(format!("topic {name}")))?;
                 self.topics.push((name.to_owned(), topic));
                 self.topics.len() - 1
@@ -183,7 +207,16 @@ impl TransactionalProducer {
         value: &[u8],
         headers: &[(&str, &[u8])],
     ) -> Result<Sent, Fault> {
-        self.enqueue(topic, &record(partition, key, Some(value), headers)?)
+        self.enqueue(topic, &record(partition, key, Some(value), headers), false)
+    }
+
+    /// As [`Self::send`], with all that a record can have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_record(&mut self, topic: &TopicHandle, record: &Record<'_>) -> Result<Sent, Fault> {
+        self.enqueue(topic, record, false)
     }
 
     /// As [`Self::send`], and remembers where the record arrives: see [`Self::marked_offset`].
@@ -198,8 +231,7 @@ impl TransactionalProducer {
         key: Option<&[u8]>,
         value: &[u8],
     ) -> Result<Sent, Fault> {
-        let record = record(partition, key, Some(value), &[])?;
-        self.enqueue(topic, &Record { marked: true, ..record })
+        self.enqueue(topic, &record(partition, key, Some(value), &[]), true)
     }
 
     /// Offset of the last marked record that Kafka has; after a commit, that of the last one sent.
@@ -220,10 +252,15 @@ impl TransactionalProducer {
         key: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<Sent, Fault> {
-        self.enqueue(topic, &record(partition, key, None, headers)?)
+        self.enqueue(topic, &record(partition, key, None, headers), false)
     }
 
-    fn enqueue(&mut self, handle: &TopicHandle, record: &Record<'_>) -> Result<Sent, Fault> {
+    fn enqueue(
+        &mut self,
+        handle: &TopicHandle,
+        record: &Record<'_>,
+        marked: bool,
+    ) -> Result<Sent, Fault> {
         self.expect(Phase::InTransaction)?;
         self.sends_since_poll += 1;
         if self.sends_since_poll >= SENDS_PER_POLL {
@@ -244,7 +281,7 @@ impl TransactionalProducer {
                 &format!("limits.recordBytes is {}", self.record_bytes),
             ));
         }
-        match topic.produce(record) {
+        match topic.produce(record, marked) {
             Ok(()) => {
                 self.sent += 1;
                 Ok(Sent::Queued)
@@ -431,17 +468,14 @@ pub(crate) fn record<'a>(
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
     headers: &'a [(&'a str, &'a [u8])],
-) -> Result<Record<'a>, Fault> {
-    let partition = i32::try_from(partition).map_err(|_| {
-        Fault::new(FaultKind::Internal, format!("partition {partition}"), "Kafka has none as high")
-    })?;
-    Ok(Record { partition, key, value, headers, marked: false })
+) -> Record<'a> {
+    Record { partition, key, value, headers: Headers::Pairs(headers), timestamp: None }
 }
 
 /// The fault of a record that Kafka, or librdkafka on its behalf, did not take.
 pub(crate) fn refused_record(
     topic: &str,
-    partition: i32,
+    partition: u32,
     size: usize,
     error: &KafkaError,
 ) -> Fault {

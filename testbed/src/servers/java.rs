@@ -16,6 +16,7 @@ const KAFKA_SOURCES: &[(&str, &str)] = &[
     ("Admin.java", include_str!("../../java/Admin.java")),
     ("Broker.java", include_str!("../../java/Broker.java")),
     ("Reader.java", include_str!("../../java/Reader.java")),
+    ("Writer.java", include_str!("../../java/Writer.java")),
 ];
 const DTS_SOURCES: &[(&str, &str)] =
     &[("DtsReader.java", include_str!("../../java/DtsReader.java"))];

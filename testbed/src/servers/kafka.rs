@@ -167,6 +167,15 @@ impl Kafka {
         self.admin().configure(topic, configs)
     }
 
+    /// Allows a principal (`User:NAME`) an operation (`READ`, `DESCRIBE`, …) on a topic; for brokers that
+    /// ask, see [`super::kafka_security::SecuredKafka::start_guarded`].
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn allow(&self, principal: &str, operation: &str, topic: &str) -> Result<()> {
+        self.admin().allow(principal, operation, topic)
+    }
+
     /// The ends of a topic's partitions.
     ///
     /// # Errors

@@ -67,6 +67,12 @@ impl KafkaAdmin {
         self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
     }
 
+    pub(crate) fn allow(&mut self, principal: &str, operation: &str, topic: &str) -> Result<()> {
+        let command =
+            json!({"do": "allow", "topic": topic, "principal": principal, "operation": operation});
+        self.ask(command).map(drop)
+    }
+
     pub(crate) fn end_offsets(&mut self, topic: &str) -> Result<EndOffsets> {
         Ok(serde_json::from_value(self.ask(json!({"do": "ends", "topic": topic}))?)?)
     }

@@ -36,6 +36,23 @@ impl SecuredKafka {
     /// # Errors
     /// As [`Kafka::start`].
     pub fn start() -> Result<Self> {
+        Self::start_with(Settings::new())
+    }
+
+    /// Starts one that allows [`USER`] nothing unless it is told so ([`Kafka::allow`]); who comes without
+    /// a login, as the testbed's own clients do, may do everything.
+    ///
+    /// # Errors
+    /// As [`Kafka::start`].
+    pub fn start_guarded() -> Result<Self> {
+        let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        Self::start_with(vec![
+            ("authorizer.class.name".to_owned(), authorizer.to_owned()),
+            ("super.users".to_owned(), "User:ANONYMOUS".to_owned()),
+        ])
+    }
+
+    fn start_with(settings: Settings) -> Result<Self> {
         let authority = Authority::new("kafka authority")?;
         let fresh = authority.server(&["127.0.0.1"])?;
         let stale = authority.expired_server(&["127.0.0.1"])?;
@@ -48,7 +65,8 @@ impl SecuredKafka {
             listener("MUTUAL", "SSL", mutual),
             listener("EXPIRED", "SSL", expired),
         ];
-        let mut settings = login("openlogin");
+        let mut settings = settings;
+        settings.extend(login("openlogin"));
         settings.extend(login("login"));
         settings.extend(encryption("login", &fresh));
         settings.extend(encryption("mutual", &fresh));

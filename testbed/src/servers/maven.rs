@@ -35,7 +35,21 @@ pub fn kafka(cache: &Cache) -> Result<PathBuf> {
 pub fn old_kafka(cache: &Cache, version: &str) -> Result<PathBuf> {
     let broker = format!("org.apache.kafka:kafka_2.11:{version}");
     // Java 11 and later leave out what 0.10 takes from Java itself.
-    jars(cache, &format!("kafka-{version}"), &[&broker, "javax.xml.bind:jaxb-api:2.3.1"])
+    let mut wanted = vec![broker.as_str(), "javax.xml.bind:jaxb-api:2.3.1"];
+    if version.starts_with("2.") {
+        // The ZooKeeper of that release does not start on today's Java.
+        wanted.splice(
+            0..0,
+            [
+                "org.apache.zookeeper:zookeeper:3.5.10",
+                "org.apache.zookeeper:zookeeper-jute:3.5.10",
+                "org.apache.yetus:audience-annotations:0.5.0",
+                "org.slf4j:slf4j-log4j12:1.7.21",
+                "log4j:log4j:1.2.17",
+            ],
+        );
+    }
+    jars(cache, &format!("kafka-{version}"), &wanted)
 }
 
 /// The folder of jars that holds the official consumer of the DTS formats. It brings old versions
@@ -60,6 +74,18 @@ pub fn debezium(cache: &Cache) -> Result<PathBuf> {
     let [runtime, json, api, clients] = &connect;
     let wanted = [runtime, json, api, clients, connector.as_str(), logging];
     jars(cache, &format!("debezium-{DEBEZIUM_VERSION}"), &wanted)
+}
+
+/// The folder of jars that holds MirrorMaker 2.
+///
+/// # Errors
+/// As [`kafka`].
+pub fn mirror(cache: &Cache) -> Result<PathBuf> {
+    let wanted = ["connect-mirror", "connect-runtime", "connect-json", "connect-api"]
+        .map(|name| format!("org.apache.kafka:{name}:{KAFKA_VERSION}"));
+    let mut wanted: Vec<_> = wanted.iter().map(String::as_str).collect();
+    wanted.push("org.apache.logging.log4j:log4j-slf4j-impl:2.24.3");
+    jars(cache, &format!("mirror-{KAFKA_VERSION}"), &wanted)
 }
 
 /// The folder of jars that holds Canal's client library and Flink's JSON formats.

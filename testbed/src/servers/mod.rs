@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod kafka_admin;
 pub mod kafka_security;
 pub mod maven;
+pub mod mirror;
 pub mod old_kafka;
 pub mod postgres;
 

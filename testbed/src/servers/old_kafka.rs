@@ -22,6 +22,8 @@ const SESSION_MS: u64 = 2_000;
 pub const V0_10: &str = "0.10.2.2";
 /// A release with idempotent producers, long before topic ids.
 pub const V1_0: &str = "1.0.2";
+/// The last release before positions can be checked against leader epochs.
+pub const V2_0: &str = "2.0.1";
 
 /// A running broker; it stops, and its data goes, with its owner.
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl OldKafka {
         let mut command = java(&libraries);
         command
             .args(["-Xmx128m", "-Dzookeeper.jmx.log4j.disable=true"])
+            .arg("-Dzookeeper.admin.enableServer=false")
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(&settings);
         let log = folder.path().join("zookeeper.log");

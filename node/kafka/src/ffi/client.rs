@@ -1,8 +1,9 @@
 //! A librdkafka handle of ours: made from properties, its errors and requests watched.
 
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,15 +11,16 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 use tidewire_shared::FaultKind;
+use tidewire_shared::spec::Compression;
 
 use super::certificate::on_certificate;
+use super::contact::{Contact, on_new};
+use super::metadata::Asked;
 use super::transaction::{FailedDelivery, on_delivery};
 use super::{c_string, millis, text_of};
+use crate::codec::{Codecs, FETCHED_LINE};
 use crate::config::Properties;
 use crate::fault::{KafkaError, kind_of, sharpened};
-
-/// `ApiKey` of EndTxn in Kafka's protocol.
-const END_TXN: i16 = 26;
 
 /// Longest single question for the brokers; between two the connection's errors are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -33,11 +35,13 @@ pub(crate) enum Kind {
 /// What callbacks write and calls read. Its address is known to librdkafka.
 #[derive(Debug)]
 pub(super) struct Watch {
-    end_requests: AtomicU32,
+    pub(super) contact: Contact,
     /// −1 before the first.
     pub(super) marked_offset: AtomicI64,
     pub(super) failed: Mutex<Option<FailedDelivery>>,
-    trouble: Mutex<Option<KafkaError>>,
+    trouble: Mutex<Option<(Instant, KafkaError)>>,
+    /// Codecs of the batches that were read, by topic; only for a handle that was asked to look.
+    pub(super) codecs: Mutex<Codecs>,
     /// Why a broker's certificate was last refused.
     pub(super) certificate: Mutex<Option<&'static str>>,
 }
@@ -59,10 +63,11 @@ impl Client {
     pub(crate) fn new(kind: Kind, properties: &Properties) -> Result<Self, KafkaError> {
         let conf = Conf::new(properties)?;
         let watch = Arc::new(Watch {
-            end_requests: AtomicU32::new(0),
+            contact: Contact::default(),
             marked_offset: AtomicI64::new(-1),
             failed: Mutex::new(None),
             trouble: Mutex::new(None),
+            codecs: Mutex::default(),
             certificate: Mutex::new(None),
         });
         let opaque = Arc::as_ptr(&watch).cast_mut().cast::<c_void>();
@@ -98,7 +103,25 @@ impl Client {
 
     /// The trouble that librdkafka reported last, unless brokers refused us: that stays.
     pub(crate) fn trouble(&self) -> Option<KafkaError> {
+        self.last_trouble().map(|(_, error)| error)
+    }
+
+    fn last_trouble(&self) -> Option<(Instant, KafkaError)> {
         self.watch.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Since when the brokers cannot be reached, and why. `patience` is how long a broker may take
+    /// for an answer: a frozen one breaks no connection.
+    pub(crate) fn unreachable(&self, patience: Duration) -> Option<(Instant, KafkaError)> {
+        let answered = self.watch.contact.last_answer();
+        if let Some((at, error)) = self.last_trouble()
+            && answered.is_none_or(|answered| answered < at)
+        {
+            return Some((answered.unwrap_or(at), error));
+        }
+        let since = self.watch.contact.silent_since().filter(|since| since.elapsed() > patience)?;
+        let text = "a broker takes requests and does not answer".to_owned();
+        Some((since, KafkaError { code: Code::BrokerTransportFailure, text }))
     }
 
     /// An error when the brokers refused our credentials.
@@ -111,7 +134,17 @@ impl Client {
 
     /// EndTxn requests that were sent since the last call.
     pub(crate) fn take_end_requests(&self) -> u32 {
-        self.watch.end_requests.swap(0, Ordering::AcqRel)
+        self.watch.contact.take_end_requests()
+    }
+
+    /// Metadata requests that were ever sent.
+    pub(crate) fn metadata_requests(&self) -> u64 {
+        self.watch.contact.metadata_requests()
+    }
+
+    /// Codecs of what was read, by topic; only a handle that was asked to tell tells any.
+    pub(crate) fn codecs(&self) -> BTreeMap<String, Compression> {
+        self.watch.codecs.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// Sends what is queued without lingering, and waits at most `timeout` until all of it is answered.
@@ -136,27 +169,13 @@ impl Client {
         let deadline = Instant::now() + timeout;
         let mut answered = 0;
         while answered < 2 && Instant::now() < deadline {
-            if self.brokers_answer(timeout.min(LOOK)) {
+            if self.told_topics(Asked::Known, timeout.min(LOOK)).is_ok() {
                 answered += 1;
             }
             self.poll(Duration::ZERO);
             self.refused()?;
         }
         Ok(())
-    }
-
-    fn brokers_answer(&self, timeout: Duration) -> bool {
-        let mut answer: *const sys::rd_kafka_metadata = ptr::null();
-        // SAFETY: the handle is live; no topic is asked for; the result becomes ours.
-        let code = unsafe {
-            sys::rd_kafka_metadata(self.ptr(), 0, ptr::null_mut(), &raw mut answer, millis(timeout))
-        };
-        if code != Resp::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return false;
-        }
-        // SAFETY: a result of ours; its last use.
-        unsafe { sys::rd_kafka_metadata_destroy(answer) };
-        true
     }
 
     /// Lowest offset and end of a partition, as the handle's isolation level sees them.
@@ -202,6 +221,38 @@ impl Drop for Client {
     }
 }
 
+/// What one topic has differently from its handle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TopicOptions {
+    /// Told by every message of the topic.
+    pub(crate) index: Option<usize>,
+    /// How its records are compressed.
+    pub(crate) compression: Option<Compression>,
+}
+
+impl TopicOptions {
+    /// A configuration of the caller's; null for that of the handle.
+    fn conf(self, client: &Client) -> Result<*mut sys::rd_kafka_topic_conf_t, KafkaError> {
+        if self.index.is_none() && self.compression.is_none() {
+            return Ok(ptr::null_mut());
+        }
+        // SAFETY: the handle is live; the result is never null.
+        let conf = unsafe { sys::rd_kafka_default_topic_conf_dup(client.ptr()) };
+        if let Some(index) = self.index {
+            let opaque = ptr::without_provenance_mut(index + 1);
+            // SAFETY: the configuration is live; the value is never followed.
+            unsafe { sys::rd_kafka_topic_conf_set_opaque(conf, opaque) };
+        }
+        if let Some(compression) = self.compression {
+            let codec = c_string(compression.as_str())?;
+            let key = c"compression.codec".as_ptr();
+            // SAFETY: configuration and strings are live; without a buffer no text is written.
+            unsafe { sys::rd_kafka_topic_conf_set(conf, key, codec.as_ptr(), ptr::null_mut(), 0) };
+        }
+        Ok(conf)
+    }
+}
+
 /// A topic of one client, looked up once. It must be given back before the client goes.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -217,10 +268,19 @@ unsafe impl Sync for Topic {}
 
 impl Topic {
     pub(crate) fn new(client: &Arc<Client>, name: &str) -> Result<Self, KafkaError> {
+        Self::with(client, name, TopicOptions::default())
+    }
+
+    /// A topic with options of its own. A name that the handle still knows keeps its first options.
+    pub(crate) fn with(
+        client: &Arc<Client>,
+        name: &str,
+        options: TopicOptions,
+    ) -> Result<Self, KafkaError> {
         let name = c_string(name)?;
-        // SAFETY: handle and name are live; no topic configuration is given.
-        let native =
-            unsafe { sys::rd_kafka_topic_new(client.ptr(), name.as_ptr(), ptr::null_mut()) };
+        let conf = options.conf(client)?;
+        // SAFETY: handle and name are live; the configuration, if any, becomes librdkafka's.
+        let native = unsafe { sys::rd_kafka_topic_new(client.ptr(), name.as_ptr(), conf) };
         match NonNull::new(native) {
             Some(native) => Ok(Self { native, client: Arc::clone(client) }),
             None => Err(KafkaError {
@@ -289,16 +349,10 @@ impl Conf {
         if kind == Kind::Producer {
             // SAFETY: as above.
             unsafe { sys::rd_kafka_conf_set_dr_msg_cb(self.0, Some(on_delivery)) };
-            // SAFETY: as above; the name is a literal with its zero byte.
-            unsafe {
-                sys::rd_kafka_conf_interceptor_add_on_new(
-                    self.0,
-                    c"tidewire".as_ptr(),
-                    Some(on_new),
-                    opaque,
-                )
-            };
         }
+        let name = c"tidewire".as_ptr();
+        // SAFETY: as above; the name is a literal with its zero byte.
+        unsafe { sys::rd_kafka_conf_interceptor_add_on_new(self.0, name, Some(on_new), opaque) };
     }
 }
 
@@ -319,45 +373,6 @@ pub(super) unsafe fn watch_of<'a>(opaque: *mut c_void) -> &'a Watch {
     unsafe { &*opaque.cast::<Watch>() }
 }
 
-/// Adds the request interceptor, which librdkafka takes only while the handle is made.
-unsafe extern "C" fn on_new(
-    rk: *mut sys::rd_kafka_t,
-    _conf: *const sys::rd_kafka_conf_t,
-    opaque: *mut c_void,
-    _message: *mut c_char,
-    _message_size: usize,
-) -> Resp {
-    // SAFETY: called by librdkafka with a handle in the making; the name is a literal.
-    unsafe {
-        sys::rd_kafka_interceptor_add_on_request_sent(
-            rk,
-            c"tidewire".as_ptr(),
-            Some(on_request_sent),
-            opaque,
-        )
-    }
-}
-
-/// Counts EndTxn. Called in a broker's thread after the last byte went to the socket.
-unsafe extern "C" fn on_request_sent(
-    _rk: *mut sys::rd_kafka_t,
-    _socket: c_int,
-    _broker: *const c_char,
-    _broker_id: i32,
-    api_key: i16,
-    _api_version: i16,
-    _correlation: i32,
-    _size: usize,
-    opaque: *mut c_void,
-) -> Resp {
-    if api_key == END_TXN {
-        // SAFETY: `opaque` is the address given at installation.
-        let watch = unsafe { watch_of(opaque) };
-        watch.end_requests.fetch_add(1, Ordering::AcqRel);
-    }
-    Resp::RD_KAFKA_RESP_ERR_NO_ERROR
-}
-
 unsafe extern "C" fn on_error(
     _rk: *mut sys::rd_kafka_t,
     code: c_int,
@@ -374,8 +389,10 @@ unsafe extern "C" fn on_error(
     let mut trouble = watch.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     // That no broker is left says less than what happened to one.
     let stays = |seen: &KafkaError| denies(seen.code) || code == Code::AllBrokersDown;
-    if !trouble.as_ref().is_some_and(stays) {
-        *trouble = Some(sharpened(KafkaError { code, text }, certificate));
+    match trouble.as_mut() {
+        // Its cause stays; that it goes on is news.
+        Some((at, seen)) if stays(seen) => *at = Instant::now(),
+        _ => *trouble = Some((Instant::now(), sharpened(KafkaError { code, text }, certificate))),
     }
 }
 
@@ -401,7 +418,7 @@ fn local_code(code: c_int) -> Code {
 }
 
 unsafe extern "C" fn on_log(
-    _rk: *const sys::rd_kafka_t,
+    rk: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,
     message: *const c_char,
@@ -415,6 +432,27 @@ unsafe extern "C" fn on_log(
         // librdkafka calls every lost connection an error; who retries decides what it means.
         3 | 4 => tracing::warn!(target: "librdkafka", facility, "{message}"),
         5 | 6 => tracing::info!(target: "librdkafka", facility, "{message}"),
+        _ if facility == FETCHED_LINE => {
+            // SAFETY: a handle of ours, or none while it is made.
+            if let Some(watch) = unsafe { watch_of_handle(rk) } {
+                watch.codecs.lock().unwrap_or_else(PoisonError::into_inner).note(&message);
+            }
+        }
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }
+}
+
+/// The [`Watch`] of a handle.
+///
+/// # Safety
+///
+/// `rk` is null, or a live handle whose opaque value is what [`Conf::install`] was given.
+unsafe fn watch_of_handle<'a>(rk: *const sys::rd_kafka_t) -> Option<&'a Watch> {
+    if rk.is_null() {
+        return None;
+    }
+    // SAFETY: the caller vouches for it.
+    let opaque = unsafe { sys::rd_kafka_opaque(rk) };
+    // SAFETY: as above; the client holds the `Arc` until after its handle is destroyed.
+    (!opaque.is_null()).then(|| unsafe { watch_of(opaque) })
 }

@@ -1,50 +1,53 @@
-//! DescribeConfigs over a handle that is kept: `rdkafka`'s admin client would be a connection and a
-//! thread for each question, which a takeover would wait for.
+//! Configurations of topics, over a handle that is kept: `rdkafka`'s admin client would be a
+//! connection and a thread for each question, which a takeover would wait for.
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 
 use super::client::Client;
-use super::request::{Options, Queue, array, unexpected};
-use super::{c_string, text_of};
+use super::request::{Owned, ask, unexpected};
+use super::transaction::check;
+use super::{array, c_string, code_error, text_of};
 use crate::fault::KafkaError;
 
 /// The configuration of one topic, by key; keys without a value are left out.
-pub(crate) type Config = BTreeMap<String, String>;
+pub type Config = BTreeMap<String, String>;
+
+/// Settings to be made, or (none) to be taken away.
+pub type Changes = BTreeMap<String, Option<String>>;
+
+/// One outcome per topic.
+pub(crate) type Altered = Vec<(String, Result<(), KafkaError>)>;
 
 /// One answer per topic.
 pub(crate) type Configs = BTreeMap<String, Result<Config, KafkaError>>;
 
+/// Which settings of a topic are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// As they hold, wherever they come from.
+    All,
+    /// Those that were made for the topic itself.
+    Own,
+}
+
 impl Client {
-    /// The configurations of topics.
+    /// The configurations of topics (brokers from 0.11).
     pub(crate) fn topic_configs(
         &self,
         names: &[&str],
+        wanted: Which,
         timeout: Duration,
     ) -> Result<Configs, KafkaError> {
-        let resources: Vec<Resource> =
-            names.iter().map(|name| Resource::new(name)).collect::<Result<_, _>>()?;
-        let mut pointers: Vec<_> = resources.iter().map(|resource| resource.0).collect();
-        let options = Options::new(
-            self,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-            timeout,
-        );
-        let queue = Queue::new(self);
-        // SAFETY: all are live, array and count belong together; the request copies what it needs.
-        unsafe {
-            sys::rd_kafka_DescribeConfigs(
-                self.ptr(),
-                pointers.as_mut_ptr(),
-                pointers.len(),
-                options.ptr(),
-                queue.ptr(),
-            );
-        };
-        let event = queue.wait(self, timeout)?;
+        let resources = names.iter().map(|name| resource(name)).collect::<Result<Vec<_>, _>>()?;
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+        // SAFETY: function and operation belong together; the request copies what it needs.
+        let event =
+            unsafe { ask(self, operation, sys::rd_kafka_DescribeConfigs, &resources, timeout) }?;
         // SAFETY: the event is live; null when it is of another kind.
         let result = unsafe { sys::rd_kafka_event_DescribeConfigs_result(event.ptr()) };
         if result.is_null() {
@@ -54,30 +57,144 @@ impl Client {
         // SAFETY: a live result; the array lives as long as the event.
         let answers =
             unsafe { sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count) };
-        Ok(array(answers, count).iter().map(|answer| config_of(*answer)).collect())
+        Ok(array(answers, count).iter().map(|answer| config_of(*answer, wanted)).collect())
+    }
+
+    /// Changes single settings of topics and leaves the others as they are (brokers from 2.3).
+    pub(crate) fn alter_configs(
+        &self,
+        changes: &[(&str, &Changes)],
+        timeout: Duration,
+    ) -> Result<Altered, KafkaError> {
+        use sys::rd_kafka_AlterConfigOpType_t as Change;
+        let change = |(name, changes): &(&str, &Changes)| {
+            let resource = resource(name)?;
+            for (key, value) in *changes {
+                let change = match value {
+                    Some(_) => Change::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET,
+                    None => Change::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE,
+                };
+                let (key, value) = (c_string(key)?, value.as_deref().map(c_string).transpose()?);
+                let value = value.as_ref().map_or(ptr::null(), |value| value.as_ptr());
+                // SAFETY: the resource is live; both strings are copied.
+                let error = unsafe {
+                    sys::rd_kafka_ConfigResource_add_incremental_config(
+                        resource.ptr(),
+                        key.as_ptr(),
+                        change,
+                        value,
+                    )
+                };
+                check(error).map_err(|refused| refused.error)?;
+            }
+            Ok(resource)
+        };
+        let resources = changes.iter().map(change).collect::<Result<Vec<_>, KafkaError>>()?;
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
+        let function = sys::rd_kafka_IncrementalAlterConfigs;
+        // SAFETY: function and operation belong together; the request copies what it needs.
+        let event = unsafe { ask(self, operation, function, &resources, timeout) }?;
+        // SAFETY: the event is live; null when it is of another kind.
+        let result = unsafe { sys::rd_kafka_event_IncrementalAlterConfigs_result(event.ptr()) };
+        if result.is_null() {
+            return Err(unexpected());
+        }
+        let mut count = 0;
+        // SAFETY: a live result; the array lives as long as the event.
+        let answers = unsafe {
+            sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count)
+        };
+        Ok(array(answers, count).iter().map(|answer| outcome_of(*answer)).collect())
+    }
+
+    /// Gives topics exactly these settings of their own, and no others (brokers from 0.11).
+    pub(crate) fn replace_configs(
+        &self,
+        configs: &[(&str, &Config)],
+        timeout: Duration,
+    ) -> Result<Altered, KafkaError> {
+        let whole = |(name, config): &(&str, &Config)| {
+            let resource = resource(name)?;
+            for (key, value) in *config {
+                let (key, value) = (c_string(key)?, c_string(value)?);
+                // SAFETY: the resource is live; both strings are copied.
+                let code = unsafe {
+                    sys::rd_kafka_ConfigResource_set_config(
+                        resource.ptr(),
+                        key.as_ptr(),
+                        value.as_ptr(),
+                    )
+                };
+                if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    return Err(code_error(code));
+                }
+            }
+            Ok(resource)
+        };
+        let resources = configs.iter().map(whole).collect::<Result<Vec<_>, KafkaError>>()?;
+        let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONFIGS;
+        // SAFETY: function and operation belong together; the request copies what it needs.
+        let event =
+            unsafe { ask(self, operation, sys::rd_kafka_AlterConfigs, &resources, timeout) }?;
+        // SAFETY: the event is live; null when it is of another kind.
+        let result = unsafe { sys::rd_kafka_event_AlterConfigs_result(event.ptr()) };
+        if result.is_null() {
+            return Err(unexpected());
+        }
+        let mut count = 0;
+        // SAFETY: a live result; the array lives as long as the event.
+        let answers =
+            unsafe { sys::rd_kafka_AlterConfigs_result_resources(result, &raw mut count) };
+        Ok(array(answers, count).iter().map(|answer| outcome_of(*answer)).collect())
     }
 }
 
-fn config_of(
-    resource: *const sys::rd_kafka_ConfigResource_t,
-) -> (String, Result<Config, KafkaError>) {
+/// Name of a resource, and whether the brokers said no.
+fn outcome_of(resource: *const sys::rd_kafka_ConfigResource_t) -> (String, Result<(), KafkaError>) {
     // SAFETY: a live resource, here and below.
     let name = unsafe { sys::rd_kafka_ConfigResource_name(resource) };
     // SAFETY: the name lives as long as the resource.
     let name = unsafe { text_of(name) };
     // SAFETY: as above.
     let code = Code::from(unsafe { sys::rd_kafka_ConfigResource_error(resource) });
-    if code != Code::NoError {
-        // SAFETY: as above.
-        let text = unsafe { sys::rd_kafka_ConfigResource_error_string(resource) };
-        // SAFETY: the text lives as long as the resource.
-        let text = unsafe { text_of(text) };
-        return (name, Err(KafkaError { code, text }));
+    if code == Code::NoError {
+        return (name, Ok(()));
+    }
+    // SAFETY: as above.
+    let text = unsafe { sys::rd_kafka_ConfigResource_error_string(resource) };
+    // SAFETY: the text lives as long as the resource.
+    let text = unsafe { text_of(text) };
+    (name, Err(KafkaError { code, text }))
+}
+
+fn config_of(
+    resource: *const sys::rd_kafka_ConfigResource_t,
+    wanted: Which,
+) -> (String, Result<Config, KafkaError>) {
+    let (name, outcome) = outcome_of(resource);
+    if let Err(error) = outcome {
+        return (name, Err(error));
     }
     let mut count = 0;
-    // SAFETY: as above.
+    // SAFETY: a live resource; the array lives as long as it.
     let entries = unsafe { sys::rd_kafka_ConfigResource_configs(resource, &raw mut count) };
-    (name, Ok(array(entries, count).iter().filter_map(|entry| entry_of(*entry)).collect()))
+    let entries = array(entries, count).iter();
+    let wanted = entries.filter(|entry| wanted == Which::All || is_own(**entry));
+    (name, Ok(wanted.filter_map(|entry| entry_of(*entry)).collect()))
+}
+
+/// Whether a setting was made for its topic. Brokers before 1.1 tell only that it is no default.
+fn is_own(entry: *const sys::rd_kafka_ConfigEntry_t) -> bool {
+    use sys::rd_kafka_ConfigSource_t as Source;
+    // SAFETY: a live entry, here and below.
+    match unsafe { sys::rd_kafka_ConfigEntry_source(entry) } {
+        Source::RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG => true,
+        Source::RD_KAFKA_CONFIG_SOURCE_UNKNOWN_CONFIG => {
+            // SAFETY: as above.
+            unsafe { sys::rd_kafka_ConfigEntry_is_default(entry) == 0 }
+        }
+        _ => false,
+    }
 }
 
 fn entry_of(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<(String, String)> {
@@ -94,28 +211,15 @@ fn entry_of(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<(String, String
     Some((key, unsafe { text_of(value) }))
 }
 
+type Resource = Owned<sys::rd_kafka_ConfigResource_t>;
+
 /// A topic to ask for.
-struct Resource(*mut sys::rd_kafka_ConfigResource_t);
-
-impl Resource {
-    fn new(topic: &str) -> Result<Self, KafkaError> {
-        let name = c_string(topic)?;
-        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-        // SAFETY: the name is copied.
-        let native = unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) };
-        if native.is_null() {
-            return Err(KafkaError {
-                code: Code::InvalidTopic,
-                text: "not a name that a topic can have".to_owned(),
-            });
-        }
-        Ok(Self(native))
-    }
-}
-
-impl Drop for Resource {
-    fn drop(&mut self) {
-        // SAFETY: its last use.
-        unsafe { sys::rd_kafka_ConfigResource_destroy(self.0) };
-    }
+fn resource(topic: &str) -> Result<Resource, KafkaError> {
+    let name = c_string(topic)?;
+    let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+    // SAFETY: the name is copied.
+    let native = unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) };
+    let refused = "not a name that a topic can have";
+    // SAFETY: just made, and nobody else's.
+    unsafe { Owned::new(native, sys::rd_kafka_ConfigResource_destroy, refused) }
 }

@@ -7,13 +7,14 @@ use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Acl;
 
 use super::client::Client;
-use super::request::{Options, Queue, array, error_of, unexpected};
-use super::{c_string, text_of};
+use super::request::{Options, Queue, error_of, unexpected};
+use super::{array, c_string, text_of};
 use crate::fault::KafkaError;
 
 /// Something that our user may do with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+#[allow(missing_docs, reason = "Kafka's own words")]
+pub enum Operation {
     Read,
     Write,
     Create,
@@ -27,7 +28,8 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// Kafka's own word for it, as in its ACLs.
-    pub(crate) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "Read",
             Self::Write => "Write",

@@ -7,18 +7,33 @@
 mod certificate;
 mod client;
 mod configs;
+mod consumer;
+mod contact;
 mod describe;
 mod log_reader;
+mod manage;
+mod message;
+mod metadata;
+mod partitions;
 mod request;
 mod transaction;
 
-pub(crate) use client::{Client, Kind, Topic};
-pub(crate) use configs::Config;
-pub(crate) use describe::{DescribedTopic, Operation};
+pub(crate) use client::{Client, Kind, Topic, TopicOptions};
+pub(crate) use configs::{Altered, Which};
+pub use configs::{Changes, Config};
+pub(crate) use consumer::Inbox;
+pub(crate) use describe::DescribedTopic;
+pub use describe::Operation;
 pub(crate) use log_reader::{Entry, PartitionReader};
-pub(crate) use transaction::{CallError, Record};
+pub(crate) use manage::TopicPlan;
+pub use message::HeaderList;
+pub(crate) use message::Message;
+pub(crate) use metadata::{Asked, ToldTopic};
+pub(crate) use partitions::Partitions;
+pub(crate) use transaction::CallError;
 
 use std::ffi::{CStr, CString, c_char};
+use std::slice;
 use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -43,6 +58,15 @@ fn millis(timeout: Duration) -> i32 {
 fn code_error(code: sys::rd_kafka_resp_err_t) -> KafkaError {
     let code = Code::from(code);
     KafkaError { code, text: code.to_string() }
+}
+
+/// A C array of librdkafka that lives as long as what it belongs to.
+fn array<'a, T>(start: *const T, count: usize) -> &'a [T] {
+    if start.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: librdkafka tells start and count together; all callers use it before its owner goes.
+    unsafe { slice::from_raw_parts(start, count) }
 }
 
 /// Copies a C string of librdkafka; empty for null.

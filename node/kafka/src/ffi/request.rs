@@ -1,7 +1,6 @@
 //! One admin request: its options, the queue where the answer arrives, and the answer.
 
 use std::ptr::NonNull;
-use std::slice;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -9,6 +8,7 @@ use rdkafka_sys as sys;
 
 use super::client::Client;
 use super::{code_error, millis, text_of};
+use crate::config::Isolation;
 use crate::fault::KafkaError;
 
 /// Options of one request.
@@ -32,6 +32,15 @@ impl Options {
                 0,
             )
         };
+        // SAFETY: as above; requests without an operation to wait for refuse the option, and go without.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_operation_timeout(
+                options.0,
+                millis(timeout),
+                std::ptr::null_mut(),
+                0,
+            )
+        };
         options
     }
 
@@ -41,12 +50,28 @@ impl Options {
 
     pub(super) fn include_operations(&self) {
         // SAFETY: the options are live.
-        let error =
-            unsafe { sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1) };
-        if !error.is_null() {
-            // SAFETY: an error object of ours; its last use.
-            unsafe { sys::rd_kafka_error_destroy(error) };
-        }
+        forget(unsafe { sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1) });
+    }
+
+    pub(super) fn see(&self, isolation: Isolation) {
+        let level = match isolation {
+            Isolation::Committed => {
+                sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
+            }
+            Isolation::Uncommitted => {
+                sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
+            }
+        };
+        // SAFETY: the options are live.
+        forget(unsafe { sys::rd_kafka_AdminOptions_set_isolation_level(self.0, level) });
+    }
+}
+
+/// Frees an error that tells only that an option does not apply.
+fn forget(error: *mut sys::rd_kafka_error_t) {
+    if !error.is_null() {
+        // SAFETY: an error object of ours; its last use.
+        unsafe { sys::rd_kafka_error_destroy(error) };
     }
 }
 
@@ -55,6 +80,72 @@ impl Drop for Options {
         // SAFETY: its last use.
         unsafe { sys::rd_kafka_AdminOptions_destroy(self.0) };
     }
+}
+
+/// Something of librdkafka's that is ours until it is dropped.
+pub(super) struct Owned<T> {
+    native: *mut T,
+    destroy: unsafe extern "C" fn(*mut T),
+}
+
+impl<T> Owned<T> {
+    /// Takes `native` over; `refused` says what it means that there is none.
+    ///
+    /// # Safety
+    ///
+    /// `native` is null, or nobody else's and to be destroyed by `destroy`.
+    pub(super) unsafe fn new(
+        native: *mut T,
+        destroy: unsafe extern "C" fn(*mut T),
+        refused: &str,
+    ) -> Result<Self, KafkaError> {
+        if native.is_null() {
+            return Err(KafkaError { code: Code::InvalidArgument, text: refused.to_owned() });
+        }
+        Ok(Self { native, destroy })
+    }
+
+    pub(super) fn ptr(&self) -> *mut T {
+        self.native
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: ours, of the kind that `destroy` takes, and its last use.
+        unsafe { (self.destroy)(self.native) };
+    }
+}
+
+/// An admin function of librdkafka that takes a list.
+type Function<T> = unsafe extern "C" fn(
+    *mut sys::rd_kafka_t,
+    *mut *mut T,
+    usize,
+    *const sys::rd_kafka_AdminOptions_t,
+    *mut sys::rd_kafka_queue_t,
+);
+
+/// Asks for something about a list, and waits for the answer.
+///
+/// # Safety
+///
+/// `function` is an admin function of librdkafka for `operation`, which copies what it needs.
+pub(super) unsafe fn ask<T>(
+    client: &Client,
+    operation: sys::rd_kafka_admin_op_t,
+    function: Function<T>,
+    list: &[Owned<T>],
+    timeout: Duration,
+) -> Result<Event, KafkaError> {
+    let options = Options::new(client, operation, timeout);
+    let queue = Queue::new(client);
+    let mut natives: Vec<*mut T> = list.iter().map(Owned::ptr).collect();
+    // SAFETY: all are live, array and count belong together; the caller vouches for the function.
+    unsafe {
+        function(client.ptr(), natives.as_mut_ptr(), natives.len(), options.ptr(), queue.ptr());
+    };
+    queue.wait(client, timeout)
 }
 
 /// Where answers arrive.
@@ -124,15 +215,6 @@ impl Drop for Event {
         // SAFETY: its last use.
         unsafe { sys::rd_kafka_event_destroy(self.0) };
     }
-}
-
-/// A C array of librdkafka that lives as long as the event it belongs to.
-pub(super) fn array<'a, T>(start: *const T, count: usize) -> &'a [T] {
-    if start.is_null() || count == 0 {
-        return &[];
-    }
-    // SAFETY: librdkafka tells start and count together; all callers use it before the event goes.
-    unsafe { slice::from_raw_parts(start, count) }
 }
 
 pub(super) fn error_of(error: *const sys::rd_kafka_error_t) -> Option<KafkaError> {

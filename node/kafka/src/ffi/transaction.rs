@@ -14,35 +14,16 @@ use rdkafka_sys::rd_kafka_vtype_t as Vtype;
 use super::client::{Client, Topic, watch_of};
 use super::{millis, text_of};
 use crate::fault::KafkaError;
+use crate::record::{self, Record};
 
 /// The opaque value of marked records; it is never followed.
 const MARK: *mut c_void = std::ptr::without_provenance_mut(1);
-
-/// One record on its way to the queue; everything is copied there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Record<'a> {
-    pub(crate) partition: i32,
-    pub(crate) key: Option<&'a [u8]>,
-    /// `None` is a tombstone.
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'a str, &'a [u8])],
-    /// Whether the offset at which it arrives is remembered.
-    pub(crate) marked: bool,
-}
-
-impl Record<'_> {
-    /// Bytes of key and value.
-    pub(crate) fn size(&self) -> usize {
-        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        length(self.key).saturating_add(length(self.value))
-    }
-}
 
 /// The first record that Kafka did not take.
 #[derive(Clone, Debug)]
 pub(crate) struct FailedDelivery {
     pub(crate) topic: String,
-    pub(crate) partition: i32,
+    pub(crate) partition: u32,
     /// Bytes of key and value.
     pub(crate) size: usize,
     pub(crate) error: KafkaError,
@@ -128,12 +109,15 @@ impl Client {
 }
 
 impl Topic {
-    /// Copies a record into the queue of the topic's client.
-    pub(crate) fn produce(&self, record: &Record<'_>) -> Result<(), CallError> {
+    /// Copies a record into the queue of the topic's client. Of a marked one the offset at which it
+    /// arrives is remembered.
+    pub(crate) fn produce(&self, record: &Record<'_>, marked: bool) -> Result<(), CallError> {
+        let partition = i32::try_from(record.partition)
+            .map_err(|_| invalid("a partition that Kafka cannot number"))?;
         let headers = Headers::new(record.headers)?;
         let mut arguments = Arguments::new();
         arguments.push(Vtype::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.ptr());
-        arguments.push(Vtype::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = record.partition);
+        arguments.push(Vtype::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = partition);
         arguments.push(Vtype::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = sys::RD_KAFKA_MSG_F_COPY);
         if let Some(value) = record.value {
             arguments.push(Vtype::RD_KAFKA_VTYPE_VALUE, |u| u.mem = memory(value));
@@ -144,7 +128,10 @@ impl Topic {
         if let Some(headers) = &headers {
             arguments.push(Vtype::RD_KAFKA_VTYPE_HEADERS, |u| u.headers = headers.0.as_ptr());
         }
-        if record.marked {
+        if let Some(timestamp) = record.timestamp {
+            arguments.push(Vtype::RD_KAFKA_VTYPE_TIMESTAMP, |u| u.i64_ = timestamp);
+        }
+        if marked {
             arguments.push(Vtype::RD_KAFKA_VTYPE_OPAQUE, |u| u.ptr = MARK);
         }
         // SAFETY: the first `count` arguments are set, what they point to is live for the call, and
@@ -162,7 +149,7 @@ impl Topic {
 
 /// The arguments of one `rd_kafka_produceva`.
 struct Arguments {
-    items: [sys::rd_kafka_vu_t; 7],
+    items: [sys::rd_kafka_vu_t; 8],
     count: usize,
 }
 
@@ -172,7 +159,7 @@ impl Arguments {
             vtype: Vtype::RD_KAFKA_VTYPE_END,
             u: sys::rd_kafka_vu_s__bindgen_ty_1 { i64_: 0 },
         };
-        Self { items: [empty; 7], count: 0 }
+        Self { items: [empty; 8], count: 0 }
     }
 
     fn push(&mut self, vtype: Vtype, set: impl FnOnce(&mut sys::rd_kafka_vu_s__bindgen_ty_1)) {
@@ -195,10 +182,18 @@ fn memory(bytes: &[u8]) -> sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
 struct Headers(NonNull<sys::rd_kafka_headers_t>);
 
 impl Headers {
-    fn new(headers: &[(&str, &[u8])]) -> Result<Option<Self>, CallError> {
-        if headers.is_empty() {
-            return Ok(None);
+    fn new(headers: record::Headers<'_>) -> Result<Option<Self>, CallError> {
+        match headers {
+            record::Headers::None | record::Headers::Pairs([]) => Ok(None),
+            record::Headers::Pairs(pairs) => Self::of_pairs(pairs).map(Some),
+            record::Headers::Of(list) => {
+                let own = list.own().map_err(|_| invalid("headers that do not decode"))?;
+                Ok(own.map(Self))
+            }
         }
+    }
+
+    fn of_pairs(headers: &[(&str, &[u8])]) -> Result<Self, CallError> {
         // SAFETY: a count is all it takes.
         let native = unsafe { sys::rd_kafka_headers_new(headers.len()) };
         let list = Self(NonNull::new(native).ok_or_else(|| invalid("no memory for headers"))?);
@@ -220,7 +215,7 @@ impl Headers {
                 return Err(invalid("a header that Kafka does not take"));
             }
         }
-        Ok(Some(list))
+        Ok(list)
     }
 }
 
@@ -240,7 +235,7 @@ fn invalid(text: &str) -> CallError {
 }
 
 /// Takes over and frees an error object; null is success.
-fn check(error: *mut sys::rd_kafka_error_t) -> Result<(), CallError> {
+pub(super) fn check(error: *mut sys::rd_kafka_error_t) -> Result<(), CallError> {
     if error.is_null() {
         return Ok(());
     }
@@ -285,6 +280,7 @@ pub(super) unsafe extern "C" fn on_delivery(
         let name = unsafe { sys::rd_kafka_topic_name(message.rkt) };
         // SAFETY: the name lives as long as the topic.
         let topic = unsafe { text_of(name) };
-        *failed = Some(FailedDelivery { topic, partition: message.partition, size, error });
+        let partition = u32::try_from(message.partition).unwrap_or(u32::MAX);
+        *failed = Some(FailedDelivery { topic, partition, size, error });
     }
 }

@@ -6,10 +6,9 @@ use tidewire_node_core::facts::TopicFacts;
 use tidewire_shared::{Fault, FaultKind};
 
 use super::TOPIC;
-use crate::admin::{Created, TopicPlan, create_topic};
 use crate::config::Settings;
 use crate::ffi::Config;
-use crate::topics::Topics;
+use crate::topics::{NewTopic, Topics};
 
 /// Most replicas that are asked for.
 const REPLICAS: u32 = 3;
@@ -31,7 +30,7 @@ pub(super) fn ensure(
         return Ok(facts);
     }
     let replicas = topics.count_brokers(timeout)?.clamp(1, REPLICAS);
-    if create(settings, partitions, replicas, timeout)? == Created::Made {
+    if create(&topics, partitions, replicas, timeout)? {
         tracing::info!(topic = TOPIC, partitions, replicas, "topic made");
     }
     // The controller has it; the broker that is asked may hear of it a little later.
@@ -60,25 +59,28 @@ pub(crate) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFac
     Ok(Some(facts))
 }
 
+/// Whether it was not there yet.
 fn create(
-    settings: &Settings,
+    topics: &Topics,
     partitions: u32,
     replicas: u32,
     timeout: Duration,
-) -> Result<Created, Fault> {
+) -> Result<bool, Fault> {
     let in_sync = if replicas >= REPLICAS { "2" } else { "1" };
-    let config = [
+    let configs = [
         ("cleanup.policy", "compact"),
         ("segment.bytes", "16777216"),
         ("min.cleanable.dirty.ratio", "0.1"),
         ("min.insync.replicas", in_sync),
         ("unclean.leader.election.enable", "false"),
     ];
-    create_topic(
-        settings,
-        &TopicPlan { name: TOPIC, partitions, replicas, config: &config },
-        timeout,
-    )
+    let topic = NewTopic {
+        name: TOPIC.to_owned(),
+        partitions,
+        replicas: Some(replicas),
+        configs: configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+    };
+    Ok(topics.create_all(&[topic], timeout)?.contains(&true))
 }
 
 /// Refuses a topic that could lose records.

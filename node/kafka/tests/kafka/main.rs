@@ -1,10 +1,16 @@
 //! The room against a real broker.
 
 mod broker;
+mod copy;
 mod discover;
 mod late_requests;
+mod manage;
 mod old_brokers;
+mod old_source;
 mod positions;
 mod security;
+mod source;
+mod source_faults;
+mod source_rights;
 mod target;
 mod transactions;

@@ -1,5 +1,17 @@
-//! What topics are: id, partitions, rights and the configuration that a task depends on.
+//! What topics are: id, partitions, rights and the configuration that a task depends on; and how they
+//! become what a copy needs.
 
+mod list;
+mod manage;
+mod offsets;
+
+pub use list::ListedTopic;
+pub use manage::{NewTopic, Outcomes};
+pub use offsets::At;
+
+pub use crate::ffi::{Changes, Config, Operation};
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +20,9 @@ use tidewire_node_core::facts::{PartitionHealth, TopicFacts};
 use tidewire_shared::spec::CreateTopics;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::admin::{TopicPlan, create_topics};
-use crate::config::Settings;
+use crate::config::{Settings, Side};
 use crate::fault::{KafkaError, kind_of};
-use crate::ffi::{Client, Config, DescribedTopic, Kind};
+use crate::ffi::{Client, DescribedTopic, Kind};
 
 /// One answer per topic, in the order of the question: there, absent, or not to be seen.
 pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
@@ -66,8 +77,10 @@ impl Topics {
     ///
     /// `Configuration`, naming the property that librdkafka refuses.
     pub fn new(settings: &Settings) -> Result<Self, Fault> {
-        let client = Client::new(Kind::Producer, &settings.base())
-            .map_err(|error| error.fault("target.properties"))?;
+        let client = Client::new(Kind::Producer, &settings.base()).map_err(|error| {
+            let side = settings.side();
+            error.fault_at(side, format!("{}.properties", side.as_str()))
+        })?;
         Ok(Self { client: Arc::new(client), settings: settings.clone() })
     }
 
@@ -129,7 +142,7 @@ impl Topics {
     /// As [`Self::identify`], and `TargetDenied` or `Configuration` when a topic cannot be made so.
     pub fn describe_made(
         &self,
-        settings: &Settings,
+        _: &Settings,
         names: &[&str],
         wanted: &[&str],
         form: CreateTopics,
@@ -145,16 +158,16 @@ impl Topics {
         if missing.is_empty() {
             return Ok(seen);
         }
-        let plans: Vec<_> = missing
+        let plans: Vec<NewTopic> = missing
             .iter()
-            .map(|name| TopicPlan {
-                name,
+            .map(|name| NewTopic {
+                name: (*name).to_owned(),
                 partitions: form.partitions,
-                replicas: u32::from(form.replication_factor),
-                config: &[],
+                replicas: Some(u32::from(form.replication_factor)),
+                configs: Config::new(),
             })
             .collect();
-        create_topics(settings, &plans, timeout)?;
+        self.create_all(&plans, timeout)?;
         tracing::info!(topics = ?missing, "made topics");
         self.describe_until(names, &missing, Instant::now() + timeout)
     }
@@ -190,24 +203,14 @@ impl Topics {
             .filter(|(_, answer)| matches!(answer, Ok(Some(_))))
             .map(|(name, _)| name.as_str())
             .collect();
-        let mut configs = match present.as_slice() {
-            [] => Default::default(),
-            present => match self.client.topic_configs(present, timeout) {
-                // DescribeConfigs came with 0.11.
-                Err(error) if error.code == Code::UnsupportedFeature => {
-                    present.iter().map(|name| ((*name).to_owned(), Ok(Config::default()))).collect()
-                }
-                answer => answer.map_err(|error| self.fault(&error))?,
-            },
-        };
+        let configs = self.all_configs(&present, timeout)?;
+        let mut configs: BTreeMap<String, _> = configs.into_iter().collect();
         let mut with_config = |topic: DescribedTopic| {
             let configured = match configs.remove(&topic.name) {
-                Some(Ok(config)) => facts(&topic, &config).map(|facts| (facts, config)),
+                Some(Ok(Some(config))) => facts(&topic, &config).map(|facts| (facts, config)),
                 // It vanished between the two requests.
-                None | Some(Err(KafkaError { code: Code::UnknownTopicOrPartition, .. })) => {
-                    return None;
-                }
-                Some(Err(error)) => Err(unseen_config(&topic.name, &error)),
+                None | Some(Ok(None)) => return None,
+                Some(Err(fault)) => Err(fault),
             };
             Some(SeenTopic { described: topic, configured })
         };
@@ -225,26 +228,20 @@ impl Topics {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut answers =
+        let answers =
             self.client.describe_topics(names, timeout).map_err(|error| self.fault(&error))?;
+        let mut answers: BTreeMap<String, _> = answers.into_iter().collect();
         names
             .iter()
             .map(|name| {
-                let place = answers.iter().position(|(answered, _)| answered == name);
-                let (name, answer) =
-                    place.map(|place| answers.swap_remove(place)).ok_or_else(|| {
-                        Fault::new(
-                            FaultKind::TargetBusy,
-                            format!("topic {name}"),
-                            "the brokers did not answer for it",
-                        )
-                    })?;
-                let answer = match answer {
-                    Ok(topic) => Ok(Some(topic)),
-                    Err(error) if error.code == Code::UnknownTopicOrPartition => Ok(None),
-                    Err(error) => Err(error.fault(format!("topic {name}"))),
+                let object = || format!("topic {name}");
+                let answer = match answers.remove(*name) {
+                    Some(Ok(topic)) => Ok(Some(topic)),
+                    Some(Err(error)) if error.code == Code::UnknownTopicOrPartition => Ok(None),
+                    Some(Err(error)) => Err(error.fault_at(self.settings.side(), object())),
+                    None => return Err(self.silent(object())),
                 };
-                Ok((name, answer))
+                Ok(((*name).to_owned(), answer))
             })
             .collect()
     }
@@ -252,27 +249,37 @@ impl Topics {
     /// The fault of a request. A bare timeout is explained by what the connection reported.
     fn fault(&self, error: &KafkaError) -> Fault {
         let object = format!("brokers {}", self.settings.brokers());
+        let side = self.settings.side();
         let late = matches!(error.code, Code::OperationTimedOut | Code::RequestTimedOut);
         match self.client.trouble() {
             Some(trouble) if late && kind_of(trouble.code) != FaultKind::TargetBusy => {
-                trouble.fault(object)
+                trouble.fault_at(side, object)
             }
             _ if late => {
                 KafkaError { code: Code::BrokerTransportFailure, text: error.text.clone() }
-                    .fault(object)
+                    .fault_at(side, object)
             }
-            _ => error.fault(object),
+            _ => error.fault_at(side, object),
         }
     }
-}
 
-fn unseen_config(topic: &str, error: &KafkaError) -> Fault {
-    let fault = error.fault(format!("configuration of topic {topic}"));
-    match error.code {
-        Code::TopicAuthorizationFailed => {
-            fault.remedy("grant the task's user DescribeConfigs on the topic")
+    /// The fault of something for which the brokers gave no answer of its own.
+    fn silent(&self, object: String) -> Fault {
+        let kind = match self.settings.side() {
+            Side::Source => FaultKind::SourceBusy,
+            Side::Target => FaultKind::TargetBusy,
+        };
+        Fault::new(kind, object, "the brokers did not answer for it")
+    }
+
+    fn unseen_config(&self, topic: &str, error: &KafkaError) -> Fault {
+        let fault = error.fault_at(self.settings.side(), format!("configuration of topic {topic}"));
+        match error.code {
+            Code::TopicAuthorizationFailed => {
+                fault.remedy("grant the task's user DescribeConfigs on the topic")
+            }
+            _ => fault,
         }
-        _ => fault,
     }
 }
 
