@@ -98,8 +98,8 @@ fn to(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaTarget> {
 fn start(keys: &Keys<'_>) -> Walk<KafkaStart> {
     let Some(place) = keys.get("start") else { return Ok(KafkaStart::Earliest) };
     if place.as_text().is_some() {
-        return place
-            .word(&[("earliest", KafkaStart::Earliest), ("latest", KafkaStart::Latest)]);
+        let latest = place.word(&[("earliest", false), ("latest", true)])?;
+        return Ok(if latest { KafkaStart::Latest } else { KafkaStart::Earliest });
     }
     let keys = place.keys(&["timestamp", "offsets"])?;
     match (keys.get("timestamp"), keys.get("offsets")) {
