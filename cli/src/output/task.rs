@@ -137,7 +137,8 @@ impl TryFrom<pb::Task> for TaskView {
         let reports = || task.shards.iter().filter_map(|shard| shard.report.as_ref());
         let error: Option<Fault> = optional("task.error", task.error.clone())?;
         let spec: Option<TaskSpec> = optional("task.spec", task.spec.clone())?;
-        let budget = spec.as_ref().and_then(TaskSpec::as_postgres).map(|task| task.source.wal_budget);
+        let budget =
+            spec.as_ref().and_then(TaskSpec::as_postgres).map(|task| task.source.wal_budget);
         let budget = budget.unwrap_or_default();
         // While nobody runs it, a node that was asked has looked.
         let retained = match reports().map(|report| report.wal_retained_bytes).sum() {
