@@ -117,14 +117,26 @@ impl Connection {
 }
 
 impl TaskSpec {
+    /// Every place of a secret: those of the source, then those of the target.
+    pub fn secrets_mut(&mut self) -> [[Option<&mut SecretRef>; 4]; 2] {
+        let Tls { ca, cert, key, .. } = &mut self.source.tls;
+        let source = [self.source.password.as_mut(), ca.as_mut(), cert.as_mut(), key.as_mut()];
+        [source, kafka_secrets(&mut self.target.security)]
+    }
+
     /// The document as it may be shown: without secrets that stand in it.
     #[must_use]
     pub fn hidden(mut self) -> Self {
-        let Tls { ca, cert, key, .. } = &mut self.source.tls;
-        let source = [self.source.password.as_mut(), ca.as_mut(), cert.as_mut(), key.as_mut()];
-        let target = kafka_secrets(&mut self.target.security);
-        source.into_iter().chain(target).flatten().for_each(hide);
+        self.secrets_mut().into_iter().flatten().flatten().for_each(hide);
         self
+    }
+}
+
+impl SecretRef {
+    /// Whether it is what stands in place of a secret that was shown.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        matches!(self, Self::Value(text) if text == HIDDEN)
     }
 }
 

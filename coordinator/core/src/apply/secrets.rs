@@ -1,0 +1,74 @@
+//! A document that was shown has its secrets hidden; given back so, they stay as they are.
+
+use std::mem;
+use std::sync::Arc;
+
+use tidewire_shared::connection::HIDDEN;
+use tidewire_shared::{SecretRef, TaskSpec};
+
+use crate::outcome::{Rejection, RejectionCode};
+
+const NONE: &str = "there is none to keep";
+
+/// The refusal of a hidden secret.
+pub(super) fn refused(object: &str, why: &str) -> Rejection {
+    let message = format!("a secret is `{HIDDEN}`, and {why}");
+    Rejection::new(RejectionCode::Invalid, object, message).advise("write the secret itself")
+}
+
+/// Puts what was kept in the place of a secret that is hidden.
+pub(super) fn put_back(
+    place: &mut SecretRef,
+    kept: Option<&mut SecretRef>,
+    object: &str,
+) -> Result<(), Rejection> {
+    match kept {
+        Some(SecretRef::Value(kept)) => *place = SecretRef::Value(mem::take(kept)),
+        Some(_) | None => return Err(refused(object, NONE)),
+    }
+    Ok(())
+}
+
+/// The document with the secrets that `present` has in place of hidden ones. They go with the whole of
+/// what they belong to: server, account and encryption. Whoever may change a task could have them sent
+/// to a server of theirs otherwise.
+pub(crate) fn with_kept(
+    wanted: &Arc<TaskSpec>,
+    present: Option<&TaskSpec>,
+) -> Result<Arc<TaskSpec>, Rejection> {
+    let mut spec = wanted.as_ref().clone();
+    let mut places = spec.secrets_mut().into_iter().flatten().flatten();
+    if !places.any(|place| place.is_hidden()) {
+        return Ok(Arc::clone(wanted));
+    }
+    let object = format!("task {}", wanted.name);
+    let Some(present) = present else { return Err(refused(&object, NONE)) };
+    let agree = surroundings_agree(wanted, present);
+    let mut present = present.clone();
+    let sides = spec.secrets_mut().into_iter().zip(present.secrets_mut());
+    for (((places, kept), agrees), changed) in sides.zip(agree).zip(CHANGED) {
+        for (place, kept) in places.into_iter().zip(kept) {
+            let Some(place) = place.filter(|place| place.is_hidden()) else { continue };
+            put_back(place, kept, &object)?;
+            if !agrees {
+                return Err(refused(&object, changed));
+            }
+        }
+    }
+    Ok(Arc::new(spec))
+}
+
+/// Why nothing is kept for source and target.
+const CHANGED: [&str; 2] = [
+    "source.hosts, user or tls changed, so that none is kept for it",
+    "target.brokers or security changed, so that none is kept for it",
+];
+
+/// Whether source and target, their secrets aside, are reached as before.
+fn surroundings_agree(wanted: &TaskSpec, present: &TaskSpec) -> [bool; 2] {
+    let (a, b) = (wanted.clone().hidden(), present.clone().hidden());
+    let source = (&a.source.hosts, &a.source.user, &a.source.tls)
+        == (&b.source.hosts, &b.source.user, &b.source.tls);
+    let target = (&a.target.brokers, &a.target.security) == (&b.target.brokers, &b.target.security);
+    [source, target]
+}
