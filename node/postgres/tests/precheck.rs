@@ -292,9 +292,24 @@ async fn a_publication_or_heartbeat_table_of_someone_else_is_held_against_the_ta
     let found = "role \"tide\" may not create in schema \"tidewire\"";
     let remedy = "GRANT USAGE, CREATE ON SCHEMA \"tidewire\" TO \"tide\";";
     says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
-    sql(&server, "CREATE TABLE tidewire.dts_postgres_heartbeat (slot_name text PRIMARY KEY)").await;
+    sql(
+        &server,
+        "CREATE TABLE tidewire.dts_postgres_heartbeat (slot_name text PRIMARY KEY);
+        GRANT SELECT, INSERT, UPDATE, DELETE ON tidewire.dts_postgres_heartbeat TO tide",
+    )
+    .await;
+    let found = "\"tidewire\".\"dts_postgres_heartbeat\" is not owned by role \"tide\", so it cannot \
+                 publish it";
+    let remedy = "ALTER TABLE \"tidewire\".\"dts_postgres_heartbeat\" OWNER TO \"tide\";";
+    says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
+    sql(
+        &server,
+        "REVOKE ALL ON tidewire.dts_postgres_heartbeat FROM tide;
+        REVOKE ALL ON SCHEMA tidewire FROM tide",
+    )
+    .await;
     let found = "role \"tide\" may not write \"tidewire\".\"dts_postgres_heartbeat\"";
-    let remedy = "GRANT SELECT, INSERT, UPDATE, DELETE ON \
+    let remedy = "GRANT USAGE ON SCHEMA \"tidewire\" TO \"tide\"; GRANT SELECT, INSERT, UPDATE, DELETE ON \
                   \"tidewire\".\"dts_postgres_heartbeat\" TO \"tide\";";
     says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
 }
