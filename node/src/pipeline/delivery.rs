@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::Sent;
-use tidewire_node_core::encode::{EncodedBatch, Record};
+use tidewire_node_core::encode::{EncodeError, EncodedBatch, Record};
 use tidewire_node_core::pacing::{Backlog, Pace, pace};
 use tidewire_node_core::progress::{Progress, Reached};
 use tidewire_node_core::throttle::Throttle;
@@ -16,6 +16,7 @@ use tidewire_shared::{Fault, FaultKind, Lsn};
 use tokio::sync::{mpsc, watch};
 
 use super::kill::KillSwitch;
+use super::letters::Letters;
 use super::outlet::{Outgoing, Outlet};
 use super::pool::Pool;
 use super::watch::LogEnd;
@@ -40,6 +41,7 @@ pub(crate) struct Delivery {
     pub(crate) kill: KillSwitch,
     pub(crate) emptied: Pool<Box<EncodedBatch>>,
     pub(crate) throttle: Throttle,
+    pub(crate) letters: Letters,
 }
 
 /// What is written and not durable yet, and what surrounds it.
@@ -60,6 +62,8 @@ struct Open {
     bytes: u64,
     counters: Counters,
     last_commit_time_us: i64,
+    /// Why the first change of it became a dead letter.
+    refused: Option<Box<EncodeError>>,
 }
 
 impl Delivery {
@@ -160,6 +164,9 @@ impl Run {
     fn take(&mut self, batch: &EncodedBatch) -> Result<(), Fault> {
         for record in &batch.records {
             self.send(batch, record)?;
+        }
+        if let (Some(open), Some(refused)) = (&mut self.open, &batch.refused) {
+            open.refused.get_or_insert_with(|| refused.clone());
         }
         self.accept(batch)?;
         let Counters { insert, update, delete, truncate, bytes, .. } = batch.counters;
@@ -280,8 +287,16 @@ impl Run {
             last_commit_ms,
             counters: open.counters,
         });
+        delivery.letters.note(open.counters.dead_letters, open.refused);
+        self.tell_letters();
         fault_point::reach("before_source_reply");
         self.confirm()
+    }
+
+    fn tell_letters(&mut self) {
+        if let Some(line) = self.delivery.letters.due(Instant::now()) {
+            self.delivery.meter.log().notice(line);
+        }
     }
 
     /// Tells the source what it may forget.
@@ -297,6 +312,7 @@ impl Run {
     /// Persists the place that an idle source has reached, once that is due.
     fn idle(&mut self) -> Result<(), Fault> {
         self.delivery.outlet.look()?;
+        self.tell_letters();
         self.confirm()?;
         let now = self.began.elapsed();
         if self.open.is_none() && self.delivery.progress.keepalive(self.received, false, now) {

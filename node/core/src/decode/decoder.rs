@@ -485,9 +485,10 @@ fn push(
 ) {
     let relation = wanted.slot_in(batch);
     let transaction = open.slot_in(batch);
-    let Images { old_row, old, new } = images;
+    let Images { old_row, old, new, not_text } = images;
     let sequence = open.sequence;
-    batch.changes.push(Change { operation, old_row, relation, transaction, sequence, old, new });
+    let change = Change { operation, old_row, relation, transaction, sequence, old, new, not_text };
+    batch.changes.push(change);
 }
 
 fn undescribed(at: Lsn) -> DecodeError {

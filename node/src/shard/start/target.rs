@@ -35,6 +35,7 @@ use crate::lease::Lease;
 use crate::pipeline::Parts;
 use crate::pipeline::delivery;
 use crate::pipeline::kill::KillSwitch;
+use crate::pipeline::letters::Letters;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};
 use crate::pipeline::pool::Pool;
 use crate::pipeline::positions::{PositionWriter, entry};
@@ -324,6 +325,7 @@ impl TargetSide {
                 kill,
                 emptied,
                 throttle: Throttle::new(&assignment.spec.limits),
+                letters: Letters::new(&assignment.spec.on_bad_record),
             },
             source,
         }))
