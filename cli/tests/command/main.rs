@@ -142,7 +142,10 @@ fn a_running_task_is_deleted_after_a_question_at_a_terminal_and_at_once_elsewher
     let slow = delete("slow");
     let (code_no, said) = at_a_terminal(&slow, "n\n");
     assert!(said.contains("task slow is Initializing: delete it"), "{said}");
-    assert!(code_no == 2 && said.contains("nothing was deleted") && said.contains("--yes"), "{said}");
+    assert!(
+        code_no == 2 && said.contains("nothing was deleted") && said.contains("--yes"),
+        "{said}"
+    );
     let (code_yes, said) = at_a_terminal(&slow, "y\n");
     assert!(code_yes == 0 && said.contains("task slow deleted"), "{said}");
     let unasked = [slow.as_slice(), &["--yes"]].concat();

@@ -10,12 +10,12 @@ use tidewire_node_core::objects::resolve;
 use tidewire_node_core::precheck::{SourceLook, judge_source};
 use tidewire_postgres::Source;
 use tidewire_postgres::precheck::{Wanted, precheck};
-use tidewire_shared::SecretRef;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
 use tidewire_shared::spec::{
     Format, HeartbeatMode, KafkaTarget, Limits, Managed, ObjectRule, PartitionPolicy, Retry,
     SlotFailover, StartAt, TaskSpec,
 };
+use tidewire_shared::{FaultKind, SecretRef};
 use tidewire_testbed::servers::postgres::Postgres;
 
 const SLOT: &str = "tidewire_k3v9_0";
@@ -346,6 +346,9 @@ async fn a_server_without_room_says_which_setting_to_raise() {
     let expected =
         expected.map(|(name, found, remedy)| (name.into(), Fail, found.to_owned(), remedy));
     assert_eq!(seen, expected);
+    let full = source.replicate().await.expect_err("the one that there is is taken");
+    assert_eq!(full.kind, FaultKind::SourceBusy, "which is tried again: {full}");
+    assert!(full.remedy.contains("max_wal_senders"), "{full:?}");
     drop(held);
 }
 

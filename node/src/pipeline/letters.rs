@@ -89,7 +89,10 @@ mod tests {
         letters.note(5, refused(9));
         assert_eq!(letters.due(began + PAUSE / 2), None, "not once for each");
         let line = letters.due(began + PAUSE).expect("in the end");
-        assert!(line.starts_with("7 changes went to dead-letter topic dead, the first: "), "{line}");
+        assert!(
+            line.starts_with("7 changes went to dead-letter topic dead, the first: "),
+            "{line}"
+        );
         assert!(line.contains("change 4"), "{line}");
         assert_eq!(letters.due(began + 3 * PAUSE), None, "once");
     }

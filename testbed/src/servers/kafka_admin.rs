@@ -67,6 +67,14 @@ impl KafkaAdmin {
         self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
     }
 
+    pub(crate) fn allow(&mut self, topic: &str, operations: &[&str]) -> Result<()> {
+        self.ask(json!({"do": "allow", "topic": topic, "operations": operations})).map(drop)
+    }
+
+    pub(crate) fn quota(&mut self, client: &str, bytes: Option<u64>) -> Result<()> {
+        self.ask(json!({"do": "quota", "client": client, "bytes": bytes})).map(drop)
+    }
+
     pub(crate) fn end_offsets(&mut self, topic: &str) -> Result<EndOffsets> {
         Ok(serde_json::from_value(self.ask(json!({"do": "ends", "topic": topic}))?)?)
     }

@@ -442,8 +442,12 @@ impl Decoder {
         match rows::copy(operation, rows, wanted, batch) {
             Ok(Some((operation, images))) => push(operation, images, wanted, open, batch),
             Ok(None) => batch.end.filtered += 1,
-            Err(what) => {
-                return Err(DecodeError::malformed(at, what).of_table(&wanted.relation.name));
+            Err(rows::Unfit { what, remedy }) => {
+                let error = DecodeError::malformed(at, what).of_table(&wanted.relation.name);
+                return Err(match remedy {
+                    Some(remedy) => error.remedy(remedy),
+                    None => error,
+                });
             }
         }
         Ok(())

@@ -22,6 +22,19 @@ impl Images {
     pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0, not_text: None };
 }
 
+/// Why a row cannot be taken, and what to do where that is not what damage asks for.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) what: String,
+    pub(super) remedy: Option<&'static str>,
+}
+
+impl From<String> for Unfit {
+    fn from(what: String) -> Self {
+        Self { what, remedy: None }
+    }
+}
+
 /// Copies all tuples of a row message, as far as the task wants them: `None`, and nothing copied,
 /// when its operations or its condition leave nothing. The operation is what the condition makes of it.
 #[inline]
@@ -30,7 +43,7 @@ pub(super) fn copy(
     rows: Rows<'_>,
     wanted: &Wanted,
     batch: &mut ChangeBatch,
-) -> Result<Option<(Operation, Images)>, String> {
+) -> Result<Option<(Operation, Images)>, Unfit> {
     let Some(selection) = &wanted.selection else {
         if !operation.is_among(wanted.operations) {
             return Ok(None);
@@ -48,9 +61,12 @@ pub(super) fn copy(
     let mut images = tuples(operation, rows, wanted.relation.identity, &selection.sent, batch)?;
     if let (Some(column), true) = (images.not_text, selection.filter.is_some()) {
         let name = selection.sent.get(usize::from(column)).map_or("", |it| it.name.as_str());
-        return Err(format!(
+        let what = format!(
             "column {name} holds bytes that are not UTF-8, and the condition `where` looks at the row"
-        ));
+        );
+        let remedy = "take `where` of the table out of the document, and where the column goes out \
+                      write onBadRecord: {deadLetterTopic: …}; then resume the task";
+        return Err(Unfit { what, remedy: Some(remedy) });
     }
     let inserts_only = !operations.update && !operations.delete;
     let left = match selection.operation(operation, images, batch) {

@@ -5,6 +5,8 @@ mod discover;
 mod late_requests;
 mod old_brokers;
 mod positions;
+mod precheck;
 mod security;
 mod target;
 mod transactions;
+mod written;
