@@ -29,7 +29,7 @@ fn a_topic_that_grows_stops_the_task_before_a_key_goes_elsewhere() {
     guarded().set_partitions("grown", 3).unwrap();
     task.shows("Failed", &["TargetState", "topic grown", "has 3 partitions", "began with 1"]);
     task.insert(6..=9);
-    task.refuses_to_resume(&["topic grown", "3 partitions", "breaks their order"]);
+    task.refuses_to_resume(&["topic grown", "3 partitions", "lose their order"]);
     let ends = guarded().end_offsets("grown").unwrap().stable;
     assert_eq!((ends[&1], ends[&2]), (0, 0), "nothing went to the new partitions");
     let ids: Vec<_> = task.read().into_iter().map(|(_, id)| id).collect();
