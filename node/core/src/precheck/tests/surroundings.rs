@@ -44,7 +44,7 @@ fn what_columns_hold_is_looked_at() {
     let stops = (
         Fail,
         "server_encoding SQL_ASCII",
-        "text in it may be anything, and a value that is not UTF-8 stops the task",
+        "text in it may be anything, and a value that is not UTF-8 stops the task or becomes a dead letter",
         "dump the database and restore it into one made with ENCODING 'UTF8'",
         true,
     );
