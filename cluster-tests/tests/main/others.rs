@@ -9,7 +9,7 @@ use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::servers::postgres::PostgresAddress;
 use tidewire_testbed::task::TaskDocument;
 
-use crate::solo::{LIMIT, cluster};
+use crate::solo::{LIMIT, PASSWORD, cluster};
 
 fn document(address: &PostgresAddress, name: &str, source: &str) -> String {
     let bootstrap = kafka().bootstrap();
@@ -93,9 +93,14 @@ fn a_task_uses_what_others_made_begins_where_it_is_told_and_beats_as_it_is_told(
         )
     };
     let now = document(&address, "others-now", &existing("others_a", "off"));
+    let value = format!("{{value: {}}}", address.password);
+    let now = now.replace(&value, &format!("{{env: {PASSWORD}}}"));
     start("others-now", &format!("{now}displayName: Die Läden\n"), &[]);
     assert_eq!(cluster().task("others-now").unwrap()["displayName"], "Die Läden");
     let later = document(&address, "others-later", &existing("others_b", "off"));
+    let file = cluster().folder().join("password");
+    std::fs::write(&file, format!("{}\n", address.password)).unwrap();
+    let later = later.replace(&value, &format!("{{file: {}}}", file.display()));
     start("others-later", &later.replace("start: now", &format!("start: {{lsn: {lsn}}}")), &[]);
     assert_eq!(ids("others-now"), ["1", "2", "3", "4", "5", "6"], "from where its slot stands");
     assert_eq!(ids("others-later"), ["4", "5", "6"]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use serde_json::Value;
-use tidewire_cluster_tests::kafka;
+use tidewire_cluster_tests::{kafka, postgres};
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::oracle::dts_avro::DtsAvro;
 use tidewire_testbed::oracle::{Datum, Operation, column};
@@ -16,10 +16,14 @@ use tidewire_testbed::task::TaskDocument;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// A variable in the environment of the nodes, with the password of the shared server.
+pub(crate) const PASSWORD: &str = "TIDEWIRE_TEST_PASSWORD";
+
 pub(crate) fn cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let few = ClusterOptions { coordinators: 1, nodes: 1, ..ClusterOptions::default() };
+        let env = vec![(PASSWORD.to_owned(), postgres().address().password.clone())];
+        let few = ClusterOptions { coordinators: 1, nodes: 1, env, ..ClusterOptions::default() };
         Cluster::start(few).expect("the shared cluster starts")
     })
 }
