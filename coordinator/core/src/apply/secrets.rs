@@ -37,8 +37,8 @@ pub(crate) fn with_kept(
     present: Option<&TaskSpec>,
 ) -> Result<Arc<TaskSpec>, Rejection> {
     let mut spec = wanted.as_ref().clone();
-    let mut places = spec.secrets_mut().into_iter().flatten().flatten();
-    if !places.any(|place| place.is_hidden()) {
+    let hides = spec.secrets_mut().into_iter().flatten().flatten().any(|place| place.is_hidden());
+    if !hides {
         return Ok(Arc::clone(wanted));
     }
     let object = format!("task {}", wanted.name);
