@@ -26,7 +26,6 @@ import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AccessControlEntryFilter;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
-import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
@@ -34,6 +33,7 @@ import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.utils.SecurityUtils;
 
 /** A long-lived admin client: one JSON command per line in, one JSON answer per line out. */
 public final class Admin {
@@ -136,7 +136,7 @@ public final class Admin {
         admin.deleteAcls(List.of(new AclBindingFilter(pattern.toFilter(), AccessControlEntryFilter.ANY))).all().get();
         List<AclBinding> bindings = new ArrayList<>();
         operations.forEach(operation -> bindings.add(new AclBinding(pattern, new AccessControlEntry(
-            "User:ANONYMOUS", "*", AclOperation.fromString(operation.asText()), AclPermissionType.ALLOW))));
+            "User:ANONYMOUS", "*", SecurityUtils.operation(operation.asText()), AclPermissionType.ALLOW))));
         admin.createAcls(bindings).all().get();
     }
 

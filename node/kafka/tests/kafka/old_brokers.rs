@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
 use tidewire_node_core::facts::TopicFacts;
+use tidewire_shared::ByteSize;
 use tidewire_shared::precheck::CheckResult;
 use tidewire_shared::spec::{Delivery, KafkaTarget, TaskSpec};
 use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
@@ -96,7 +97,9 @@ fn brokers_of_1_0_get_every_row_once() {
     let facts = when_there(&settings);
     assert!(!facts.is_of_old_brokers() && facts.cleanup_policy == "delete", "{facts:?}");
     let target = KafkaTarget { brokers: vec![kafka.bootstrap()], ..KafkaTarget::default() };
-    let task = TaskSpec { delivery: Delivery::AtLeastOnce, ..task_at(target, "orders") };
+    let mut task = TaskSpec { delivery: Delivery::AtLeastOnce, ..task_at(target, "orders") };
+    // They take a little less than a MiB unless they are told to take more.
+    task.limits.record_bytes = ByteSize(500_000);
     let item = only(&task, "target_version");
     let found = "older than 2.8: topics have no ids";
     assert_eq!((item.result, &*item.found), (CheckResult::Warn, found));
