@@ -11,6 +11,7 @@ fn neighbour(brokers: &str, topics: &[&str]) -> Neighbour {
         task: "billing".into(),
         brokers: vec![brokers.into()],
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        ..Neighbour::default()
     }
 }
 

@@ -27,6 +27,7 @@ use crate::lease::Lease;
 use crate::pipeline::PostgresParts;
 use crate::pipeline::delivery::{Delivery as Deliver, Fittings, PostgresCarrier};
 use crate::pipeline::kill::KillSwitch;
+use crate::pipeline::letters::Letters;
 use crate::pipeline::pool::Pool;
 use crate::pipeline::watch::{LogEnd, SourceWatch, TargetWatch};
 use crate::shard::meter::Meter;
@@ -109,6 +110,7 @@ impl Fitter<'_> {
                     source_end: source_ends,
                     meter: meter.clone(),
                     emptied,
+                    letters: Letters::new(&task.on_bad_record),
                     kept,
                 }),
                 outlet,
