@@ -143,11 +143,11 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     let same = cluster.modify(document(shown.clone())).expect("nothing new");
     assert_eq!(same, Outcome::Exists(cluster.task(0)));
 
-    let mut other = shown.clone();
+    let mut other = shown;
     other.objects[0].topic = "other".to_owned();
     cluster.modify(document(other.clone())).expect("a draft");
     cluster.until("taken", |it| it.revision() == 3 && it.shown() == Phase::Synchronizing);
-    let kept = cluster.state.task(&cluster.task(0)).expect("the task").spec().clone();
+    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
     assert_eq!(
         sample::postgres(&kept),
         PostgresTask { objects: other.objects.clone(), ..with_passwords("one", "two") }
@@ -174,7 +174,7 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     moved.source.hosts = vec!["elsewhere:5432".to_owned()];
     cluster.modify(document(moved)).expect("a draft");
     cluster.until("taken", |it| it.revision() == 4 && it.shown() == Phase::Synchronizing);
-    let kept = cluster.state.task(&cluster.task(0)).expect("the task").spec().clone();
+    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
     let kept = sample::postgres(&kept);
     assert_eq!(kept.source.password, Some(SecretRef::Value("three".to_owned())));
     assert_eq!(kept.target, with_passwords("three", "two").target);
