@@ -276,6 +276,9 @@ impl Settings {
         properties.set("fetch.queue.backoff.ms", "5");
         properties.set("fetch.error.backoff.ms", "100");
         properties.set("socket.timeout.ms", READ_TIMEOUT_MS.to_string());
+        // A topic that goes soon after it was made is told sooner than in half a minute; whether it is
+        // really gone is asked again.
+        properties.set("topic.metadata.propagation.max.ms", "5000");
         // Brokers send a batch that is larger than all bounds whole, so that reading goes on.
         let answer = LEAST_ANSWER_BYTES.max(self.record_bytes.saturating_mul(2));
         properties.set("receive.message.max.bytes", answer.min(2_147_483_647).to_string());

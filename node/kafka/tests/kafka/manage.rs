@@ -105,9 +105,14 @@ fn places_in_partitions_are_found_and_records_go() {
     assert_eq!(offsets(At::Latest(Isolation::Committed)), [Some(0), Some(4)]);
     assert_eq!(offsets(At::Latest(Isolation::Uncommitted)), [Some(0), Some(5)]);
     assert_eq!(offsets(At::Timestamp(1_500)), [None, Some(1)]);
-    assert_eq!(offsets(At::Timestamp(9_000)), [None, None]);
-    let answers = topics.offsets(&[("absent", 0)], At::Earliest, SOON).expect("asked");
-    assert_eq!(answers[0].clone().expect_err("absent").kind, FaultKind::SourceState);
+    // The marker behind them is from now.
+    assert_eq!(offsets(At::Timestamp(9_000)), [None, Some(3)]);
+    assert_eq!(offsets(At::Timestamp(9_000_000_000_000)), [None, None]);
+    let mixed = [("absent", 0), (topic.as_str(), 0)];
+    let answers = topics.offsets(&mixed, At::Earliest, SOON).expect("asked");
+    let fault = answers[0].clone().expect_err("absent");
+    assert_eq!(fault.kind, FaultKind::SourceState, "{fault:?}");
+    assert_eq!(answers[1], Ok(Some(0)));
     writer.commit().expect("commit");
     let below = [(topic.as_str(), 0, 2), (topic.as_str(), 1, -1)];
     let lows = topics.delete_records(&below, SOON).expect("asked");
