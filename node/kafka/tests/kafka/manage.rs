@@ -1,6 +1,7 @@
 //! Topics at both ends: what they are, and how they are made like each other.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tidewire_kafka::Isolation;
 use tidewire_kafka::codec::codec_of;
@@ -47,8 +48,13 @@ fn a_topic_is_made_like_another_and_follows_it() {
     ]);
     let altered = target.alter_configs(&[(copy.name.as_str(), changes)], SOON).expect("asked");
     assert_eq!(altered[0].1, Ok(()));
-    let configs = target.own_configs(&[&copy.name], SOON).expect("configs");
-    assert_eq!(configs[0].1, Ok(Some(config(&[("retention.ms", "88000")]))));
+    // The broker that is asked hears of it a little later.
+    let wanted = Ok(Some(config(&[("retention.ms", "88000")])));
+    let deadline = Instant::now() + SOON;
+    while target.own_configs(&[&copy.name], SOON).expect("configs")[0].1 != wanted {
+        assert!(Instant::now() < deadline, "never altered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let grown = target.add_partitions(&[(copy.name.as_str(), 5)], SOON).expect("asked");
     assert_eq!(grown[0].1, Ok(()));
     let fault = target.add_partitions(&[(copy.name.as_str(), 2)], SOON).expect("asked");
@@ -147,7 +153,7 @@ fn codecs_are_found_as_they_are() {
     let empty = fresh_topic(&kafka, 1);
     let mut names: Vec<&str> = wanted.keys().map(String::as_str).collect();
     names.push(&empty);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(codec_of(&source(&kafka), &names, SOON), Ok(wanted));
     assert!(began.elapsed() < SOON / 4, "{:?}", began.elapsed());
 }
