@@ -23,7 +23,7 @@ const LEAST_MESSAGE_BYTES: u64 = 1_000;
 
 /// Most bytes of one batch before compression. Half of what a topic takes by default
 /// (`max.message.bytes`), so that a batch of records that do not compress is never refused.
-const BATCH_BYTES: u64 = 512 * 1024;
+pub(crate) const BATCH_BYTES: u64 = 512 * 1024;
 
 /// Longest wait for an answer of a source broker beyond what a fetch may wait: a frozen broker is given
 /// up after it, and the partitions that moved away from it are read elsewhere. Nothing that is read
@@ -221,7 +221,9 @@ impl Settings {
     fn writing(&self) -> Properties {
         let queue_kib = LEAST_QUEUE_KIB.max(self.record_bytes.saturating_mul(2).div_ceil(1024));
         let mut properties = Properties::default();
-        properties.set("linger.ms", "20");
+        // Full batches leave at once and commits flush the rest. A batch whose time is over while an
+        // earlier one is under way would make librdkafka ask itself without a pause whether it may go.
+        properties.set("linger.ms", "500");
         properties.set("batch.size", BATCH_BYTES.min(self.message_bytes()).to_string());
         properties.set("batch.num.messages", "50000");
         properties.extend(self.base());
