@@ -26,6 +26,7 @@ pub mod precheck;
 pub mod producer;
 pub mod record;
 mod security;
+mod settle;
 pub mod source;
 pub mod topics;
 pub mod watch;
