@@ -11,7 +11,7 @@ use tidewire_shared::spec::{
     SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
     TimestampUnit, Tls, TlsMode, WalBudget,
 };
-use tidewire_shared::{ByteSize, Period, SecretRef};
+use tidewire_shared::{ByteSize, Lsn, Period, SecretRef};
 
 /// Texts that YAML likes to misread stand beside plain ones.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -389,7 +389,12 @@ prop_compose! {
         (connection, other) in (10..=1440_u64, 1..=1440_u64),
         limits in limits(),
         (delivery, on_bad_record) in (delivery(), bad_record()),
+        lsn in option::of(1..=u64::MAX),
     ) -> TaskSpec {
+        let start = match (&source.slot, lsn) {
+            (Managed::Existing(_), Some(lsn)) => StartAt::Lsn(Lsn(lsn)),
+            _ => StartAt::Now,
+        };
         TaskSpec {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change,
@@ -399,7 +404,7 @@ prop_compose! {
             },
             limits,
             delivery,
-            start: StartAt::default(),
+            start,
             on_bad_record,
         }
     }

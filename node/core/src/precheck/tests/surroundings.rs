@@ -311,12 +311,17 @@ fn a_heartbeat_must_come_through_the_publication() {
     assert_eq!(told(&item), ("heartbeat_rights", Fail, &*found, message, &*remedy, false));
     let absent = HeartbeatPlace { table: None, ..theirs };
     let item = judge(absent, existing(), Some(&["Orders"]));
-    assert!(item.remedy.starts_with("make the table") && item.remedy.ends_with(&remedy), "{item:?}");
+    assert!(
+        item.remedy.starts_with("make the table") && item.remedy.ends_with(&remedy),
+        "{item:?}"
+    );
     assert_eq!(judge(theirs, existing(), Some(held)).result, Pass);
 
     let outside = HeartbeatPlace { usage: false, owned: true, ..theirs };
     let item = judge(outside, Managed::Managed, None);
-    assert!(item.remedy.starts_with("GRANT USAGE ON SCHEMA \"tidewire\" TO \"tide\"; GRANT SELECT"));
+    assert!(
+        item.remedy.starts_with("GRANT USAGE ON SCHEMA \"tidewire\" TO \"tide\"; GRANT SELECT")
+    );
 }
 
 #[test]
