@@ -81,7 +81,7 @@ fn a_quota_slows_a_task_down_and_nothing_else() {
     let mut task =
         Task::on_broker(guarded(), "slowed", postgres(), |yaml| yaml.replace("target:\n", lines));
     let free = carried(&mut task, 0);
-    guarded().set_quota("throttled", Some(100_000)).unwrap();
+    guarded().set_quota("throttled", Some(120_000)).unwrap();
     let bound = carried(&mut task, 1_000) + carried(&mut task, 2_000);
     eprintln!("1 MB took {free:?}, 2 MB under the quota {bound:?}");
     assert!(bound > free * 2 + Duration::from_secs(4), "{bound:?}: the broker held nobody up");
