@@ -70,6 +70,10 @@ impl Cluster {
         self.state.task(&self.task(0)).expect("the task").revision()
     }
 
+    fn document(&self) -> Arc<TaskSpec> {
+        Arc::clone(self.state.task(&self.task(0)).expect("the task").spec())
+    }
+
     fn shard_epoch(&self) -> Epoch {
         let id = ShardId { task: self.task(0), index: 0 };
         self.state.shard(&id).expect("the shard").epoch()
@@ -139,11 +143,11 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     let same = cluster.modify(Arc::new(shown.clone())).expect("nothing new");
     assert_eq!(same, Outcome::Exists(cluster.task(0)));
 
-    let mut other = shown.clone();
+    let mut other = shown;
     other.objects[0].topic = "other".to_owned();
     cluster.modify(Arc::new(other.clone())).expect("a draft");
     cluster.until("taken", |it| it.revision() == 3 && it.shown() == Phase::Synchronizing);
-    let kept = cluster.state.task(&cluster.task(0)).expect("the task").spec().clone();
+    let kept = cluster.document();
     assert_eq!(kept.source, with_passwords("one", "two").source);
     assert_eq!(kept.target, with_passwords("one", "two").target);
     let precheck = cluster.state.with_kept_secrets(&Arc::new(other.clone())).expect("kept");
@@ -168,7 +172,7 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     moved.source.hosts = vec!["elsewhere:5432".to_owned()];
     cluster.modify(Arc::new(moved)).expect("a draft");
     cluster.until("taken", |it| it.revision() == 4 && it.shown() == Phase::Synchronizing);
-    let kept = cluster.state.task(&cluster.task(0)).expect("the task").spec().clone();
+    let kept = cluster.document();
     assert_eq!(kept.source.password, Some(SecretRef::Value("three".to_owned())));
     assert_eq!(kept.target, with_passwords("three", "two").target);
 }
