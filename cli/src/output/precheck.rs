@@ -1,7 +1,9 @@
 //! A precheck, as JSON and as a table.
 
 use serde::Serialize;
-use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
+use tidewire_shared::precheck::{
+    CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind, item_rule,
+};
 
 use super::{drawn, table, time};
 
@@ -16,6 +18,9 @@ pub(crate) struct PrecheckView {
 #[derive(Clone, Debug, Serialize)]
 struct ItemView {
     name: String,
+    /// What the reference calls it, where it has such a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'static str>,
     result: CheckResult,
     found: String,
     message: String,
@@ -47,7 +52,8 @@ impl From<CheckItem> for ItemView {
     fn from(item: CheckItem) -> Self {
         let CheckItem { name, result, found, message, remedy, overridable, waiver } = item;
         let waiver = waiver.map(WaiverView::from);
-        Self { name, result, found, message, remedy, overridable, waiver }
+        let title = item_rule(&name).and_then(|rule| rule.title);
+        Self { name, title, result, found, message, remedy, overridable, waiver }
     }
 }
 

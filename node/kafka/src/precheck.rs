@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidewire_node_core::facts::{PartitionHealth, TargetPrecheck, TopicFacts};
+use tidewire_node_core::facts::{Operation, PartitionHealth, TargetPrecheck, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
-use crate::ffi::{DescribedTopic, Operation};
+use crate::ffi::DescribedTopic;
 use crate::positions;
 use crate::producer::TransactionalProducer;
 use crate::topics::{Answers, SeenTopic, Topics};

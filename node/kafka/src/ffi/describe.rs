@@ -5,44 +5,12 @@ use std::time::Duration;
 
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Acl;
+use tidewire_node_core::facts::Operation;
 
 use super::client::Client;
 use super::request::{Options, Queue, error_of, unexpected};
 use super::{array, c_string, text_of};
 use crate::fault::KafkaError;
-
-/// Something that our user may do with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "Kafka's own words")]
-pub enum Operation {
-    Read,
-    Write,
-    Create,
-    Delete,
-    Alter,
-    Describe,
-    DescribeConfigs,
-    AlterConfigs,
-    Other,
-}
-
-impl Operation {
-    /// Kafka's own word for it, as in its ACLs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "Read",
-            Self::Write => "Write",
-            Self::Create => "Create",
-            Self::Delete => "Delete",
-            Self::Alter => "Alter",
-            Self::Describe => "Describe",
-            Self::DescribeConfigs => "DescribeConfigs",
-            Self::AlterConfigs => "AlterConfigs",
-            Self::Other => "other",
-        }
-    }
-}
 
 /// A topic as one broker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

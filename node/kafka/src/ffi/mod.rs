@@ -23,7 +23,6 @@ pub(crate) use configs::{Altered, Which};
 pub use configs::{Changes, Config};
 pub(crate) use consumer::Inbox;
 pub(crate) use describe::DescribedTopic;
-pub use describe::Operation;
 pub(crate) use log_reader::{Entry, PartitionReader};
 pub(crate) use manage::TopicPlan;
 pub use message::HeaderList;

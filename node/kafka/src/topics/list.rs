@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_node_core::facts::Operation;
 use tidewire_shared::Fault;
 
 use super::{Answers, Topics, count};
-use crate::ffi::{Asked, Config, DescribedTopic, Operation, ToldTopic, Which};
+use crate::ffi::{Asked, Config, DescribedTopic, ToldTopic, Which};
 
 /// Topics that one request asks for.
 const ASKED_AT_ONCE: usize = 500;

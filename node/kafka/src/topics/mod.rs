@@ -9,7 +9,8 @@ pub use list::ListedTopic;
 pub use manage::{NewTopic, Outcomes};
 pub use offsets::At;
 
-pub use crate::ffi::{Changes, Config, Operation};
+pub use crate::ffi::{Changes, Config};
+pub use tidewire_node_core::facts::Operation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
