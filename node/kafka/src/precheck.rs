@@ -1,4 +1,8 @@
-//! What a precheck wants to know of the target: facts, no verdicts.
+//! What a precheck wants to know of the target, or of both ends of a copy: facts, no verdicts.
+
+mod copy;
+
+pub use copy::look as look_at_copy;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

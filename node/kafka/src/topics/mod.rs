@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tidewire_node_core::facts::{PartitionHealth, TopicFacts};
+use tidewire_node_core::facts::{ClusterFacts, PartitionHealth, TopicFacts};
 use tidewire_shared::spec::CreateTopics;
 use tidewire_shared::{Fault, FaultKind};
 
@@ -56,10 +56,16 @@ impl SeenTopic {
     }
 
     pub(crate) fn health(&self) -> PartitionHealth {
+        self.described.health()
+    }
+}
+
+impl DescribedTopic {
+    pub(crate) fn health(&self) -> PartitionHealth {
         PartitionHealth {
-            topic: self.described.name.clone(),
-            leaderless: self.described.leaderless.clone(),
-            least_in_sync: self.described.least_in_sync.map(count),
+            topic: self.name.clone(),
+            leaderless: self.leaderless.clone(),
+            least_in_sync: self.least_in_sync.map(count),
         }
     }
 }
@@ -96,7 +102,12 @@ impl Topics {
 
     /// `host:port` of every broker of the cluster, as they call themselves.
     pub(crate) fn broker_addresses(&self, timeout: Duration) -> Result<Vec<String>, Fault> {
-        self.client.broker_addresses(timeout).map_err(|error| self.fault(&error))
+        self.cluster(timeout).map(|cluster| cluster.addresses)
+    }
+
+    /// The cluster as one of its brokers describes it.
+    pub(crate) fn cluster(&self, timeout: Duration) -> Result<ClusterFacts, Fault> {
+        self.client.cluster(timeout).map_err(|error| self.fault(&error))
     }
 
     /// Ids and partition counts, all in one request.
@@ -221,7 +232,7 @@ impl Topics {
             .collect())
     }
 
-    fn described(
+    pub(crate) fn described(
         &self,
         names: &[&str],
         timeout: Duration,
@@ -229,9 +240,13 @@ impl Topics {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let answers =
-            self.client.describe_topics(names, timeout).map_err(|error| self.fault(&error))?;
-        let mut answers: BTreeMap<String, _> = answers.into_iter().collect();
+        let deadline = Instant::now() + timeout;
+        let mut answers: BTreeMap<String, _> = BTreeMap::new();
+        for names in names.chunks(list::ASKED_AT_ONCE) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let described = self.client.describe_topics(names, left);
+            answers.extend(described.map_err(|error| self.fault(&error))?);
+        }
         names
             .iter()
             .map(|name| {
@@ -322,6 +337,6 @@ fn number<T: std::str::FromStr>(
     })
 }
 
-fn count(number: usize) -> u32 {
+pub(crate) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
