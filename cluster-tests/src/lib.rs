@@ -1,6 +1,7 @@
 //! What every cluster test starts from: shared servers, a cluster of its own, a task under proof.
 
 pub mod chaos;
+pub mod copy;
 pub mod faults;
 
 use std::env;

@@ -34,7 +34,9 @@ impl<'a> Explained<'a> {
     #[must_use]
     pub fn new(spec: &'a TaskSpec) -> Self {
         match spec {
-            TaskSpec::PostgresToKafka(task) => Self::Postgres(Box::new(PostgresDocument::new(task))),
+            TaskSpec::PostgresToKafka(task) => {
+                Self::Postgres(Box::new(PostgresDocument::new(task)))
+            }
             TaskSpec::KafkaToKafka(task) => Self::Kafka(Box::new(KafkaDocument::new(task))),
         }
     }

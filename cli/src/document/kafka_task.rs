@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidewire_shared::spec::{
-    Compression, ExistingData, KafkaSource, KafkaStart, KafkaTarget, KafkaTask, NamePattern, Shards,
-    StartOffset, SyncConfigs, TopicRule,
+    Compression, ExistingData, KafkaSource, KafkaStart, KafkaTarget, KafkaTask, NamePattern,
+    Shards, StartOffset, SyncConfigs, TopicRule,
 };
 
 use super::place::{Keys, Place, Walk};
@@ -79,8 +79,7 @@ fn from(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaSource> {
 }
 
 fn to(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaTarget> {
-    let keys =
-        place.keys(&["connection", "brokers", "security", "compression", "properties"])?;
+    let keys = place.keys(&["connection", "brokers", "security", "compression", "properties"])?;
     let connection = source::connection(&keys, &["brokers", "security"])?;
     let mut target = KafkaTarget {
         compression: keys.get_or("compression", Compression::Keep, |at| at.word(&COMPRESSIONS))?,
@@ -98,8 +97,8 @@ fn to(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaTarget> {
 fn start(keys: &Keys<'_>) -> Walk<KafkaStart> {
     let Some(place) = keys.get("start") else { return Ok(KafkaStart::Earliest) };
     if place.as_text().is_some() {
-        return place
-            .word(&[("earliest", KafkaStart::Earliest), ("latest", KafkaStart::Latest)]);
+        let latest = place.word(&[("earliest", false), ("latest", true)])?;
+        return Ok(if latest { KafkaStart::Latest } else { KafkaStart::Earliest });
     }
     let keys = place.keys(&["timestamp", "offsets"])?;
     match (keys.get("timestamp"), keys.get("offsets")) {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidewire_shared::spec::{
     HeartbeatMode, Managed, PartitionPolicy, PostgresTask, TableName, TimestampUnit,
 };
-use tidewire_shared::{ByteSize, Period, SecretRef};
+use tidewire_shared::{ByteSize, Period, SecretRef, TaskSpec};
 
 use super::{Document, Explained};
 

@@ -1,8 +1,12 @@
 //! Position records of a target, as JSON and as a table.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tidewire_kafka::positions::ShownPosition;
-use tidewire_proto::position::v1::{PgPosition, PositionRecord};
+use tidewire_proto::position::v1::{
+    KafkaPosition, PgPosition, PositionRecord, TopicPosition,
+};
 use tidewire_shared::{Fault, Lsn};
 
 use super::{drawn, table, time};
@@ -28,6 +32,9 @@ struct RecordView {
     claim: bool,
     written_at: Option<String>,
     position: Option<PgView>,
+    /// Of a task from Kafka, the next offset by topic and partition of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<BTreeMap<String, BTreeMap<u32, i64>>>,
     topics: Vec<TopicView>,
 }
 
@@ -77,11 +84,20 @@ impl From<PositionRecord> for RecordView {
             claim: record.claim,
             written_at: time(record.written_at_ms),
             position: record.postgres.map(PgView::from),
+            partitions: record.kafka.map(by_topic),
             topics: topics
                 .map(|pin| TopicView { name: pin.name, partitions: pin.partitions })
                 .collect(),
         }
     }
+}
+
+fn by_topic(position: KafkaPosition) -> BTreeMap<String, BTreeMap<u32, i64>> {
+    let partitions = |topic: TopicPosition| {
+        let next = topic.partitions.into_iter().map(|at| (at.partition, at.next)).collect();
+        (topic.name, next)
+    };
+    position.topics.into_iter().map(partitions).collect()
 }
 
 impl From<PgPosition> for PgView {
@@ -106,7 +122,7 @@ pub(crate) fn position_table(views: &[PositionView], wide: bool) -> String {
     if views.is_empty() {
         return "no positions".to_owned();
     }
-    let mut header = vec!["TASK", "KEY", "LSN", "EPOCH", "SERIAL", "NODE", "WRITTEN"];
+    let mut header = vec!["TASK", "KEY", "POSITION", "EPOCH", "SERIAL", "NODE", "WRITTEN"];
     if wide {
         header.extend(["AT", "INSIDE", "ORDINAL"]);
     }
@@ -125,11 +141,18 @@ pub(crate) fn position_table(views: &[PositionView], wide: bool) -> String {
 
 fn cells(view: &PositionView, record: &RecordView, wide: bool) -> Vec<String> {
     let position = record.position.as_ref();
-    let lsn = position.map_or("-", |position| position.lsn.as_str());
+    let place = match (position, &record.partitions) {
+        (Some(position), _) => position.lsn.clone(),
+        (None, Some(topics)) => {
+            let partitions: usize = topics.values().map(BTreeMap::len).sum();
+            format!("{partitions} partitions")
+        }
+        (None, None) => "-".to_owned(),
+    };
     let mut row = vec![
         record.task.clone(),
         view.key.clone(),
-        lsn.to_owned(),
+        place,
         record.epoch.to_string(),
         format!("{}{}", record.serial, if record.claim { " (claim)" } else { "" }),
         record.node.clone(),

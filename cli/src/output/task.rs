@@ -6,11 +6,16 @@ use tidewire_proto::convert::{ConvertError, optional};
 use tidewire_proto::task::v1 as wire;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{WalBudget, WalState};
-use tidewire_shared::{ByteSize, Fault, Lsn, Phase, TaskSpec};
+use tidewire_shared::{ByteSize, Fault, Phase, TaskSpec};
+
+mod position;
+
+use std::collections::BTreeSet;
 
 use super::precheck::{PrecheckView, precheck_table};
 use super::retry::RetryView;
 use super::{drawn, table, time};
+use position::PositionView;
 
 /// A task as scripts read it: stable names, times in RFC 3339, durations in milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -99,15 +104,6 @@ impl WalView {
     }
 }
 
-/// Log positions as PostgreSQL writes them.
-#[derive(Clone, Debug, Serialize)]
-struct PositionView {
-    source: Option<String>,
-    durable: Option<String>,
-    committed: Option<String>,
-    confirmed: Option<String>,
-}
-
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct CountersView {
     insert: u64,
@@ -118,6 +114,14 @@ struct CountersView {
     filtered: u64,
     #[serde(rename = "deadLetters")]
     dead_letters: u64,
+    /// Records with the timestamp 0, which became the time of the copy.
+    #[serde(skip_serializing_if = "is_zero")]
+    restamped: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Whether everything that the source had at the last look is durable at the target.
@@ -137,7 +141,8 @@ impl TryFrom<pb::Task> for TaskView {
         let reports = || task.shards.iter().filter_map(|shard| shard.report.as_ref());
         let error: Option<Fault> = optional("task.error", task.error.clone())?;
         let spec: Option<TaskSpec> = optional("task.spec", task.spec.clone())?;
-        let budget = spec.as_ref().and_then(TaskSpec::as_postgres).map(|task| task.source.wal_budget);
+        let budget =
+            spec.as_ref().and_then(TaskSpec::as_postgres).map(|task| task.source.wal_budget);
         let budget = budget.unwrap_or_default();
         // While nobody runs it, a node that was asked has looked.
         let retained = match reports().map(|report| report.wal_retained_bytes).sum() {
@@ -163,7 +168,7 @@ impl TryFrom<pb::Task> for TaskView {
             shards: task
                 .shards
                 .iter()
-                .map(|shard| ShardView::new(&task.name, shard))
+                .map(|shard| ShardView::new(&task, shard))
                 .collect::<Result<_, _>>()?,
             caught_up,
             created_at: time(task.created_at_ms),
@@ -192,27 +197,21 @@ fn counters<'a>(reports: impl Iterator<Item = &'a wire::ShardReport>) -> Counter
             transactions: sum.transactions.saturating_add(shard.transactions),
             filtered: sum.filtered.saturating_add(shard.filtered),
             dead_letters: sum.dead_letters.saturating_add(shard.dead_letters),
+            restamped: sum.restamped.saturating_add(shard.restamped),
         }
     })
 }
 
 impl ShardView {
-    fn new(task: &str, shard: &pb::Shard) -> Result<Self, ConvertError> {
+    fn new(task: &pb::Task, shard: &pb::Shard) -> Result<Self, ConvertError> {
         let report = shard.report.as_ref();
         let counters = report.and_then(|report| report.counters).unwrap_or_default();
-        let lsn = |lsn: u64| (lsn != 0).then(|| Lsn(lsn).to_string());
-        let said = |of: fn(&wire::ShardReport) -> u64| report.map(of).and_then(lsn);
         Ok(Self {
-            id: format!("{task}/{}", shard.index),
+            id: format!("{}/{}", task.name, shard.index),
             node: (!shard.node.is_empty()).then(|| shard.node.clone()),
             epoch: shard.epoch,
             phase: report.map(|report| phase(report.phase())),
-            position: PositionView {
-                source: said(|report| report.source_lsn),
-                durable: said(|report| report.durable_lsn),
-                committed: lsn(shard.committed_lsn),
-                confirmed: said(|report| report.confirmed_lsn),
-            },
+            position: PositionView::new(&task.kind, shard),
             delay_ms: report.map(|report| report.delay_ms),
             records: counters.records,
             bytes: counters.bytes,
@@ -262,6 +261,9 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
             fault.object, fault.message, fault.remedy
         ));
     }
+    if task.shards.len() > 1 {
+        text.push_str(&format!("\n\n{}", shard_table(&task.shards)));
+    }
     for shard in &task.shards {
         if let Some(retry) = &shard.retry {
             text.push_str(&format!("\n\n{}", retry.lines(&shard.id)));
@@ -288,9 +290,30 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
     text
 }
 
+/// The shards of a task that several nodes share.
+fn shard_table(shards: &[ShardView]) -> String {
+    let mut table =
+        table(&["SHARD", "NODE", "EPOCH", "PHASE", "PARTITIONS", "LAG", "RECORDS", "RECORDS/S"]);
+    for shard in shards {
+        table.add_row([
+            shard.id.clone(),
+            shard.node.clone().unwrap_or_else(|| "-".to_owned()),
+            shard.epoch.to_string(),
+            shard.phase.unwrap_or("-").to_owned(),
+            shard.position.partitions().to_string(),
+            shard.position.lag().to_string(),
+            shard.records.to_string(),
+            format!("{:.0}", shard.records_per_second),
+        ]);
+    }
+    drawn(&table)
+}
+
 impl TaskView {
     fn cells(&self) -> Vec<String> {
-        let nodes: Vec<_> = self.shards.iter().filter_map(|shard| shard.node.as_deref()).collect();
+        let nodes: BTreeSet<_> =
+            self.shards.iter().filter_map(|shard| shard.node.as_deref()).collect();
+        let nodes: Vec<_> = nodes.into_iter().collect();
         let records: u64 = self.shards.iter().map(|shard| shard.records).sum();
         let rate: f64 = self.shards.iter().map(|shard| shard.records_per_second).sum();
         vec![
@@ -311,7 +334,7 @@ impl TaskView {
             self.id.clone(),
             self.desired.clone(),
             each(|shard| shard.epoch.to_string()),
-            each(|shard| shard.position.durable.clone().unwrap_or_else(|| "-".to_owned())),
+            each(|shard| shard.position.brief()),
             format!("{}KiB {}", self.wal_retained_bytes / 1024, self.wal.state),
             self.created_at.clone().unwrap_or_default(),
         ]

@@ -8,6 +8,7 @@ use tidewire_proto::admin::v1::admin_service_server::{AdminService, AdminService
 use tidewire_proto::admin::v1::{self as pb, ErrorDetail};
 use tidewire_proto::convert::status;
 use tidewire_proto::task::v1 as wire;
+use tidewire_shared::TaskSpec;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
@@ -117,7 +118,8 @@ impl AdminService for Coordinator {
         request: Request<pb::ApplyTaskRequest>,
     ) -> Answer<pb::ApplyTaskResponse> {
         let spec = request.into_inner().spec.unwrap_or_default();
-        let task = Some(task(&spec.name, "NotStarted"));
+        let spec: TaskSpec = spec.try_into().expect("a task");
+        let task = Some(task(spec.name().as_str(), "NotStarted"));
         Ok(Response::new(pb::ApplyTaskResponse { task, created: true, revision: 1 }))
     }
 

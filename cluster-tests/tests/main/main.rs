@@ -6,6 +6,7 @@ mod accidents;
 mod at_least_once;
 mod brokers;
 mod connections;
+mod copy;
 mod end_txn;
 mod failover;
 mod formats;

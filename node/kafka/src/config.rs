@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
+use tidewire_shared::spec::{Compression, KafkaSecurity, KafkaTarget};
 use tidewire_shared::{ByteSize, Fault, FaultKind};
 
 use crate::plain_producer::Idempotence;
@@ -105,7 +105,11 @@ impl Settings {
         Ok(Self {
             side,
             brokers: broker_list(&target.brokers, side)?,
-            compression: target.compression.as_str(),
+            compression: match target.compression {
+                // Of topics whose records told no codec.
+                Compression::Keep => Compression::Lz4.as_str(),
+                named => named.as_str(),
+            },
             record_bytes: possible(record_bytes)?,
             properties: target.properties.clone(),
             security: security::properties(&target.security, side)?,
@@ -392,7 +396,6 @@ fn broker_list(brokers: &[String], side: Side) -> Result<String, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use tidewire_shared::spec::Compression;
 
     use super::*;
 

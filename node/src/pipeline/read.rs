@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::source::Consumer;
+use tidewire_kafka::Consumer;
 use tidewire_shared::Fault;
 use tokio::sync::mpsc;
 

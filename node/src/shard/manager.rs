@@ -81,7 +81,7 @@ impl Manager {
             return;
         }
         let before = self.running.remove(&shard).map(|running| running.stop());
-        tracing::info!(%shard, %epoch, task = %assignment.spec.name, "assigned");
+        tracing::info!(%shard, %epoch, task = %assignment.spec.name(), "assigned");
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let supervisor = Supervisor::new(assignment, self.surroundings.clone(), stop.clone());
         let done = ended.clone().drop_guard();

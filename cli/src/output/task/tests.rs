@@ -149,3 +149,25 @@ fn a_retry_is_shown_with_its_window_and_the_last_error() {
                 why: 127.0.0.1:5432: connection refused";
     assert!(text.contains(line), "{text}");
 }
+
+#[test]
+fn a_copy_shows_offsets_and_lag_instead_of_log_positions() {
+    let partition = |partition, source, durable| wire::PartitionProgress {
+        topic: "orders".into(),
+        partition,
+        source,
+        durable,
+    };
+    let mut task = synchronizing();
+    task.kind = "kafka_to_kafka".into();
+    let report = task.shards[0].report.as_mut().expect("a report");
+    report.partitions = vec![partition(0, 42, 42), partition(1, 20, 17)];
+    let view = TaskView::try_from(task).expect("a task");
+    let json = serde_json::to_value(&view).expect("json");
+    let expected = serde_json::json!({"partitions": {"orders": {
+        "0": {"source": 42, "target": 41, "lag": 0},
+        "1": {"source": 20, "target": 16, "lag": 3},
+    }}});
+    assert_eq!(json["shards"][0]["position"], expected);
+    assert!(task_list(&[view], true).contains("lag 3"));
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
 use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::takeover::Growth;
 use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
 
 use crate::broker::{SOON, settings_at};
@@ -68,7 +69,7 @@ fn brokers_of_0_10_get_every_row_in_order_without_idempotence_and_headers() {
     assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
 
     let held = carry(&mut kafka, &settings, Idempotence::Off);
-    identity.check(&pins, SOON).expect("the same topic");
+    identity.check(&pins, Growth::Stops, SOON).expect("the same topic");
     for (partition, mut values) in (0..2).zip(held) {
         // A request that was answered into a broken connection is sent again.
         values.dedup();

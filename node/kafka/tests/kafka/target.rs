@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{TopicIdentity, precheck};
+use tidewire_node_core::takeover::Growth;
 use tidewire_shared::FaultKind;
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
@@ -34,13 +35,13 @@ fn a_topic_that_is_deleted_recreated_or_grown_is_noticed() {
     let (topic, steady) = (fresh_topic(&kafka, 2), fresh_topic(&kafka, 1));
     let identity = TopicIdentity::new(&settings(&kafka)).expect("identity");
     let pins = identity.pin(&[&topic, &steady], SOON).expect("pins");
-    identity.check(&pins, SOON).expect("the same");
+    identity.check(&pins, Growth::Stops, SOON).expect("the same");
 
     kafka.set_partitions(&topic, 3).expect("grow");
     let definite = |what: &str| {
         let deadline = Instant::now() + SOON;
         loop {
-            match identity.check(&pins, SOON) {
+            match identity.check(&pins, Growth::Stops, SOON) {
                 Err(fault) => {
                     assert_eq!(fault.kind, FaultKind::TargetState, "{fault:?}");
                     assert!(fault.object.contains(&topic) && !fault.remedy.is_empty());

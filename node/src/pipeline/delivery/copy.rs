@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::source::{Fetched, Item, SourceRecord, Timestamp};
-use tidewire_kafka::{Headers, Record};
+use tidewire_kafka::{Fetched, Headers, Item, Record, SourceRecord, Timestamp};
 use tidewire_node_core::copy::CopyProgress;
 use tidewire_node_core::pacing::Backlog;
 use tidewire_node_core::takeover::PositionEntry;

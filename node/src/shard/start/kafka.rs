@@ -6,8 +6,8 @@ mod parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewire_kafka::topics::{At, Isolation, Topics};
-use tidewire_kafka::{Idempotence, Settings};
+use tidewire_kafka::topics::{At, Topics};
+use tidewire_kafka::{Idempotence, Isolation, Settings};
 use tidewire_node_core::copy::{
     CopiedTopic, FirstStart, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
 };
@@ -18,7 +18,7 @@ use tidewire_shared::spec::{KafkaStart, KafkaTask};
 use tidewire_shared::{Clearing, ClusterId, Fault, FaultKind, KafkaPosition, NodeName};
 
 use super::Ends;
-use super::target::{CALL, TargetSide, blocking, too_early};
+use super::target::{CALL, TargetSide, blocking};
 use crate::lease::Lease;
 use crate::pipeline::Parts;
 use crate::shard::Assignment;
@@ -95,7 +95,7 @@ impl<'a> KafkaEnds<'a> {
         blocking(move || {
             let bounds: Vec<_> =
                 clearing.iter().map(|it| (it.topic.as_str(), it.partition, it.before)).collect();
-            topics.delete_records(&bounds, CALL).into_iter().try_for_each(|done| done.map(drop))
+            topics.delete_records(&bounds, CALL)?.into_iter().try_for_each(|done| done.map(drop))
         })
         .await?;
         self.told.push(format!("deleted the records that {partitions} partitions held before"));
@@ -129,8 +129,8 @@ pub(crate) fn partition_facts(
 ) -> Result<Vec<PartitionFacts>, Fault> {
     let partitions: Vec<_> =
         layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
-    let low = topics.offsets(&partitions, At::Earliest, timeout);
-    let end = topics.offsets(&partitions, At::Latest(Isolation::Committed), timeout);
+    let low = topics.offsets(&partitions, At::Earliest, timeout)?;
+    let end = topics.offsets(&partitions, At::Latest(Isolation::Committed), timeout)?;
     low.into_iter()
         .zip(end)
         .map(|(low, end)| {
@@ -244,7 +244,7 @@ impl Ends for KafkaEnds<'_> {
 fn first_at(topics: &Topics, layout: &Layout, ms: i64) -> Result<Vec<Option<i64>>, Fault> {
     let partitions: Vec<_> =
         layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
-    topics.offsets(&partitions, At::Timestamp(ms), CALL).into_iter().collect()
+    topics.offsets(&partitions, At::Timestamp(ms), CALL)?.into_iter().collect()
 }
 
 /// The partitions of the copies that fall to the shard: also those that the source has not.
@@ -257,8 +257,8 @@ fn target_partitions(topics: &Topics, layout: &Layout) -> Result<Vec<TargetParti
         let ours = (0..partitions).filter(|number| layout.has(&copied.source.name, *number));
         found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
     }
-    let low = topics.offsets(&found, At::Earliest, CALL);
-    let end = topics.offsets(&found, At::Latest(Isolation::Uncommitted), CALL);
+    let low = topics.offsets(&found, At::Earliest, CALL)?;
+    let end = topics.offsets(&found, At::Latest(Isolation::Uncommitted), CALL)?;
     let facts = found.iter().zip(low).zip(end).map(|(((topic, partition), low), end)| {
         let (low, end) = (low?.unwrap_or_default(), end?.unwrap_or_default());
         Ok(TargetPartition { topic: (*topic).to_owned(), partition: *partition, low, end })

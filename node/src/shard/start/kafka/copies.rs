@@ -83,10 +83,11 @@ impl Copies<'_> {
                 name: topic.target.clone(),
                 partitions: topic.source.partitions,
                 replicas: Some(topic.source.replicas.clamp(1, brokers)),
-                configs: carried(configs?, self.sync),
+                // One that was deleted meanwhile is told of by the next look.
+                configs: carried(configs?.unwrap_or_default(), self.sync),
             });
         }
-        for (name, made) in self.target.create(&plans, timeout) {
+        for (name, made) in self.target.create(&plans, timeout)? {
             if made? {
                 told.push(format!("made topic {name} at the target"));
             }
@@ -113,7 +114,7 @@ impl Copies<'_> {
             return Ok(false);
         }
         for ((_, partitions), (name, widened)) in
-            narrow.iter().zip(self.target.add_partitions(&narrow, timeout))
+            narrow.iter().zip(self.target.add_partitions(&narrow, timeout)?)
         {
             widened?;
             told.push(format!("widened topic {name} at the target to {partitions} partitions"));
@@ -158,7 +159,7 @@ impl ConfigSync {
         let mut changes = Vec::new();
         for ((name, (_, wanted)), (_, present)) in target.iter().zip(wanted).zip(present) {
             // One that is gone is told of elsewhere.
-            let (Ok(wanted), Ok(present)) = (wanted, present) else { continue };
+            let (Ok(Some(wanted)), Ok(Some(present))) = (wanted, present) else { continue };
             let differing: BTreeMap<String, Option<String>> = carried(wanted, &self.sync)
                 .into_iter()
                 .filter(|(config, value)| present.get(config) != Some(value))
@@ -172,6 +173,6 @@ impl ConfigSync {
         if changes.is_empty() {
             return Ok(());
         }
-        self.target.alter_configs(&changes, CALL).into_iter().try_for_each(|(_, done)| done)
+        self.target.alter_configs(&changes, CALL)?.into_iter().try_for_each(|(_, done)| done)
     }
 }

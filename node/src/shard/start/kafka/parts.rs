@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_kafka::source::{Consumer, SourceLimits, SourcePartition};
 use tidewire_kafka::topics::Identity;
-use tidewire_kafka::{Settings, TopicIdentity, codec};
+use tidewire_kafka::{Consumer, Settings, SourceLimits, SourcePartition, TopicIdentity, codec};
 use tidewire_node_core::copy::{CopyProgress, Layout, PartitionFacts};
 use tidewire_node_core::takeover::{SourcePosition, Start};
 use tidewire_node_core::throttle::Throttle;
