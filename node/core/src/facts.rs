@@ -2,7 +2,9 @@
 
 mod copy;
 
-pub use copy::{ClusterFacts, CopyPrecheck, EndLook, Operation, Setting, TopicLook, TopicSettings};
+pub use copy::{
+    ClusterFacts, CopyPrecheck, EndLook, Operation, Release, Setting, TopicLook, TopicSettings,
+};
 
 use tidewire_shared::spec::{TableName, TopicRule};
 use tidewire_shared::{Fault, Lsn};

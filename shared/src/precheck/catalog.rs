@@ -21,7 +21,6 @@ impl ItemRule {
 const UNREACHABLE: &str = "a task cannot run without it";
 const LOSES: &str = "changes would be lost without a word";
 const HURTS: &str = "it would hurt the source";
-const FOREVER: &str = "records would be copied without end";
 
 const SOURCE: &str = "Source Data Source Connection Check";
 const TARGET: &str = "Target Data Source Connection Check";
@@ -74,7 +73,7 @@ const RULES: [ItemRule; 38] = [
     yields("topic_policy"),
     yields("message_size"),
     yields("topic_collision"),
-    stands("loop", FOREVER),
+    yields("loop"),
     stands("target_transactions", LOSES),
     // A node that could not look at all.
     stands("precheck", UNREACHABLE),

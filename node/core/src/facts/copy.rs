@@ -49,6 +49,23 @@ pub struct ClusterFacts {
     pub addresses: Vec<String>,
 }
 
+/// A release of Kafka that all brokers of a cluster have reached, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    /// 0.10: no headers, no transactions, no settings told.
+    V0_10,
+    /// 0.11, which has them.
+    V0_11,
+    /// 1.0: topics can be widened.
+    V1_0,
+    /// 2.3: brokers say what our user may do.
+    V2_3,
+    /// 2.5: a producer that is fenced is told apart from one that timed out (KIP-360).
+    V2_5,
+    /// 2.8, or later: topics have ids.
+    V2_8,
+}
+
 /// A setting of a topic as it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -114,11 +131,17 @@ pub struct EndLook {
     pub cluster: Result<ClusterFacts, Fault>,
     /// Topics that were asked for by name: there, absent (`Ok(None)`), or not to be seen.
     pub topics: BTreeMap<String, Result<Option<TopicLook>, Fault>>,
-    /// Its brokers tell no settings: they are older than 0.11, and records have no headers there.
-    pub before_0_11: bool,
+    /// How old its brokers are; none where that could not be found out.
+    pub release: Option<Release>,
 }
 
 impl EndLook {
+    /// Whether its brokers are known to be older.
+    #[must_use]
+    pub fn is_before(&self, release: Release) -> bool {
+        self.release.is_some_and(|reached| reached < release)
+    }
+
     /// A topic that is there.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&TopicLook> {
@@ -141,6 +164,9 @@ pub struct CopyPrecheck {
     pub listed: Result<Vec<SourceTopic>, Fault>,
     /// The cluster that is copied to.
     pub target: EndLook,
+    /// Where both clusters have one id: the ids of topics of the target that are called as some of the
+    /// source, or none where there is no such topic.
+    pub namesakes: Vec<(String, Option<(i64, i64)>)>,
     /// Copies that are missing, and what brokers say to making them.
     pub makeable: Vec<(String, Result<(), Fault>)>,
     /// Copies that have too few partitions, and what brokers say to adding some.

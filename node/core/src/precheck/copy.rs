@@ -85,9 +85,7 @@ impl Judged<'_> {
             items.push(self.collision().item("topic_collision"));
             items.push(feedback::judge(self).item("loop"));
         }
-        let transactions =
-            target::transactions(self.task.delivery, &seen.transactions, &seen.positions_topic);
-        items.push(transactions.item("target_transactions"));
+        items.push(ends::transactions(self).item("target_transactions"));
         items
     }
 

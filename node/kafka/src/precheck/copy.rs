@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tidewire_node_core::copy::{CopiedTopic, PartitionFacts, SourceTopic, carried, taken};
 use tidewire_node_core::facts::{
-    ClusterFacts, CopyPrecheck, EndLook, TopicFacts, TopicLook, TopicSettings,
+    ClusterFacts, CopyPrecheck, EndLook, Release, TopicFacts, TopicLook, TopicSettings,
 };
 use tidewire_shared::spec::{Delivery, KafkaStart, KafkaTask, NamePattern};
 use tidewire_shared::{Fault, FaultKind};
@@ -17,6 +17,9 @@ use crate::config::{Isolation, Settings};
 use crate::ffi::DescribedTopic;
 use crate::positions;
 use crate::topics::{Answers, At, ListedTopic, NewTopic, Topics, count};
+
+/// Most topics that are looked for to tell two clusters of one id apart.
+const NAMESAKES: usize = 20;
 
 /// Looks at both ends of a task. Takes at most [`TIMEOUT`]; what cannot be seen carries its fault, one
 /// of the settings, too.
@@ -35,7 +38,9 @@ pub fn look(
     let copies = taken(&task.topics, source.listed.as_deref().unwrap_or_default());
     let topics = target.topics(&copies, deadline);
     target.ask_for_changes(&copies, &topics, &source.look, task, deadline);
+    let namesakes = target.namesakes(&copies, &source.look, deadline);
     CopyPrecheck {
+        namesakes,
         source: source.look,
         listed: source.listed,
         target: EndLook { cluster: target.cluster, ..topics },
@@ -64,7 +69,7 @@ impl Source {
 
     fn look(settings: Result<Settings, Fault>, task: &KafkaTask, deadline: Instant) -> Self {
         let seen = settings.and_then(|settings| {
-            let topics = Topics::new(&settings)?;
+            let topics = Topics::telling(&settings)?;
             let cluster = topics.cluster(left(deadline))?;
             Ok((topics, cluster))
         });
@@ -128,7 +133,7 @@ impl Target {
             widenable: Vec::new(),
         };
         let seen = settings.and_then(|settings| {
-            let topics = Topics::new(&settings)?;
+            let topics = Topics::telling(&settings)?;
             target.cluster = Ok(topics.cluster(left(deadline))?);
             Ok((settings, topics))
         });
@@ -152,6 +157,27 @@ impl Target {
             None => unknown(),
             Some(topics) => look_at(topics, &names, (Isolation::Uncommitted, None), deadline),
         }
+    }
+
+    /// Topics that are called as those of the source, where the ids of both clusters do not tell them
+    /// apart.
+    fn namesakes(
+        &self,
+        copies: &[CopiedTopic],
+        source: &EndLook,
+        deadline: Instant,
+    ) -> Vec<(String, Option<(i64, i64)>)> {
+        let id = |cluster: &Result<ClusterFacts, Fault>| cluster.as_ref().ok()?.id.clone();
+        let (Some(topics), Some(there)) = (&self.client, id(&source.cluster)) else {
+            return Vec::new();
+        };
+        if id(&self.cluster) != Some(there) {
+            return Vec::new();
+        }
+        let names = copies.iter().take(NAMESAKES).map(|copied| copied.source.name.as_str());
+        let answers = topics.described(&names.collect::<Vec<_>>(), left(deadline));
+        let answers = answers.unwrap_or_default().into_iter();
+        answers.filter_map(|(name, answer)| Some((name, answer.ok()?.map(|it| it.id)))).collect()
     }
 
     /// What brokers say to the copies that have to be made or widened.
@@ -212,7 +238,7 @@ fn plan(
 
 /// An end whose topics nobody asked for.
 fn unknown() -> EndLook {
-    EndLook { cluster: Ok(ClusterFacts::default()), topics: BTreeMap::new(), before_0_11: false }
+    EndLook { cluster: Ok(ClusterFacts::default()), topics: BTreeMap::new(), release: None }
 }
 
 /// Looks at topics of one end: what they are, what may be done with them, their settings, and where
@@ -239,10 +265,11 @@ fn look_at(
     let told_none = |answer: &Result<Option<TopicSettings>, Fault>| {
         answer.as_ref().is_ok_and(|it| it.as_ref().is_some_and(TopicSettings::is_empty))
     };
-    let before_0_11 = settings.iter().any(|(_, answer)| told_none(answer));
+    let tells_none = settings.iter().any(|(_, answer)| told_none(answer));
+    let release = topics.release().or(tells_none.then_some(Release::V0_10));
     let mut ends = ends(topics, &described, (isolation, at), deadline);
     let mut settings: BTreeMap<String, _> = settings.into_iter().collect();
-    let topics = described.into_iter().map(|(name, answer)| {
+    let seen = described.into_iter().map(|(name, answer)| {
         let seen = answer.map(|topic| {
             let settings = settings.remove(&name).unwrap_or(Ok(None));
             // One that vanished between two requests is told of as one without settings.
@@ -250,7 +277,7 @@ fn look_at(
         });
         (name, seen)
     });
-    EndLook { topics: topics.collect(), before_0_11, ..unknown() }
+    EndLook { topics: seen.collect(), release, ..unknown() }
 }
 
 /// Ends of the partitions, one after the other in the order of topics and numbers.

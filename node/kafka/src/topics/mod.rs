@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tidewire_node_core::facts::{ClusterFacts, PartitionHealth, TopicFacts};
+use tidewire_node_core::facts::{ClusterFacts, PartitionHealth, Release, TopicFacts};
 use tidewire_shared::spec::CreateTopics;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::config::{Settings, Side};
+use crate::config::{Properties, Settings, Side};
 use crate::fault::{KafkaError, kind_of};
 use crate::ffi::{Client, DescribedTopic, Kind};
 
@@ -84,7 +84,21 @@ impl Topics {
     ///
     /// `Configuration`, naming the property that librdkafka refuses.
     pub fn new(settings: &Settings) -> Result<Self, Fault> {
-        let client = Client::new(Kind::Producer, &settings.base()).map_err(|error| {
+        Self::with(settings, &settings.base())
+    }
+
+    /// As [`Self::new`]; it can say how old its brokers are.
+    pub(crate) fn telling(settings: &Settings) -> Result<Self, Fault> {
+        Self::with(settings, &settings.release_teller())
+    }
+
+    /// The release that every broker has reached that was asked something.
+    pub(crate) fn release(&self) -> Option<Release> {
+        self.client.release()
+    }
+
+    fn with(settings: &Settings, properties: &Properties) -> Result<Self, Fault> {
+        let client = Client::new(Kind::Producer, properties).map_err(|error| {
             let side = settings.side();
             error.fault_at(side, format!("{}.properties", side.as_str()))
         })?;

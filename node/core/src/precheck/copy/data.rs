@@ -3,7 +3,7 @@
 use tidewire_shared::spec::ExistingData;
 
 use super::{Finding, Judged, count, listed};
-use crate::facts::TopicLook;
+use crate::facts::{Release, TopicLook};
 
 /// A copy that holds records.
 pub(super) struct Filled<'a> {
@@ -57,7 +57,7 @@ pub(super) fn existing(judged: &Judged<'_>) -> Finding {
 
 /// Records that are deleted, if brokers can.
 fn rewrite(judged: &Judged<'_>, filled: &[Filled<'_>], told: String) -> Finding {
-    if judged.seen.target.before_0_11 {
+    if judged.seen.target.is_before(Release::V0_11) {
         return Finding::fail(
             told,
             "brokers before 0.11 delete no records, so existingData: rewrite cannot be done",

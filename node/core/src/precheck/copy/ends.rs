@@ -5,7 +5,7 @@ use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::{Delivery, KafkaSecurity};
 
 use super::{Finding, Judged, count, target};
-use crate::facts::{EndLook, TopicLook};
+use crate::facts::{EndLook, Release, TopicLook};
 
 /// Connection and login of one end. Without a connection there is no word about the login.
 pub(super) fn connection(end: &str, seen: &EndLook, security: &KafkaSecurity) -> Vec<CheckItem> {
@@ -26,75 +26,81 @@ pub(super) fn connection(end: &str, seen: &EndLook, security: &KafkaSecurity) ->
     }
 }
 
-/// Brokers do not say their version; what they answer does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Age {
-    Before0_11,
-    Before2_8,
-    Current,
-    Unknown,
-}
-
-fn age(seen: &EndLook) -> Age {
-    if seen.before_0_11 {
-        return Age::Before0_11;
-    }
-    let mut ids = seen.topics.values().filter_map(|look| Some(look.as_ref().ok()?.as_ref()?.id));
-    match ids.next() {
-        None => Age::Unknown,
-        Some((0, 0)) if ids.all(|id| id == (0, 0)) => Age::Before2_8,
-        Some(_) => Age::Current,
-    }
-}
-
 const UPGRADE: &str = "upgrade the brokers to 2.8 or later";
-const NO_IDS: &str = "older than 2.8: topics have no ids";
-const UNKNOWN: &str = "not told: there is no topic yet";
+
+/// What is known of the age of the brokers of an end.
+fn told(seen: &EndLook) -> &'static str {
+    match seen.release {
+        None => "not told",
+        Some(Release::V0_10) => "older than 0.11",
+        Some(Release::V0_11) => "0.11",
+        Some(Release::V1_0) => "1.0 or later, older than 2.3",
+        Some(Release::V2_3) => "2.3 or later, older than 2.5",
+        Some(Release::V2_5) => "2.5 or later, older than 2.8",
+        Some(Release::V2_8) => "2.8 or later",
+    }
+}
 
 /// Topics that are made again are told apart by their ids.
 pub(super) fn source_version(judged: &Judged<'_>) -> Finding {
-    let found = match age(&judged.seen.source) {
-        Age::Current => return Finding::pass("2.8 or later"),
-        Age::Unknown => return Finding::pass(UNKNOWN),
-        Age::Before2_8 => NO_IDS,
-        Age::Before0_11 => "older than 0.11: topics have no ids, and their settings are not told",
-    };
-    let message = match age(&judged.seen.source) {
-        Age::Before0_11 => {
-            "a topic that is deleted and made again would not be noticed, and copies that are made \
-             get the settings of the target's brokers"
-        }
-        _ => "a topic that is deleted and made again would not be noticed",
-    };
-    Finding::warn(found, message, UPGRADE)
+    let source = &judged.seen.source;
+    if source.is_before(Release::V0_11) {
+        return Finding::warn(
+            told(source),
+            "topics have no ids, so one that is deleted and made again would not be noticed; settings \
+             are not told, so copies are made with those of the target's brokers",
+            UPGRADE,
+        );
+    }
+    if source.is_before(Release::V2_8) {
+        return Finding::warn(
+            told(source),
+            "topics have no ids, so one that is deleted and made again would not be noticed",
+            UPGRADE,
+        );
+    }
+    Finding::pass(told(source))
 }
 
 /// Old brokers keep less of a record, and do not tell one request from its repetition.
 pub(super) fn target_version(judged: &Judged<'_>) -> Finding {
-    let exactly_once = judged.task.delivery == Delivery::ExactlyOnce;
-    match age(&judged.seen.target) {
-        Age::Current => Finding::pass("2.8 or later"),
-        Age::Unknown => Finding::pass(UNKNOWN),
-        Age::Before2_8 if exactly_once => Finding::warn(
-            NO_IDS,
-            "a copy that is deleted and made again would not be noticed, and exactly_once needs \
-             brokers from 2.5 on",
+    let target = &judged.seen.target;
+    if target.is_before(Release::V0_11) {
+        let headers = match judged.seen.source.is_before(Release::V0_11) {
+            true => "records have no headers there",
+            false => "headers of records are not kept there",
+        };
+        return Finding::warn(
+            told(target),
+            format!(
+                "{headers}; every broken connection may write records twice; a copy that is deleted and \
+                 made again would not be noticed"
+            ),
             UPGRADE,
-        ),
-        Age::Before2_8 => Finding::warn(
-            NO_IDS,
-            "a copy that is deleted and made again would not be noticed",
-            UPGRADE,
-        ),
-        Age::Before0_11 => Finding::warn(
-            if judged.seen.source.before_0_11 { "older than 0.11" } else { NO_HEADERS },
-            "headers are not kept there, and every broken connection may write records twice",
-            UPGRADE,
-        ),
+        );
     }
+    if target.is_before(Release::V2_8) {
+        return Finding::warn(
+            told(target),
+            "topics have no ids, so a copy that is deleted and made again would not be noticed",
+            UPGRADE,
+        );
+    }
+    Finding::pass(told(target))
 }
 
-const NO_HEADERS: &str = "older than 0.11, and records of the source may have headers";
+/// Transactions, brokers that end them cleanly, and the topic of positions.
+pub(super) fn transactions(judged: &Judged<'_>) -> Finding {
+    let (seen, delivery) = (judged.seen, judged.task.delivery);
+    if delivery == Delivery::ExactlyOnce && seen.target.is_before(Release::V2_5) {
+        return Finding::fail(
+            told(&seen.target),
+            "exactly_once needs brokers from 2.5 on (KIP-360)",
+            "write delivery: at_least_once, or upgrade the brokers",
+        );
+    }
+    target::transactions(delivery, &seen.transactions, &seen.positions_topic)
+}
 
 /// Of topics at one end that lack it, the names.
 pub(super) fn without_settings<'a>(

@@ -7,6 +7,7 @@ use tidewire_shared::spec::TopicRule;
 
 use super::{Finding, Judged, listed};
 use crate::copy::rule_of;
+use crate::facts::EndLook;
 
 /// Most tasks that a way is followed through: names that every round makes longer have no end.
 const HOPS: usize = 16;
@@ -43,34 +44,87 @@ pub(super) fn judge(judged: &Judged<'_>) -> Finding {
         return Finding::pass("nothing that is copied comes back");
     }
     let others = loops.iter().any(|it| it.contains(" (task "));
-    Finding::fail(
-        listed(&loops, "; "),
-        "the task would copy its own copies, without end",
-        match others {
-            true => {
-                "exclude on one of these ways what comes from the other, like rename: \"west.{topic}\" \
-                 and exclude: [\"west.*\"]"
-            }
-            false => {
-                "exclude the copies, like rename: \"dr.{topic}\" and exclude: [\"dr.*\"], or name \
-                 another target"
-            }
-        },
-    )
+    let message = "the task would copy its own copies, without end";
+    let remedy = match others {
+        true => {
+            "exclude on one of these ways what comes from the other, like rename: \"west.{topic}\" and \
+             exclude: [\"west.*\"]"
+        }
+        false => {
+            "exclude the copies, like rename: \"dr.{topic}\" and exclude: [\"dr.*\"], or name another \
+             target"
+        }
+    };
+    let found = listed(&loops, "; ");
+    match sameness(judged) {
+        // Clusters that were set up after the same example have one id.
+        Sameness::Id(id) => Finding::fail(
+            format!("{found}; both clusters have the id {id}"),
+            message,
+            format!("{remedy}; override this item if they are two clusters all the same"),
+        )
+        .overridable(),
+        Sameness::Proven | Sameness::No => Finding::fail(found, message, remedy),
+    }
+}
+
+/// Whether both ends are one cluster.
+enum Sameness {
+    /// A broker or a topic is.
+    Proven,
+    /// They have the same id, and nothing else tells.
+    Id(String),
+    No,
+}
+
+fn sameness(judged: &Judged<'_>) -> Sameness {
+    let seen = judged.seen;
+    let (Ok(source), Ok(target)) = (&seen.source.cluster, &seen.target.cluster) else {
+        return Sameness::No;
+    };
+    if source.addresses.iter().any(|address| target.addresses.contains(address)) {
+        return Sameness::Proven;
+    }
+    match (same_topics(judged), &source.id) {
+        (Some(true), _) => Sameness::Proven,
+        (None, Some(id)) if target.id.as_ref() == Some(id) => Sameness::Id(id.clone()),
+        (None | Some(false), _) => Sameness::No,
+    }
+}
+
+/// Whether a name stands for one topic at both ends: no two topics have the same id.
+fn same_topics(judged: &Judged<'_>) -> Option<bool> {
+    let listed = judged.seen.listed.as_deref().unwrap_or_default();
+    let at_source = |name: &str| listed.iter().find(|it| it.name == name).map(|it| it.id);
+    let positions = judged.seen.positions_topic.as_ref().ok().and_then(Option::as_ref);
+    let positions = positions.map(|topic| (topic.name.as_str(), Some(topic.id)));
+    let copies = judged.copies.iter().filter_map(|copied| {
+        let look = judged.seen.target.topics.get(&copied.target)?.as_ref().ok()?;
+        Some((copied.target.as_str(), look.as_ref().map(|copy| copy.id)))
+    });
+    let asked = judged.seen.namesakes.iter().map(|(name, id)| (name.as_str(), *id));
+    copies.chain(positions).chain(asked).find_map(|(name, here)| match (at_source(name)?, here) {
+        (there, None) => (there != (0, 0)).then_some(false),
+        ((0, 0), _) | (_, Some((0, 0))) => None,
+        (there, Some(here)) => Some(there == here),
+    })
 }
 
 /// All ways, ours first; the clusters by number.
 fn ways<'a>(judged: &'a Judged<'_>) -> Vec<Way<'a>> {
     let (seen, task) = (judged.seen, judged.task);
     let mut clusters = Clusters::default();
-    let known = |cluster: &Result<crate::facts::ClusterFacts, _>, named: &[String]| {
-        let cluster = cluster.as_ref().ok();
-        let id = cluster.and_then(|it| it.id.as_ref()).map(|id| format!("id {id}"));
-        let addresses = cluster.into_iter().flat_map(|it| &it.addresses);
-        named.iter().chain(addresses).map(|it| it.to_ascii_lowercase()).chain(id).collect()
+    let one = match sameness(judged) {
+        Sameness::Proven | Sameness::Id(_) => Some("one cluster".to_owned()),
+        Sameness::No => None,
     };
-    let from = clusters.number(known(&seen.source.cluster, &task.source.brokers));
-    let to = clusters.number(known(&seen.target.cluster, &task.target.brokers));
+    let known = |end: &EndLook, named: &[String]| {
+        let addresses = end.cluster.iter().flat_map(|cluster| &cluster.addresses);
+        let names = named.iter().chain(addresses).map(|it| it.to_ascii_lowercase());
+        names.chain(one.clone()).collect()
+    };
+    let from = clusters.number(known(&seen.source, &task.source.brokers));
+    let to = clusters.number(known(&seen.target, &task.target.brokers));
     let mut named = |brokers: &[String]| {
         clusters.number(brokers.iter().map(|it| it.to_ascii_lowercase()).collect())
     };

@@ -90,8 +90,8 @@ pub(super) fn numbers(judged: &Judged<'_>) -> Finding {
     let (mut narrow, mut wide) = (Vec::new(), Vec::new());
     for (copied, _, copy) in judged.pairs() {
         let (has, wanted) = (copy.partitions(), copied.source.partitions);
-        let told =
-            format!("{} has {has} partitions, {} {wanted}", copied.target, copied.source.name);
+        let (here, there) = (count(has as usize, "partition", "partitions"), &copied.source.name);
+        let told = format!("{} has {here}, {there} {wanted}", copied.target);
         match has.cmp(&wanted) {
             std::cmp::Ordering::Less => narrow.push((copied.target.clone(), told)),
             std::cmp::Ordering::Greater => wide.push(told),
