@@ -254,9 +254,10 @@ pub(crate) enum TaskCommand {
     #[command(after_help = "Example:
   tidewire task terminate orders")]
     Terminate(MoveArgs),
-    /// Delete a task with its slot, publication and positions.
+    /// Delete a task with its slot, publication and positions; asks first at a terminal when it runs.
     #[command(after_help = "Examples:
   tidewire task delete orders
+  tidewire task delete orders --yes
   tidewire task delete --forget orders")]
     Delete {
         /// Which task.
@@ -264,6 +265,9 @@ pub(crate) enum TaskCommand {
         /// The task is deleted already: stop trying to drop what it left.
         #[arg(long)]
         forget: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Set the position of a paused task back, within what its slot still has.
     #[command(after_help = "Example:

@@ -82,6 +82,11 @@ impl ShardLog {
         self.log.push(&self.shard, self.epoch, "info", text.into());
     }
 
+    /// Something that somebody should look at, though the task goes on.
+    pub(crate) fn notice(&self, text: impl Into<String>) {
+        self.log.push(&self.shard, self.epoch, "warn", text.into());
+    }
+
     /// Trouble that is tried again.
     pub(crate) fn warn(&self, fault: &Fault, what: &str) {
         self.log.push(&self.shard, self.epoch, "warn", told(fault, what));

@@ -120,26 +120,32 @@ impl TaskSpec {
     /// The document as it may be shown: without secrets that stand in it.
     #[must_use]
     pub fn hidden(mut self) -> Self {
-        self.secrets_mut().into_iter().flatten().for_each(hide);
+        self.secrets_mut().into_iter().flatten().flatten().for_each(hide);
         self
     }
 
-    /// Every place of a secret, in an order that depends on the kind alone.
-    pub fn secrets_mut(&mut self) -> [Option<&mut SecretRef>; 8] {
-        let (source, target) = match self {
+    /// Every place of a secret: those of the source, then those of the target; in an order that
+    /// depends on the kind alone.
+    pub fn secrets_mut(&mut self) -> [[Option<&mut SecretRef>; 4]; 2] {
+        match self {
             Self::PostgresToKafka(task) => {
                 let Tls { ca, cert, key, .. } = &mut task.source.tls;
-                let source =
-                    [task.source.password.as_mut(), ca.as_mut(), cert.as_mut(), key.as_mut()];
-                (source, kafka_secrets(&mut task.target.security))
+                let password = task.source.password.as_mut();
+                let source = [password, ca.as_mut(), cert.as_mut(), key.as_mut()];
+                [source, kafka_secrets(&mut task.target.security)]
             }
             Self::KafkaToKafka(task) => {
-                (kafka_secrets(&mut task.source.security), kafka_secrets(&mut task.target.security))
+                [kafka_secrets(&mut task.source.security), kafka_secrets(&mut task.target.security)]
             }
-        };
-        let [a, b, c, d] = source;
-        let [e, f, g, h] = target;
-        [a, b, c, d, e, f, g, h]
+        }
+    }
+}
+
+impl SecretRef {
+    /// Whether it is what stands in place of a secret that was shown.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        matches!(self, Self::Value(text) if text == HIDDEN)
     }
 }
 

@@ -23,13 +23,18 @@ import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AccessControlEntryFilter;
 import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.utils.SecurityUtils;
 
 /** A long-lived admin client: one JSON command per line in, one JSON answer per line out. */
 public final class Admin {
@@ -74,8 +79,10 @@ public final class Admin {
             case "partitions" -> admin.createPartitions(
                 Map.of(topic, NewPartitions.increaseTo(command.path("count").asInt()))).all().get();
             case "config" -> config(topic, command.path("configs"));
-            case "allow" -> allow(topic, command);
+            case "grant" -> grant(topic, command);
             case "ends" -> ends(topic, answer);
+            case "allow" -> allow(topic, command.path("operations"));
+            case "quota" -> quota(command.path("client").asText(), command.path("bytes"));
             case "topics" -> admin.listTopics().names().get().forEach(name -> answer.withArray("topics").add(name));
             case "leader" -> answer.put("leader", describe(topic).partitions()
                 .get(command.path("partition").asInt()).leader().id());
@@ -111,7 +118,7 @@ public final class Admin {
         return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
     }
 
-    private void allow(String topic, JsonNode command) throws Exception {
+    private void grant(String topic, JsonNode command) throws Exception {
         AclOperation operation = AclOperation.valueOf(command.path("operation").asText());
         admin.createAcls(List.of(new AclBinding(
             new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
@@ -131,6 +138,24 @@ public final class Admin {
             e.getValue().isNull() ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET)));
         admin.incrementalAlterConfigs(
             Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all().get();
+    }
+
+    /** Leaves those who come without credentials these rights on a topic; without any: all of them. */
+    private void allow(String topic, JsonNode operations) throws Exception {
+        ResourcePattern pattern = new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL);
+        admin.deleteAcls(List.of(new AclBindingFilter(pattern.toFilter(), AccessControlEntryFilter.ANY))).all().get();
+        List<AclBinding> bindings = new ArrayList<>();
+        operations.forEach(operation -> bindings.add(new AclBinding(pattern, new AccessControlEntry(
+            "User:ANONYMOUS", "*", SecurityUtils.operation(operation.asText()), AclPermissionType.ALLOW))));
+        admin.createAcls(bindings).all().get();
+    }
+
+    /** Bounds what clients of this id may write a second; null takes the bound away. */
+    private void quota(String client, JsonNode bytes) throws Exception {
+        ClientQuotaEntity who = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, client));
+        Double bound = bytes.isNull() ? null : Double.valueOf(bytes.asDouble());
+        ClientQuotaAlteration.Op op = new ClientQuotaAlteration.Op("producer_byte_rate", bound);
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(who, List.of(op)))).all().get();
     }
 
     private void ends(String topic, ObjectNode answer) throws Exception {

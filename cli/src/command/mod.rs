@@ -2,6 +2,7 @@
 
 mod cluster;
 mod completion;
+mod confirm;
 mod connection;
 mod coordinator;
 mod dev;

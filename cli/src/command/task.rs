@@ -11,7 +11,7 @@ use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Desired, Phase, TaskName, TaskSpec};
 
 use super::life::Start;
-use super::{life, wait};
+use super::{confirm, life, wait};
 use crate::args::{
     ApplyArgs, Format, MoveArgs, PrecheckArgs, PrecheckSubject, StartArgs, TaskArgs, TaskCommand,
     WaiveArgs,
@@ -63,10 +63,15 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
             }
             finish(&waits, task, change, Phase::Terminated, format).await
         }
-        TaskCommand::Delete { name, forget: false } => {
+        TaskCommand::Delete { name, forget: false, yes } => {
+            if !yes {
+                confirm::deletion(&client(CALL)?, &name).await?;
+            }
             delete(&client(PRECHECK)?, &name, format).await
         }
-        TaskCommand::Delete { name, forget: true } => forget(&client(CALL)?, &name, format).await,
+        TaskCommand::Delete { name, forget: true, .. } => {
+            forget(&client(CALL)?, &name, format).await
+        }
         TaskCommand::Rewind(args) => show(life::rewind(&client(PRECHECK)?, args).await?, format),
         TaskCommand::Move(args) => show(life::relocate(&client(CALL)?, args).await?, format),
         TaskCommand::History { name } => life::history(&client(CALL)?, &name, format).await,

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::optional;
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Fault, Phase, TaskName};
+use tidewire_shared::{Desired, Fault, Phase, TaskName};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -107,6 +107,9 @@ pub(super) async fn until(
         if let Some(failure) = dead_end(&task)? {
             return Err(failure);
         }
+        if goal == Goal::CaughtUp && is_paused(&task) {
+            return Err(paused(name));
+        }
         if Instant::now() + LOOK >= deadline {
             let why = format!("is {} and did not become {goal} in time", task.phase);
             return Err(Failure::new(
@@ -160,6 +163,17 @@ fn dead_end(task: &pb::Task) -> Result<Option<Failure>, Failure> {
         Failure::new(Exit::Failed, "failed", object, "is Terminated, which is final")
             .remedy("create it again under another name, or delete it first")
     }))
+}
+
+/// Whether it stays where it is until somebody resumes it.
+fn is_paused(task: &pb::Task) -> bool {
+    task.phase == Phase::Paused.as_str() && task.desired == Desired::Paused.as_str()
+}
+
+fn paused(name: &TaskName) -> Failure {
+    let why = "is Paused, and catches up with nothing before it is resumed";
+    Failure::new(Exit::Refused, "refused", format!("task {name}"), why)
+        .remedy(format!("`tidewire task resume {name}`, then wait again"))
 }
 
 fn failed(object: &str, fault: Option<Fault>) -> Failure {

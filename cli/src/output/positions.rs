@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidewire_kafka::positions::ShownPosition;
-use tidewire_proto::position::v1::{
-    KafkaPosition, PgPosition, PositionRecord, TopicPosition,
-};
+use tidewire_proto::position::v1::{KafkaPosition, PgPosition, PositionRecord, TopicPosition};
 use tidewire_shared::{Fault, Lsn};
 
 use super::{drawn, table, time};

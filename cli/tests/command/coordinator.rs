@@ -174,6 +174,7 @@ impl AdminService for Coordinator {
                 }),
                 ..task("broken", "Failed")
             },
+            "resting" => pb::Task { desired: "paused".into(), ..task("resting", "Paused") },
             "slow" => match self.looks.fetch_add(1, Ordering::Relaxed) {
                 0 | 1 => task("slow", "Initializing"),
                 _ => task("slow", "Synchronizing"),

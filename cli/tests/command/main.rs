@@ -2,7 +2,8 @@
 
 mod coordinator;
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 const DOCUMENT: &str = "
 apiVersion: tidewire/v1
@@ -76,7 +77,7 @@ fn the_next_coordinator_is_asked_when_one_is_away() {
 #[test]
 fn every_answer_has_its_exit_code() {
     let endpoint = format!("http://{}", coordinator::serve());
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (
             &["task", "get", "nope"],
             3,
@@ -94,6 +95,11 @@ fn every_answer_has_its_exit_code() {
         (&["task", "resume", "orders"], 7, "viewers may not resume"),
         (&["task", "wait", "broken", "--for", "Paused"], 1, "was dropped"),
         (&["task", "get", "No_Name"], 2, "is not a task name"),
+        (
+            &["task", "wait", "resting", "--for", "caught-up"],
+            4,
+            "before it is resumed\n  do:  `tidewire task resume resting`",
+        ),
     ];
     for (arguments, expected, says) in cases {
         let output = tidewire(&[arguments, &["--endpoint", &endpoint]].concat());
@@ -112,6 +118,44 @@ fn waiting_ends_when_the_phase_is_there() {
     let task: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("json");
     assert_eq!(task["phase"], "Synchronizing");
     assert_eq!(task["caughtUp"], false);
+}
+
+/// Runs the command at a terminal of its own, on which `answer` is typed.
+fn at_a_terminal(arguments: &[&str], answer: &str) -> (i32, String) {
+    let command = format!("{} {}", env!("CARGO_BIN_EXE_tidewire"), arguments.join(" "));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut script = script.spawn().expect("script, of util-linux");
+    let mut keys = script.stdin.take().expect("a pipe");
+    keys.write_all(answer.as_bytes()).expect("typed");
+    // Its end would be typed, too, before the question is there.
+    let output = script.wait_with_output().expect("ended");
+    drop(keys);
+    (code(&output), stdout(&output))
+}
+
+#[test]
+fn a_running_task_is_deleted_after_a_question_at_a_terminal_and_at_once_elsewhere() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let delete = |name: &'static str| ["task", "delete", name, "--endpoint", &endpoint];
+    let slow = delete("slow");
+    let (code_no, said) = at_a_terminal(&slow, "n\n");
+    assert!(said.contains("task slow is Initializing: delete it"), "{said}");
+    assert!(
+        code_no == 2 && said.contains("nothing was deleted") && said.contains("--yes"),
+        "{said}"
+    );
+    let (code_yes, said) = at_a_terminal(&slow, "y\n");
+    assert!(code_yes == 0 && said.contains("task slow deleted"), "{said}");
+    let unasked = [slow.as_slice(), &["--yes"]].concat();
+    for (arguments, name) in [(unasked.as_slice(), "slow"), (&delete("resting"), "resting")] {
+        let (code, said) = at_a_terminal(arguments, "");
+        assert!(code == 0 && said.contains("deleted") && !said.contains("[y/N]"), "{said}");
+        assert!(said.contains(&format!("task {name}")), "{said}");
+    }
+    let output = tidewire(&slow);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "a script is not asked");
 }
 
 #[test]

@@ -3,167 +3,16 @@
 //!
 //! All tasks here share one cluster; each has a database, a topic and a table of its own.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
 use serde_json::Value;
 use tidewire_cluster_tests::{Scene, kafka, postgres};
-use tidewire_testbed::cluster::{Cluster, ClusterOptions};
-use tidewire_testbed::oracle::dts_avro::DtsAvro;
-use tidewire_testbed::oracle::{Datum, Operation, column};
-use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::free_port;
 use tidewire_testbed::servers::postgres::{PostgresAddress, StopMode};
 use tidewire_testbed::servers::{Postgres, PostgresOptions};
-use tidewire_testbed::task::TaskDocument;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn cluster() -> &'static Cluster {
-    static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let few = ClusterOptions { coordinators: 1, nodes: 1, ..ClusterOptions::default() };
-        Cluster::start(few).expect("the shared cluster starts")
-    })
-}
-
-/// A running task on the table `public.t (id int PRIMARY KEY, note text)` of its own database.
-struct Task {
-    /// Also the name of its topic.
-    name: &'static str,
-    /// The identity: of slot and publication.
-    slot: String,
-    client: Client,
-    address: PostgresAddress,
-}
-
-const TABLE: &str = "CREATE TABLE public.t (id int PRIMARY KEY, note text)";
-
-impl Task {
-    fn start(name: &'static str, server: &Postgres) -> Self {
-        Self::with(name, server, TABLE, |yaml| yaml)
-    }
-
-    /// `create` makes `public.t`; `change` has the last word on the document.
-    fn with(
-        name: &'static str,
-        server: &Postgres,
-        create: &str,
-        change: impl FnOnce(String) -> String,
-    ) -> Self {
-        let address = server.create_database(name).unwrap();
-        let mut client = address.connect().unwrap();
-        client.batch_execute(create).unwrap();
-        kafka().create_topic(name, 1, &[]).unwrap();
-        let document = TaskDocument {
-            name,
-            postgres: &address,
-            bootstrap: &kafka().bootstrap(),
-            objects: &[("public.t", name)],
-            format: "dts_avro",
-            partition: "by_primary_key",
-        };
-        let file = cluster().document(name, &change(document.yaml())).unwrap();
-        let file = file.to_str().unwrap();
-        let apply = ["task", "apply", "-f", file, "--start", "--wait", "--timeout", "60s"];
-        cluster().done(&apply).unwrap();
-        let id = cluster().task(name).unwrap()["id"].as_str().unwrap().to_owned();
-        Self { name, slot: format!("tidewire_{id}"), client, address }
-    }
-
-    fn sql(&mut self, statements: &str) {
-        self.client.batch_execute(statements).unwrap();
-    }
-
-    fn insert(&mut self, ids: std::ops::RangeInclusive<i32>) {
-        let (from, to) = (ids.start(), ids.end());
-        let rows = format!("INSERT INTO t SELECT g, 'x' FROM generate_series({from}, {to}) g");
-        self.sql(&rows);
-    }
-
-    fn reconnect(&mut self, address: &PostgresAddress) {
-        self.address = PostgresAddress { database: self.name.to_owned(), ..address.clone() };
-        self.client = self.address.connect().unwrap();
-    }
-
-    fn pause(&self) {
-        cluster().done(&["task", "pause", self.name, "--wait", "--timeout", "30s"]).unwrap();
-    }
-
-    fn resume(&self) {
-        cluster().done(&["task", "resume", self.name, "--wait", "--timeout", "30s"]).unwrap();
-    }
-
-    /// A resume ends in a failure that holds `words`.
-    fn refuses_to_resume(&self, words: &[&str]) {
-        let resume = ["task", "resume", self.name, "--wait", "--timeout", "30s"];
-        let output = cluster().cli(&resume).unwrap();
-        eprintln!("{}", output.stderr);
-        assert_eq!(output.code, 1, "{}", output.stderr);
-        for word in [words, &["do: "]].concat() {
-            assert!(output.stderr.contains(word), "{word:?} is not in {}", output.stderr);
-        }
-    }
-
-    /// Waits until the task shows `phase` with an error that holds `words`, and a remedy.
-    fn shows(&self, phase: &str, words: &[&str]) {
-        let end = Instant::now() + LIMIT;
-        loop {
-            let task = cluster().task(self.name).unwrap();
-            let error = task["error"].to_string();
-            if task["phase"] == phase && words.iter().all(|word| error.contains(word)) {
-                eprintln!("{}: {phase}: {error}", self.name);
-                assert_ne!(task.pointer("/error/remedy"), Some(&Value::from("")), "{error}");
-                return;
-            }
-            assert!(Instant::now() < end, "not {phase} with {words:?}: {} {error}", task["phase"]);
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Ends the stream, as a broken connection does.
-    fn cut(&mut self) {
-        let slot = &self.slot;
-        let cut = format!(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
-             WHERE slot_name = '{slot}'"
-        );
-        self.sql(&cut);
-    }
-
-    /// What was delivered: operation and id, in order.
-    fn delivered(&self) -> Vec<(Operation, String)> {
-        cluster().wait(self.name, "caught-up", LIMIT).unwrap();
-        self.read()
-    }
-
-    fn read(&self) -> Vec<(Operation, String)> {
-        let avro = DtsAvro::new().unwrap();
-        let decoder = avro.decoder().unwrap();
-        let records = Reader::until_end(kafka(), &[self.name]).unwrap().map(|record| {
-            let record = decoder.decode(record.unwrap().value.as_deref().unwrap()).unwrap();
-            let row = record.after.as_ref().or(record.before.as_ref()).unwrap();
-            let Some(Datum::Text(id)) = column(row, "id") else { panic!("no id: {row:?}") };
-            (record.operation, id.to_string())
-        });
-        records.collect()
-    }
-
-    /// Each row of the table was delivered once, as an insert, and nothing else.
-    fn delivered_inserts_of_the_table(&mut self) -> usize {
-        let rows = self.client.query("SELECT id FROM t ORDER BY id", &[]).unwrap();
-        let expected: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-        let mut delivered = Vec::new();
-        for (operation, id) in self.delivered() {
-            assert_eq!(operation, Operation::Insert);
-            delivered.push(id.parse::<i32>().unwrap());
-        }
-        delivered.sort_unstable();
-        assert!(delivered == expected, "{} instead of {}", delivered.len(), expected.len());
-        expected.len()
-    }
-}
+use crate::solo::{LIMIT, TABLE, Task, cluster};
 
 fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     let setting = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -176,8 +25,10 @@ const V18: &str = "18.0.0";
 
 #[test]
 fn a_server_that_restarts_in_any_way_loses_nothing() {
-    let mut server = own_server(V17, &[]);
+    let mut server = own_server(V17, &[("max_prepared_transactions", "2")]);
     let mut task = Task::start("restarts", &server);
+    // A transaction in two phases outlives them all, and is a change when it is committed.
+    task.sql("BEGIN; INSERT INTO t VALUES (8000000, 'x'); PREPARE TRANSACTION 'half'");
     let restarts: [fn(&mut Postgres); 3] = [
         |server| server.restart(StopMode::Fast).unwrap(),
         |server| server.restart(StopMode::Immediate).unwrap(),
@@ -204,6 +55,7 @@ fn a_server_that_restarts_in_any_way_loses_nothing() {
         task.reconnect(server.address());
     }
     task.insert(9_000_000..=9_000_010);
+    task.sql("COMMIT PREPARED 'half'");
     assert!(task.delivered_inserts_of_the_table() > 100);
 }
 
@@ -339,6 +191,16 @@ fn a_slot_that_the_server_invalidated_stops_the_task_with_the_reason() {
     }
     let slot = task.slot.clone();
     task.refuses_to_resume(&[&slot, "invalidated", "wal_removed", "cannot be had any more"]);
+
+    let older = own_server("15.14.0", &[("max_slot_wal_keep_size", "16MB")]);
+    let mut task = Task::start("outrun-15", &older);
+    task.pause();
+    for _ in 0..5 {
+        task.sql(wal);
+    }
+    let slot = task.slot.clone();
+    task.refuses_to_resume(&[&slot, "invalidated", "its log was removed"]);
+    drop((task, older));
 
     set("max_slot_wal_keep_size = '-1'");
     let mut task = Task::start("idled", &server);

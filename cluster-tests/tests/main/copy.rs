@@ -1,6 +1,14 @@
 //! Topics of one Kafka cluster into another: faithful in everything that a record has.
 
-use tidewire_cluster_tests::copy::{COPY, CopyScene};
+use std::io::Write as _;
+use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use tidewire_cluster_tests::copy::{COPY, CopyLoad, CopyScene, longest_gap};
+use tidewire_testbed::process::{self, Signal};
+use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::writer::{Writer, Written};
 
 /// Records that copies are known to get wrong.
@@ -73,8 +81,97 @@ fn records_arrive_as_they_are_in_every_codec_and_without_what_was_aborted() {
     topics.push("later");
     let appeared = || scene.target.topics().unwrap().contains(&"dr.later".to_owned());
     assert!((0..300).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         appeared()
     }));
     scene.prove(&topics, |topic| format!("dr.{topic}")).unwrap();
+}
+
+fn now_micros() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_micros()).unwrap()
+}
+
+/// Records that arrive, until the thread is asked for them.
+fn following(mut reader: Reader) -> (SyncSender<()>, thread::JoinHandle<Vec<Record>>) {
+    let (stop, stopped) = sync_channel(1);
+    let follow = thread::spawn(move || {
+        let mut records = Vec::new();
+        while stopped.try_recv() == Err(TryRecvError::Empty) {
+            records.extend(reader.next_within(Duration::from_millis(100)).unwrap());
+        }
+        records
+    });
+    (stop, follow)
+}
+
+/// Times are told and judged by nobody here: the machine is busy with other things, too.
+fn told(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
+const PARTITIONS: u32 = 64;
+
+#[test]
+fn a_node_that_dies_moves_its_partitions_and_interrupts_no_other() {
+    let mut scene = CopyScene::start(1, 3).unwrap();
+    scene.source.create_topic("many", PARTITIONS, &[]).unwrap();
+    scene.copy("existingData: stop").unwrap();
+    let before = scene.settled(None, Duration::from_secs(30)).unwrap();
+    let (stop, follow) = following(Reader::follow(&scene.target, &["many"]).unwrap());
+    let load = CopyLoad::start(&scene.source, "many", PARTITIONS, 1_300).unwrap();
+    thread::sleep(Duration::from_secs(5));
+
+    let victim = before[0].node.clone();
+    let killed_at = now_micros();
+    process::signal(scene.cluster.member(&victim).unwrap().pid, Signal::KILL).unwrap();
+    let after = scene.settled(Some(&victim), Duration::from_secs(30)).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    let seen_until = now_micros();
+    scene.cluster.restart(&victim).unwrap();
+    let written = load.finish().unwrap();
+    assert_eq!(scene.prove(&["many"], str::to_owned).unwrap(), written);
+    stop.send(()).unwrap();
+    let records = follow.join().unwrap();
+
+    let nodes: std::collections::BTreeSet<_> = before.iter().map(|shard| &shard.node).collect();
+    assert_eq!(nodes.len(), 3, "all nodes share the task: {before:?}");
+    for (old, new) in before.iter().zip(&after) {
+        let gap = longest_gap(&records, &old.partitions, (killed_at, seen_until));
+        let moved = old.node == victim;
+        told(&format!(
+            "{}: {} partitions {} {}: longest time without a record {} ms",
+            old.id,
+            old.partitions.len(),
+            if moved { "moved from" } else { "stay on" },
+            old.node,
+            gap.as_millis()
+        ));
+        assert_eq!(moved, new.epoch > old.epoch, "{old:?} became {new:?}");
+        assert!(moved || (new.node == old.node && new.restarts == old.restarts), "{new:?}");
+    }
+}
+
+/// A copy under load goes through `faults`; then both ends are compared.
+fn survives(nodes: usize, faults: impl FnOnce(&mut CopyScene) -> Result<()>) {
+    let mut scene = CopyScene::start(1, nodes).unwrap();
+    scene.source.create_topic("orders", 6, &[]).unwrap();
+    scene.copy("shards: 2").unwrap();
+    scene.settled(None, Duration::from_secs(30)).unwrap();
+    let load = CopyLoad::start(&scene.source, "orders", 6, 1_000).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    faults(&mut scene).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    let written = load.finish().unwrap();
+    assert_eq!(scene.prove(&["orders"], str::to_owned).unwrap(), written);
+}
+
+#[test]
+fn an_owner_that_is_frozen_wherever_it_stands_adds_nothing_when_it_wakes_up() {
+    survives(2, |scene| {
+        for point in ["before_init_producer", "after_claim", "before_end_txn", "after_end_txn"] {
+            scene.freeze_at(point, Duration::from_secs(5))?;
+        }
+        Ok(())
+    });
 }

@@ -84,6 +84,9 @@ fn a_record_that_is_too_large_goes_to_the_dead_letter_topic_and_the_limits_are_k
     let task = scene.cluster.task("records-c").unwrap();
     assert_eq!(task["counters"]["deadLetters"], 1, "{task}");
     assert_eq!(task["counters"]["insert"], 700, "{task}");
+    let log = scene.cluster.done(&["task", "logs", "records-c"]).unwrap();
+    let line = format!("1 change went to dead-letter topic {dead}: table {TABLE} at ");
+    assert!(log.contains(&line) && log.contains("is over the limit of 20480"), "{log}");
 }
 
 fn document(scene: &Scene<'_>, lines: &str) -> String {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidewire_shared::connection::Endpoint;
 use tidewire_shared::{Connection, ConnectionName, TaskName, TaskSpec};
 
+use crate::apply::with_kept;
 use crate::outcome::{Rejection, RejectionCode};
 use crate::state::{ClusterState, Task};
 
@@ -85,6 +86,16 @@ impl ClusterState {
         users.sort();
         users.dedup();
         users
+    }
+
+    /// The document with the secrets of the task of its name in place of those that were shown as
+    /// `***`.
+    ///
+    /// # Errors
+    /// `Invalid` where there is none to keep, or what it belongs to is another.
+    pub fn with_kept_secrets(&self, spec: &Arc<TaskSpec>) -> Result<Arc<TaskSpec>, Rejection> {
+        let present = self.task_named(spec.name()).map(|task| task.spec().as_ref());
+        with_kept(spec, present)
     }
 
     /// The document with the fields of its connections filled in, as nodes get it.

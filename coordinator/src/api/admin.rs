@@ -286,6 +286,8 @@ async fn precheck(
         Subject::Spec(spec) => {
             let spec: TaskSpec = required("spec", Some(spec))?;
             let object = format!("task {}", spec.name());
+            let spec = leader.handle().state().with_kept_secrets(&Arc::new(spec));
+            let spec = spec.map_err(|rejection| error::rejected(&rejection))?;
             let report = leader.look(&spec, None).await;
             let report = report.map_err(|error| not_looked(&object, error))?;
             report.waived(&decisions.waivers(leader.caller()))

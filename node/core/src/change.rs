@@ -59,6 +59,9 @@ pub struct Change {
     pub(crate) old: u32,
     /// Where the new image begins in the batch's columns.
     pub(crate) new: u32,
+    /// The first column that holds bytes that are not UTF-8: such values are there in hexadecimal, and
+    /// the change cannot become a record.
+    pub(crate) not_text: Option<u16>,
 }
 
 /// What is known of one column in one image.

@@ -252,8 +252,12 @@ pub struct OpenTransaction {
 pub struct HeartbeatPlace {
     /// Whether it may create in the schema; none: there is no such schema.
     pub schema: Option<bool>,
+    /// Whether it may use the schema.
+    pub usage: bool,
     /// Whether it may read and write the table; none: there is no such table.
     pub table: Option<bool>,
+    /// Whether it owns the table, which takes part in a publication by its owner's hand alone.
+    pub owned: bool,
 }
 
 /// A partition whose replica identity is of another kind than that of its root.

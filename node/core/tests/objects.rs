@@ -250,6 +250,44 @@ fn a_condition_on_inserts_alone_needs_no_old_rows() {
 }
 
 #[test]
+fn bytes_that_are_no_text_matter_only_in_columns_that_go_out() {
+    let mut stream = opened('d');
+    stream.insert(OID, &[text("1"), text("5"), Cell::NoText(vec![0xE9])]).commit(100, 150);
+    let columns = ColumnChoice { exclude: vec!["note".into()], ..ColumnChoice::default() };
+    let seen = canal(ObjectRule { columns, ..plain() }, &stream);
+    assert_eq!(seen[0].2["data"][0], json!({"id": "1", "amount": "5"}));
+
+    // Nobody knows what a condition would have said of them.
+    let rule = ObjectRule { filter: "amount > 1".into(), ..plain() };
+    let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("rules");
+    let mut decoder = Decoder::new(Options::new(tables, Lsn::ZERO));
+    decoder.provide(OID, Some(orders('d')));
+    let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
+    assert!(error.what.contains("column note") && error.what.contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn an_update_that_is_split_goes_out_whole_where_updates_do() {
+    let mut stream = opened('d');
+    let key = |id: &str| [text(id), Cell::Null, Cell::Null];
+    stream
+        .insert(OID, &row("1", "5", "a"))
+        .update(OID, Some((b'K', &key("1"))), &row("2", "5", "a"))
+        .delete(OID, b'K', &key("2"))
+        .commit(100, 150);
+    let seen = |change: fn(&mut Operations)| {
+        let mut operations = Operations::default();
+        change(&mut operations);
+        let records = canal(ObjectRule { operations, ..plain() }, &stream);
+        types(&records).join(" ")
+    };
+    assert_eq!(seen(|_| {}), "INSERT DELETE INSERT DELETE");
+    assert_eq!(seen(|o| o.delete = false), "INSERT DELETE INSERT", "its own halves, no deletes");
+    assert_eq!(seen(|o| o.insert = false), "DELETE INSERT DELETE");
+    assert_eq!(seen(|o| o.update = false), "INSERT DELETE");
+}
+
+#[test]
 fn operations_decide_which_go_out() {
     let only = |change: fn(&mut Operations)| {
         let mut operations =

@@ -23,7 +23,7 @@ const LEAST_MESSAGE_BYTES: u64 = 1_000;
 
 /// Most bytes of one batch before compression. Half of what a topic takes by default
 /// (`max.message.bytes`), so that a batch of records that do not compress is never refused.
-const BATCH_BYTES: u64 = 512 * 1024;
+pub(crate) const BATCH_BYTES: u64 = 512 * 1024;
 
 /// Longest wait for an answer of a source broker beyond what a fetch may wait: a frozen broker is given
 /// up after it, and the partitions that moved away from it are read elsewhere. Nothing that is read
@@ -225,7 +225,9 @@ impl Settings {
     fn writing(&self) -> Properties {
         let queue_kib = LEAST_QUEUE_KIB.max(self.record_bytes.saturating_mul(2).div_ceil(1024));
         let mut properties = Properties::default();
-        properties.set("linger.ms", "20");
+        // Full batches leave at once and commits flush the rest. A batch whose time is over while an
+        // earlier one is under way would make librdkafka ask itself without a pause whether it may go.
+        properties.set("linger.ms", "500");
         properties.set("batch.size", BATCH_BYTES.min(self.message_bytes()).to_string());
         properties.set("batch.num.messages", "50000");
         properties.extend(self.base());
@@ -280,6 +282,9 @@ impl Settings {
         properties.set("fetch.queue.backoff.ms", "5");
         properties.set("fetch.error.backoff.ms", "100");
         properties.set("socket.timeout.ms", READ_TIMEOUT_MS.to_string());
+        // A topic that goes soon after it was made is told sooner than in half a minute; whether it is
+        // really gone is asked again.
+        properties.set("topic.metadata.propagation.max.ms", "5000");
         // Brokers send a batch that is larger than all bounds whole, so that reading goes on.
         let answer = LEAST_ANSWER_BYTES.max(self.record_bytes.saturating_mul(2));
         properties.set("receive.message.max.bytes", answer.min(2_147_483_647).to_string());

@@ -27,6 +27,7 @@ pub mod producer;
 pub mod record;
 mod release;
 mod security;
+mod settle;
 pub mod source;
 pub mod topics;
 pub mod watch;

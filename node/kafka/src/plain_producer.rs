@@ -16,6 +16,7 @@ use crate::fault::kind_of;
 use crate::ffi::{Client, Kind, Topic, TopicOptions};
 use crate::producer::{Sent, record, refused_record, too_large};
 use crate::record::Record;
+use crate::settle::Sending;
 
 /// Sends between two looks for acknowledgements.
 const SENDS_PER_POLL: u32 = 64;
@@ -40,6 +41,7 @@ pub struct PlainProducer {
     topics: Vec<(String, Topic)>,
     client: Arc<Client>,
     record_bytes: u64,
+    sending: Sending,
     sends_since_poll: u32,
 }
 
@@ -61,6 +63,7 @@ impl PlainProducer {
             topics: Vec::new(),
             client: Arc::new(client),
             record_bytes: settings.record_bytes(),
+            sending: Sending::default(),
             sends_since_poll: 0,
         };
         for name in topics {
@@ -114,7 +117,8 @@ impl PlainProducer {
             self.client.poll(Duration::ZERO);
             self.acknowledged()?;
         }
-        let (name, topic) = self.topics.get(topic).ok_or_else(|| {
+        let place = topic;
+        let (name, topic) = self.topics.get(place).ok_or_else(|| {
             Fault::new(FaultKind::Internal, "producer", "was asked for a topic it does not know")
         })?;
         let size = record.size();
@@ -123,7 +127,10 @@ impl PlainProducer {
             return Err(too_large(name, size, &bound));
         }
         match topic.produce(record, false) {
-            Ok(()) => Ok(Sent::Queued),
+            Ok(()) => {
+                self.sending.note(place, record);
+                Ok(Sent::Queued)
+            }
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
             Err(call) => {
                 self.client.poll(Duration::ZERO);
@@ -169,6 +176,7 @@ impl PlainProducer {
         loop {
             go_on()?;
             let left = deadline.saturating_duration_since(Instant::now());
+            self.sending.settle(&self.client, Instant::now() + left.min(CALL));
             self.client.flush(left.min(CALL));
             self.acknowledged()?;
             if self.client.outstanding() == 0 {

@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::fault::{KafkaError, kind_of};
 use crate::ffi::{CallError, Client, Kind, Topic, TopicOptions};
 use crate::record::{Headers, Record};
+use crate::settle::Sending;
 
 /// Sends between two looks for delivery reports: often enough that the queue does not fill with
 /// reports, seldom enough that a look costs nothing per record.
@@ -73,6 +74,7 @@ pub struct TransactionalProducer {
     phase: Phase,
     /// Records sent since the transaction began.
     sent: u64,
+    sending: Sending,
     sends_since_poll: u32,
 }
 
@@ -114,6 +116,7 @@ impl TransactionalProducer {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             phase: Phase::Created,
             sent: 0,
+            sending: Sending::default(),
             sends_since_poll: 0,
         })
     }
@@ -284,6 +287,7 @@ impl TransactionalProducer {
         match topic.produce(record, marked) {
             Ok(()) => {
                 self.sent += 1;
+                self.sending.note(handle.index, record);
                 Ok(Sent::Queued)
             }
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
@@ -327,12 +331,15 @@ impl TransactionalProducer {
         if let Err(fault) = self.expect(Phase::InTransaction) {
             return self.end(Err(fault), false);
         }
+        let deadline = Instant::now() + timeout;
         self.client.poll(Duration::ZERO);
+        self.sending.settle(&self.client, deadline);
         if let Err(fault) = self.delivered() {
             self.abandon();
             return self.end(Err(fault), false);
         }
-        match self.until(timeout, Client::commit_transaction) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.until(left, Client::commit_transaction) {
             Ok(()) => self.end(Ok(()), true),
             Err(call) => {
                 let fault = self.delivered().err().unwrap_or_else(|| self.fault(&call));

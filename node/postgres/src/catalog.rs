@@ -105,12 +105,14 @@ async fn gather(
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<TableFacts>, Fault> {
     let (host, session) = (sql.host().to_owned(), sql.session().to_owned());
-    let snapshot = sql.snapshot().await?;
-    let seen = read(&snapshot, &format!("{TABLES}{which}"), parameters).await;
-    let rolled_back = snapshot.rollback().await;
-    let (tables, columns, keys) = seen
-        .and_then(|seen| rolled_back.map(|()| seen))
-        .map_err(|e| of_query(&e, &host, &session))?;
+    let look = async {
+        let snapshot = sql.snapshot().await?;
+        let seen = read(&snapshot, &format!("{TABLES}{which}"), parameters).await;
+        let rolled_back = snapshot.rollback().await;
+        let seen = seen.and_then(|seen| rolled_back.map(|()| seen));
+        seen.map_err(|error| of_query(&error, &host, &session))
+    };
+    let (tables, columns, keys) = Sql::in_time(&host, look).await?;
     assemble(&tables, &columns, &keys)
 }
 

@@ -115,7 +115,7 @@ impl Sql {
     ) -> Result<Vec<Row>, Fault> {
         match timeout(PATIENCE, self.client.query(statement, parameters)).await {
             Ok(answer) => answer.map_err(|error| of_query(&error, object, &self.session)),
-            Err(_) => Err(self.late()),
+            Err(_) => Err(late(&self.host)),
         }
     }
 
@@ -133,11 +133,12 @@ impl Sql {
     pub(crate) async fn run(&self, object: &str, statement: &str) -> Result<(), Fault> {
         match timeout(PATIENCE, self.client.batch_execute(statement)).await {
             Ok(answer) => answer.map_err(|error| of_query(&error, object, &self.session)),
-            Err(_) => Err(self.late()),
+            Err(_) => Err(late(&self.host)),
         }
     }
 
-    /// A read-only transaction in which every query sees the same catalog; ends when dropped.
+    /// A read-only transaction in which every query sees the same catalog; ends when dropped. Whoever
+    /// uses it bounds the time by [`Sql::in_time`].
     pub(crate) async fn snapshot(&mut self) -> Result<Transaction<'_>, Fault> {
         let (host, session) = (self.host.clone(), self.session.clone());
         self.client
@@ -149,14 +150,22 @@ impl Sql {
             .map_err(|error| of_query(&error, &host, &session))
     }
 
+    /// What is asked of `host` by several statements, or the fault of a server that does not answer.
+    pub(crate) async fn in_time<T>(
+        host: &str,
+        asked: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late(host)))
+    }
+
     /// How faults name this session.
     pub(crate) fn session(&self) -> &str {
         &self.session
     }
+}
 
-    fn late(&self) -> Fault {
-        broken(&self.host, format!("a query was not answered within {PATIENCE:?}"))
-    }
+fn late(host: &str) -> Fault {
+    broken(host, format!("a query was not answered within {PATIENCE:?}"))
 }
 
 /// Hands on a socket that is encrypted already.

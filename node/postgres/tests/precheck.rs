@@ -10,12 +10,12 @@ use tidewire_node_core::objects::resolve;
 use tidewire_node_core::precheck::{SourceLook, judge_source};
 use tidewire_postgres::Source;
 use tidewire_postgres::precheck::{Wanted, precheck};
-use tidewire_shared::SecretRef;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
 use tidewire_shared::spec::{
     Format, HeartbeatMode, KafkaTarget, Limits, Managed, ObjectRule, PartitionPolicy, PostgresTask,
     Retry, SlotFailover, StartAt,
 };
+use tidewire_shared::{FaultKind, SecretRef};
 use tidewire_testbed::servers::postgres::Postgres;
 
 const SLOT: &str = "tidewire_k3v9_0";
@@ -292,9 +292,24 @@ async fn a_publication_or_heartbeat_table_of_someone_else_is_held_against_the_ta
     let found = "role \"tide\" may not create in schema \"tidewire\"";
     let remedy = "GRANT USAGE, CREATE ON SCHEMA \"tidewire\" TO \"tide\";";
     says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
-    sql(&server, "CREATE TABLE tidewire.dts_postgres_heartbeat (slot_name text PRIMARY KEY)").await;
+    sql(
+        &server,
+        "CREATE TABLE tidewire.dts_postgres_heartbeat (slot_name text PRIMARY KEY);
+        GRANT SELECT, INSERT, UPDATE, DELETE ON tidewire.dts_postgres_heartbeat TO tide",
+    )
+    .await;
+    let found = "\"tidewire\".\"dts_postgres_heartbeat\" is not owned by role \"tide\", so it cannot \
+                 publish it";
+    let remedy = "ALTER TABLE \"tidewire\".\"dts_postgres_heartbeat\" OWNER TO \"tide\";";
+    says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
+    sql(
+        &server,
+        "REVOKE ALL ON tidewire.dts_postgres_heartbeat FROM tide;
+        REVOKE ALL ON SCHEMA tidewire FROM tide",
+    )
+    .await;
     let found = "role \"tide\" may not write \"tidewire\".\"dts_postgres_heartbeat\"";
-    let remedy = "GRANT SELECT, INSERT, UPDATE, DELETE ON \
+    let remedy = "GRANT USAGE ON SCHEMA \"tidewire\" TO \"tide\"; GRANT SELECT, INSERT, UPDATE, DELETE ON \
                   \"tidewire\".\"dts_postgres_heartbeat\" TO \"tide\";";
     says_and_repairs(&server, &spec, ("heartbeat_rights", Fail, found, remedy)).await;
 }
@@ -331,6 +346,9 @@ async fn a_server_without_room_says_which_setting_to_raise() {
     let expected =
         expected.map(|(name, found, remedy)| (name.into(), Fail, found.to_owned(), remedy));
     assert_eq!(seen, expected);
+    let full = source.replicate().await.expect_err("the one that there is is taken");
+    assert_eq!(full.kind, FaultKind::SourceBusy, "which is tried again: {full}");
+    assert!(full.remedy.contains("max_wal_senders"), "{full:?}");
     drop(held);
 }
 

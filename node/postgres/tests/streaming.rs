@@ -9,6 +9,7 @@ use support::{
 };
 use tidewire_postgres::{Feedback, Source, StreamReader, publication, slot};
 use tidewire_shared::{FaultKind, Lsn, SecretRef};
+use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::servers::postgres::Postgres;
 
 const SLOT: &str = "tidewire_k3v9";
@@ -62,6 +63,41 @@ async fn a_wrong_password_is_refused_by_name_and_without_the_password() {
         assert_eq!(fault.kind, FaultKind::SourceLogin, "{fault}");
         assert!(fault.remedy.contains("source.password"), "{fault:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_process_is_given_up_in_time_at_every_step_of_a_start() {
+    let server = server(VERSIONS[2], &[]);
+    let start = prepared(&server).await;
+    let source = source(&server, 1);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(source.replicate().await.expect("replication"));
+    }
+    let frozen: Vec<u32> =
+        clients.iter().map(|client| client.pid().try_into().expect("a pid")).collect();
+    for pid in &frozen {
+        process::signal(*pid, Signal::STOP).expect("frozen");
+    }
+    let [mut one, mut two, mut three, four] =
+        <[_; 4]>::try_from(clients).expect("as many as were made");
+    let began = Instant::now();
+    let (a, b, c, d) = tokio::join!(
+        one.server(),
+        two.timeline_history(2),
+        three.set_failover(SLOT, true),
+        four.start(SLOT, start, &[SLOT])
+    );
+    let took = began.elapsed();
+    for pid in &frozen {
+        process::signal(*pid, Signal::CONT).expect("thawed");
+    }
+    for fault in [a.err(), b.err(), c.err(), d.err()] {
+        let fault = fault.expect("nobody answered");
+        assert_eq!(fault.kind, FaultKind::SourceUnreachable, "{fault}");
+        assert!(fault.message.contains("not answered") && !fault.remedy.is_empty(), "{fault}");
+    }
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

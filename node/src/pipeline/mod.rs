@@ -14,6 +14,7 @@ mod decode;
 pub(crate) mod delivery;
 mod encode;
 pub(crate) mod kill;
+pub(crate) mod letters;
 pub(crate) mod outlet;
 pub(crate) mod pool;
 pub(crate) mod positions;

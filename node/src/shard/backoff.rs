@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_of_the_task_are_the_ones_that_count() {
+        let own = Retry { connection: Period::from_mins(30), other: Period::from_mins(2) };
+        for (kind, minutes) in [(FaultKind::SourceUnreachable, 30), (FaultKind::TargetBusy, 2)] {
+            let (ended, _) = fails_until_given_up(&mut Backoff::new(own), kind, 0);
+            assert!((minutes * 60_000..minutes * 60_000 + 15_010).contains(&ended), "{ended}");
+        }
+    }
+
+    #[test]
     fn what_follows_a_long_outage_has_its_own_time_and_all_of_it_an_end() {
         let hour = 3_600_000;
         let away = Fault::new(FaultKind::SourceUnreachable, "db", "refused");

@@ -120,6 +120,9 @@ pub(super) async fn prepare(spec: &TaskSpec) {
     }
 }
 
+/// An order of a start, and its first step.
+type Begun<P> = (Order<P>, Step<P>);
+
 /// The order of a start: which one it is depends on the delivery.
 enum Order<P> {
     Fenced(Takeover<P>),
@@ -166,11 +169,7 @@ impl<E: Ends> Starter<'_, E> {
     }
 
     /// What an earlier attempt has written itself is newer than what the coordinators knew.
-    fn begin(
-        &mut self,
-        meter: &Meter,
-        again: bool,
-    ) -> Result<(Order<E::Position>, Step<E::Position>), Fault> {
+    fn begin(&mut self, meter: &Meter, again: bool) -> Result<Begun<E::Position>, Fault> {
         let assignment = self.assignment;
         let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
         match assignment.spec.delivery() {

@@ -41,6 +41,20 @@ impl Default for KafkaOptions {
     }
 }
 
+impl KafkaOptions {
+    /// A broker that keeps everybody to the rights that a resource lists, where it lists some.
+    #[must_use]
+    pub fn authorizing() -> Self {
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        let settings = vec![
+            setting("authorizer.class.name", authorizer),
+            setting("allow.everyone.if.no.acl.found", "true"),
+        ];
+        Self { settings, ..Self::default() }
+    }
+}
+
 /// One listener of a broker.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -173,7 +187,31 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::create_topic`].
     pub fn allow(&self, principal: &str, operation: &str, topic: &str) -> Result<()> {
-        self.admin().allow(principal, operation, topic)
+        self.admin().grant(principal, operation, topic)
+    }
+
+    /// Leaves those who come without credentials, as most clients here do, these rights on a topic;
+    /// none: all rights. The broker needs [`KafkaOptions::authorizing`].
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn allow_only(&self, topic: &str, operations: &[&str]) -> Result<()> {
+        self.admin().allow(topic, operations)
+    }
+
+    /// Bounds what clients of this id may write, in bytes a second; none takes the bound away.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn set_quota(&self, client: &str, bytes_per_second: Option<u64>) -> Result<()> {
+        self.admin().quota(client, bytes_per_second)
+    }
+
+    /// The first file of a partition's log, as the first broker wrote it.
+    #[must_use]
+    pub fn log_file(&self, topic: &str, partition: u32) -> PathBuf {
+        let folder = format!("broker-0/data/{topic}-{partition}");
+        self.folder.path().join(folder).join("00000000000000000000.log")
     }
 
     /// The ends of a topic's partitions.

@@ -67,10 +67,18 @@ impl KafkaAdmin {
         self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
     }
 
-    pub(crate) fn allow(&mut self, principal: &str, operation: &str, topic: &str) -> Result<()> {
+    pub(crate) fn grant(&mut self, principal: &str, operation: &str, topic: &str) -> Result<()> {
         let command =
-            json!({"do": "allow", "topic": topic, "principal": principal, "operation": operation});
+            json!({"do": "grant", "topic": topic, "principal": principal, "operation": operation});
         self.ask(command).map(drop)
+    }
+
+    pub(crate) fn allow(&mut self, topic: &str, operations: &[&str]) -> Result<()> {
+        self.ask(json!({"do": "allow", "topic": topic, "operations": operations})).map(drop)
+    }
+
+    pub(crate) fn quota(&mut self, client: &str, bytes: Option<u64>) -> Result<()> {
+        self.ask(json!({"do": "quota", "client": client, "bytes": bytes})).map(drop)
     }
 
     pub(crate) fn end_offsets(&mut self, topic: &str) -> Result<EndOffsets> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_shared::connection::HIDDEN;
-use tidewire_shared::{Connection, ConnectionName, SecretRef, TaskName};
+use tidewire_shared::{Connection, ConnectionName, TaskName};
 
 use super::Verdict;
 use super::modify::has_run;
+use super::secrets::{put_back, refused};
 use crate::connection::{Registered, resolve};
 use crate::outcome::{Outcome, Rejection, RejectionCode};
 use crate::revision::fixed_key;
@@ -99,22 +99,12 @@ fn with_kept_secrets(
     let known = present.as_ref().map(|it| it.addresses().to_vec()).unwrap_or_default();
     let kept = present.as_mut().map(Connection::secrets_mut).unwrap_or_default();
     for (place, kept) in connection.secrets_mut().into_iter().zip(kept) {
-        let Some(place) = place else { continue };
-        if *place != SecretRef::Value(HIDDEN.to_owned()) {
-            continue;
-        }
-        let refused = |why: &str| {
-            let message = format!("a secret is `{HIDDEN}`, and {why}");
-            Rejection::new(RejectionCode::Invalid, object(&wanted.name), message)
-                .advise("write the secret itself")
-        };
-        let Some(SecretRef::Value(kept)) = kept else {
-            return Err(refused("there is none to keep"));
-        };
+        let Some(place) = place.filter(|place| place.is_hidden()) else { continue };
+        let object = object(&wanted.name);
+        put_back(place, kept, &object)?;
         if let Some(other) = wanted.addresses().iter().find(|it| !known.contains(it)) {
-            return Err(refused(&format!("none is kept for {other}, which is new")));
+            return Err(refused(&object, &format!("none is kept for {other}, which is new")));
         }
-        *place = SecretRef::Value(std::mem::take(kept));
     }
     Ok(connection)
 }

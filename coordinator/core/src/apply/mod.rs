@@ -11,6 +11,7 @@ mod connection;
 mod leftovers;
 mod modify;
 mod node;
+mod secrets;
 mod task;
 
 use crate::command::{Command, CommandKind};
@@ -18,6 +19,7 @@ use crate::outcome::{Applied, Event, Outcome, Rejection, RejectionCode};
 use crate::state::ClusterState;
 
 pub(crate) use checkpoint::is_news;
+pub(crate) use secrets::with_kept;
 
 pub(crate) type Verdict = Result<Outcome, Rejection>;
 

@@ -6,6 +6,7 @@ use tidewire_shared::precheck::{CheckResult, PrecheckReport};
 use tidewire_shared::{Desired, Phase, TaskId, TaskSpec};
 
 use super::Verdict;
+use super::secrets::with_kept;
 use super::task::{refused, touch};
 use crate::lifecycle::{legal_moves, settled_phase};
 use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
@@ -38,8 +39,9 @@ pub(super) fn modify(
     wish: Wish<'_>,
     events: &mut Vec<Event>,
 ) -> Verdict {
-    let wanted = state.resolve(spec)?;
     let task = state.tasks.get(id).ok_or_else(|| Rejection::no_task(id))?;
+    let spec = &with_kept(spec, Some(&task.spec))?;
+    let wanted = state.resolve(spec)?;
     // A key may come from a connection: what counts is the document that nodes get.
     let present = state.resolve(&task.spec)?;
     let task = state.tasks.get_mut(id).ok_or_else(|| Rejection::no_task(id))?;
@@ -66,8 +68,13 @@ pub(super) fn modify(
     let document = Document { spec: Arc::clone(spec) };
     if rests || !ran {
         revision.verdict = RevisionVerdict::Taken;
-        task.desired = Desired::Stopped;
-        task.clearance = Clearance::None;
+        if rests {
+            task.desired = Desired::Stopped;
+            task.clearance = Clearance::None;
+        } else {
+            // Its user asked for it to run: it does, once its new document was prechecked.
+            task.clearance = Clearance::Wanted;
+        }
         task.precheck = None;
         take(task, Draft { revision: number, document, refused: None });
     } else {

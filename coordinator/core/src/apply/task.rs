@@ -8,6 +8,7 @@ use tidewire_shared::{Desired, Epoch, Fault, NodeName, Phase, ShardId, TaskId, T
 
 use super::assignment::{expect_epoch, stale};
 use super::modify::{Wish, abandon_draft, first_revision};
+use super::secrets::with_kept;
 use super::{Verdict, leftovers};
 use crate::connection::SpecRevisions;
 use crate::lifecycle::{Move, is_crash, legal_moves, settled_phase};
@@ -47,6 +48,7 @@ pub(super) fn create(
         return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
     }
     state.resolve(spec)?;
+    let spec = with_kept(spec, None)?;
     let mut shards = BTreeMap::new();
     for index in 0..spec.shards() {
         let ordinal = free_ordinal(state, &shards);
@@ -56,7 +58,7 @@ pub(super) fn create(
     remember(&mut revisions, first_revision(wish));
     let task = Task {
         id: id.clone(),
-        spec: Arc::clone(spec),
+        spec,
         revision: 1,
         desired: Desired::Stopped,
         created_at_ms: wish.at_ms,

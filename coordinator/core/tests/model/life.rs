@@ -7,8 +7,8 @@ use tidewire_coordinator_core::{
     phase_of,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
-use tidewire_shared::spec::PartitionPolicy;
-use tidewire_shared::{Desired, Epoch, Phase, ShardId, TaskSpec};
+use tidewire_shared::spec::{PartitionPolicy, PostgresTask, Sasl, SaslMechanism, SecurityProtocol};
+use tidewire_shared::{Desired, Epoch, Phase, SecretRef, ShardId, TaskSpec};
 
 use crate::sample;
 use crate::simulation::Cluster;
@@ -96,6 +96,88 @@ fn a_running_task_goes_on_under_the_next_epoch_once_its_new_document_was_prechec
     assert_eq!(newest.by, "ann@laptop");
     let came: Vec<_> = newest.changes.iter().filter_map(|change| change.new.clone()).collect();
     assert_eq!(came, ["public.more_0", "public.more_1"]);
+}
+
+#[test]
+fn a_start_that_nobody_carried_out_yet_stands_when_the_document_changes() {
+    let mut cluster = Cluster::new();
+    cluster.steps(5);
+    cluster.create(0);
+    cluster.ask(Move::Start).expect("started");
+    let (task, report) = (cluster.task(0), PrecheckReport { at_ms: 0, items: Vec::new() });
+    cluster.command(CommandKind::RecordPrecheck { task, revision: 1, report }).expect("granted");
+    assert_eq!(cluster.shown(), Phase::Initializing, "there is no node");
+    let answer = cluster.modify(sample::spec_of(NAME, 2)).expect("taken at once");
+    assert_eq!(answer, Outcome::Modified { task: cluster.task(0), revision: 2 });
+    let wanted = cluster.state.task(&cluster.task(0)).expect("the task").desired();
+    assert_eq!((cluster.shown(), wanted), (Phase::Prechecking, Desired::Running));
+    cluster.join(sample::node(0));
+    cluster.until("it runs", |it| it.revision() == 2 && it.shown() == Phase::Synchronizing);
+}
+
+/// A document with a password on each side.
+fn with_passwords(source: &str, target: &str) -> PostgresTask {
+    let mut spec = sample::postgres(&sample::spec(NAME));
+    spec.source.password = Some(SecretRef::Value(source.to_owned()));
+    spec.target.security.protocol = SecurityProtocol::SaslPlaintext;
+    spec.target.security.sasl = Some(Sasl {
+        mechanism: SaslMechanism::Plain,
+        user: "tidewire".to_owned(),
+        password: SecretRef::Value(target.to_owned()),
+    });
+    spec
+}
+
+fn document(task: PostgresTask) -> Arc<TaskSpec> {
+    Arc::new(task.into())
+}
+
+#[test]
+fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
+    let mut cluster = running(1);
+    let hides_nothing = cluster.modify(document(with_passwords("***", "***")));
+    assert_eq!(hides_nothing.expect_err("none is kept").0, RejectionCode::Invalid);
+    cluster.modify(document(with_passwords("one", "two"))).expect("a draft");
+    cluster.until("taken", |it| it.revision() == 2 && it.shown() == Phase::Synchronizing);
+    let shown = sample::postgres(&TaskSpec::from(with_passwords("one", "two")).hidden());
+    let same = cluster.modify(document(shown.clone())).expect("nothing new");
+    assert_eq!(same, Outcome::Exists(cluster.task(0)));
+
+    let mut other = shown;
+    other.objects[0].topic = "other".to_owned();
+    cluster.modify(document(other.clone())).expect("a draft");
+    cluster.until("taken", |it| it.revision() == 3 && it.shown() == Phase::Synchronizing);
+    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
+    assert_eq!(
+        sample::postgres(&kept),
+        PostgresTask { objects: other.objects.clone(), ..with_passwords("one", "two") }
+    );
+    let precheck = cluster.state.with_kept_secrets(&document(other.clone())).expect("kept");
+    assert_eq!(precheck, kept, "a look at the shown document uses them too");
+
+    type Change = fn(&mut PostgresTask);
+    let changes: [Change; 4] = [
+        |it| it.source.hosts.push("elsewhere:5432".to_owned()),
+        |it| it.source.user = "mallory".to_owned(),
+        |it| it.target.brokers = vec!["elsewhere:9092".to_owned()],
+        |it| it.target.security.protocol = SecurityProtocol::SaslSsl,
+    ];
+    for change in changes {
+        let mut moved = other.clone();
+        change(&mut moved);
+        let (code, message, remedy) = cluster.modify(document(moved)).expect_err("refused");
+        assert_eq!((code, remedy.as_str()), (RejectionCode::Invalid, "write the secret itself"));
+        assert!(message.contains("***") && message.contains("changed"), "{message}");
+    }
+    // Written anew, a secret may go wherever its writer wants.
+    let mut moved = with_passwords("three", "***");
+    moved.source.hosts = vec!["elsewhere:5432".to_owned()];
+    cluster.modify(document(moved)).expect("a draft");
+    cluster.until("taken", |it| it.revision() == 4 && it.shown() == Phase::Synchronizing);
+    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
+    let kept = sample::postgres(&kept);
+    assert_eq!(kept.source.password, Some(SecretRef::Value("three".to_owned())));
+    assert_eq!(kept.target, with_passwords("three", "two").target);
 }
 
 #[test]

@@ -442,8 +442,12 @@ impl Decoder {
         match rows::copy(operation, rows, wanted, batch) {
             Ok(Some((operation, images))) => push(operation, images, wanted, open, batch),
             Ok(None) => batch.end.filtered += 1,
-            Err(what) => {
-                return Err(DecodeError::malformed(at, what).of_table(&wanted.relation.name));
+            Err(rows::Unfit { what, remedy }) => {
+                let error = DecodeError::malformed(at, what).of_table(&wanted.relation.name);
+                return Err(match remedy {
+                    Some(remedy) => error.remedy(remedy),
+                    None => error,
+                });
             }
         }
         Ok(())
@@ -485,9 +489,10 @@ fn push(
 ) {
     let relation = wanted.slot_in(batch);
     let transaction = open.slot_in(batch);
-    let Images { old_row, old, new } = images;
+    let Images { old_row, old, new, not_text } = images;
     let sequence = open.sequence;
-    batch.changes.push(Change { operation, old_row, relation, transaction, sequence, old, new });
+    let change = Change { operation, old_row, relation, transaction, sequence, old, new, not_text };
+    batch.changes.push(change);
 }
 
 fn undescribed(at: Lsn) -> DecodeError {

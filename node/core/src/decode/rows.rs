@@ -13,11 +13,26 @@ pub(super) struct Images {
     pub(super) old_row: OldRow,
     pub(super) old: u32,
     pub(super) new: u32,
+    /// The first column whose text is no text.
+    pub(super) not_text: Option<u16>,
 }
 
 impl Images {
     /// No row at all, as truncates have it.
-    pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0 };
+    pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0, not_text: None };
+}
+
+/// Why a row cannot be taken, and what to do where that is not what damage asks for.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) what: String,
+    pub(super) remedy: Option<&'static str>,
+}
+
+impl From<String> for Unfit {
+    fn from(what: String) -> Self {
+        Self { what, remedy: None }
+    }
 }
 
 /// Copies all tuples of a row message, as far as the task wants them: `None`, and nothing copied,
@@ -28,7 +43,7 @@ pub(super) fn copy(
     rows: Rows<'_>,
     wanted: &Wanted,
     batch: &mut ChangeBatch,
-) -> Result<Option<(Operation, Images)>, String> {
+) -> Result<Option<(Operation, Images)>, Unfit> {
     let Some(selection) = &wanted.selection else {
         if !operation.is_among(wanted.operations) {
             return Ok(None);
@@ -44,6 +59,15 @@ pub(super) fn copy(
     }
     let (bytes, columns) = (batch.bytes.len(), batch.columns.len());
     let mut images = tuples(operation, rows, wanted.relation.identity, &selection.sent, batch)?;
+    if let (Some(column), true) = (images.not_text, selection.filter.is_some()) {
+        let name = selection.sent.get(usize::from(column)).map_or("", |it| it.name.as_str());
+        let what = format!(
+            "column {name} holds bytes that are not UTF-8, and the condition `where` looks at the row"
+        );
+        let remedy = "take `where` of the table out of the document, and where the column goes out \
+                      write onBadRecord: {deadLetterTopic: …}; then resume the task";
+        return Err(Unfit { what, remedy: Some(remedy) });
+    }
     let inserts_only = !operations.update && !operations.delete;
     let left = match selection.operation(operation, images, batch) {
         // For inserts alone nobody demands that the replica identity tells what a row was: where it
@@ -72,7 +96,7 @@ fn tuples(
     batch: &mut ChangeBatch,
 ) -> Result<Images, String> {
     let start = end_of(&batch.columns)?;
-    let mut images = Images { old_row: OldRow::Absent, old: start, new: start };
+    let mut images = Images { old_row: OldRow::Absent, old: start, new: start, not_text: None };
     let (mut kind, mut width) = rows.head()?;
     if kind != TupleKind::New {
         if operation == Operation::Insert {
@@ -82,7 +106,7 @@ fn tuples(
             TupleKind::OldKey => OldRow::Identity,
             _ => OldRow::Full,
         };
-        tuple(&mut rows, kind, width, columns, batch)?;
+        images.not_text = tuple(&mut rows, kind, width, columns, batch)?;
         images.new = end_of(&batch.columns)?;
         if operation == Operation::Update {
             (kind, width) = rows.head()?;
@@ -90,7 +114,8 @@ fn tuples(
     }
     match operation {
         Operation::Insert | Operation::Update if kind == TupleKind::New => {
-            tuple(&mut rows, kind, width, columns, batch)?;
+            let of_new = tuple(&mut rows, kind, width, columns, batch)?;
+            images.not_text = images.not_text.or(of_new);
         }
         Operation::Delete if kind != TupleKind::New => {}
         _ => return Err("row message has its tuples in a wrong order".to_owned()),
@@ -119,27 +144,26 @@ fn old_row_may_be_absent(identity: char) -> Result<(), String> {
     Ok(())
 }
 
+/// Copies one tuple. Gives the first column whose text is no text: databases with the encoding SQL_ASCII
+/// hold any bytes. Such a value is kept as hexadecimal digits, as `bytea` is shown.
 fn tuple(
     rows: &mut Rows<'_>,
     kind: TupleKind,
     width: usize,
     columns: &[RelationColumn],
     batch: &mut ChangeBatch,
-) -> Result<(), String> {
+) -> Result<Option<u16>, String> {
     if width != columns.len() {
         return Err("row has another number of columns than its relation".to_owned());
     }
     let from = rows.position();
-    let base = batch.bytes.len();
-    for described in columns {
+    let (base, first) = (batch.bytes.len(), batch.columns.len());
+    let mut no_texts: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (index, described) in columns.iter().enumerate() {
         let column = match rows.column()? {
             TupleColumn::Text(text) => {
                 if std::str::from_utf8(text).is_err() {
-                    return Err(format!(
-                        "column {} holds bytes that are not UTF-8, as databases with the encoding \
-                         SQL_ASCII allow",
-                        described.name
-                    ));
+                    no_texts.push((index, text.to_vec()));
                 }
                 place(base + (rows.position() - text.len() - from), text.len())?
             }
@@ -153,7 +177,25 @@ fn tuple(
         batch.columns.push(if sent { column } else { Column::MISSING });
     }
     batch.bytes.extend_from_slice(rows.walked_since(from));
-    Ok(())
+    for (index, bytes) in &no_texts {
+        let column = in_hexadecimal(bytes, &mut batch.bytes)?;
+        if let Some(place) = batch.columns.get_mut(first + index) {
+            *place = column;
+        }
+    }
+    Ok(no_texts.first().map(|(index, _)| u16::try_from(*index).unwrap_or(u16::MAX)))
+}
+
+#[cold]
+fn in_hexadecimal(bytes: &[u8], arena: &mut Vec<u8>) -> Result<Column, String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let offset = arena.len();
+    arena.extend_from_slice(b"\\x");
+    for byte in bytes {
+        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'?');
+        arena.extend([digit(byte >> 4), digit(byte & 0xF)]);
+    }
+    place(offset, arena.len() - offset)
 }
 
 fn place(offset: usize, len: usize) -> Result<Column, String> {

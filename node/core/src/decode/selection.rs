@@ -97,6 +97,11 @@ impl Selection {
     /// Takes the columns that do not go out away from the images at the end of `columns`.
     pub(super) fn narrow(&self, images: &mut Images, columns: &mut Vec<Column>) {
         let Some(kept) = &self.kept else { return };
+        // What does not go out may be anything.
+        images.not_text = images.not_text.and_then(|column| {
+            let place = kept.iter().position(|index| *index == usize::from(column))?;
+            u16::try_from(place).ok()
+        });
         let (old, new, end) = (images.old as usize, images.new as usize, columns.len());
         let mut to = old;
         let mut keep = |from: usize| {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidewire_shared::spec::{Format, FormatKind, KeyChange, PartitionPolicy, RecordKey, TableName};
-use tidewire_shared::{Fault, FaultKind, Lsn};
+use tidewire_shared::{Counters, Fault, FaultKind, Lsn};
 
 use super::dead_letter::{DeadLetterTopic, DeadLetters, Refused};
 use super::placement::{self, NotSent, Placement};
@@ -89,6 +89,7 @@ enum Writer {
 /// Why one row cannot be written.
 enum Refusal {
     NotSent(usize),
+    NotText(usize),
     Invalid(dts_avro::Invalid),
     TooLarge(usize),
     /// The relation has a topic that the configuration does not have, or another format.
@@ -243,23 +244,23 @@ impl Encoder {
             ordinal: 0,
             now_us,
         };
-        let result = match change.operation {
-            Operation::Insert => {
-                out.counters.insert += 1;
+        let Counters { insert, update, delete, truncate, .. } = &mut out.counters;
+        *match change.operation {
+            Operation::Insert => insert,
+            Operation::Update => update,
+            Operation::Delete => delete,
+            Operation::Truncate => truncate,
+        } += 1;
+        let result = match (change.not_text, change.operation) {
+            (Some(column), _) => Err(Refusal::NotText(usize::from(column))),
+            (None, Operation::Insert) => {
                 self.record(row(Operation::Insert, None, Some(new)), new, out)
             }
-            Operation::Delete => {
-                out.counters.delete += 1;
+            (None, Operation::Delete) => {
                 self.record(row(Operation::Delete, Some(OldImage::sent(old)), None), old, out)
             }
-            Operation::Update => {
-                out.counters.update += 1;
-                self.update(row, change, old, new, out)
-            }
-            Operation::Truncate => {
-                out.counters.truncate += 1;
-                self.truncate(row(Operation::Truncate, None, None), out)
-            }
+            (None, Operation::Update) => self.update(row, change, old, new, out),
+            (None, Operation::Truncate) => self.truncate(row(Operation::Truncate, None, None), out),
         };
         let Err(refusal) = result else { return Ok(()) };
         let of_new = matches!(change.operation, Operation::Insert | Operation::Update);
@@ -278,6 +279,7 @@ impl Encoder {
         let refused = Refused { change, transaction, relation, key, old, new, reason };
         self.next_ordinal += dead_letters.write(out, &refused);
         out.counters.dead_letters += 1;
+        out.refused.get_or_insert_with(|| Box::new(error));
         Ok(())
     }
 
@@ -461,6 +463,15 @@ impl Encoder {
             Refusal::NotSent(index) => (
                 format!("column {} decides key or partition but was not sent", column(*index)),
                 "make it part of the replica identity, or set REPLICA IDENTITY FULL",
+            ),
+            Refusal::NotText(index) => (
+                format!(
+                    "column {} holds bytes that are not UTF-8, as databases with the encoding \
+                     SQL_ASCII allow",
+                    column(*index)
+                ),
+                "write onBadRecord: {deadLetterTopic: …}: the row goes there, such values in \
+                 hexadecimal; then resume the task",
             ),
             Refusal::Invalid(invalid) => (
                 format!("column {} does not hold {}", column(invalid.index), invalid.what),

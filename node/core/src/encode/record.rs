@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use tidewire_shared::Counters;
 
+use super::EncodeError;
 use crate::batch::BatchEnd;
 use crate::change::Identity;
 
@@ -26,6 +27,8 @@ pub struct EncodedBatch {
     /// What was carried, of this batch alone: operations count once per row message and table,
     /// however many records it became.
     pub counters: Counters,
+    /// Why the first change of this batch went to the dead-letter topic, where one did.
+    pub refused: Option<Box<EncodeError>>,
     /// Size of the largest record, key and value together, in bytes.
     pub largest: usize,
     /// Whether records are to carry [`Identity::headers`].

@@ -29,7 +29,7 @@ pub(super) fn types(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     if seen.encoding == "SQL_ASCII" {
         return Finding::fail(
             encoding,
-            "text in it may be anything, and a value that is not UTF-8 stops the task",
+            "text in it may be anything, and a value that is not UTF-8 stops the task or becomes a dead letter",
             "dump the database and restore it into one made with ENCODING 'UTF8'",
         )
         .overridable();

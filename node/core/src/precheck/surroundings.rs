@@ -1,11 +1,10 @@
 //! What is around a task's objects on the source: transactions, standbys, retention, rights, clocks.
 
-use tidewire_shared::spec::PostgresTask;
-use tidewire_shared::spec::{HeartbeatMode, SlotFailover, TableName};
+use tidewire_shared::spec::{HeartbeatMode, Managed, PostgresTask, SlotFailover, TableName};
 use tidewire_shared::{ByteSize, Period};
 
 use super::{Finding, SourceLook, identifier, listed, qualified};
-use crate::facts::SourcePrecheck;
+use crate::facts::{PublicationFacts, SourcePrecheck};
 
 /// A transaction this old may go on; a new slot waits for it. Milliseconds.
 const LONG_FOR_A_NEW_SLOT_MS: u64 = 10_000;
@@ -191,25 +190,55 @@ pub(super) fn heartbeat_rights(spec: &PostgresTask, seen: &SourcePrecheck) -> Fi
             )
         }
         HeartbeatMode::Table => match heartbeat.beats_into() {
-            Some(named) => heartbeat_table(&named, &role, seen),
+            Some(named) => heartbeat_table(spec, &named, &role, seen),
             None => Finding::pass("no table"),
         },
     }
 }
 
-fn heartbeat_table(named: &TableName, role: &str, seen: &SourcePrecheck) -> Finding {
+/// What was found, why it matters and what to do.
+type Objection = (String, &'static str, String);
+
+fn heartbeat_table(
+    spec: &PostgresTask,
+    named: &TableName,
+    role: &str,
+    seen: &SourcePrecheck,
+) -> Finding {
+    let written = match unwritable(named, role, seen) {
+        Ok(written) => written,
+        Err(objection) => return refused(objection),
+    };
+    match unpublished(spec, named, role, seen) {
+        Some(objection) => refused(objection),
+        None => Finding::pass(written),
+    }
+}
+
+fn refused((found, message, remedy): Objection) -> Finding {
+    Finding::fail(found, message, remedy)
+}
+
+/// How its rows come to be written, or why they cannot.
+fn unwritable(named: &TableName, role: &str, seen: &SourcePrecheck) -> Result<String, Objection> {
     let (table, schema) = (qualified(named), identifier(&named.schema));
     let place = seen.around.heartbeat;
     let (found, remedy) = match (place.table, place.schema) {
-        (Some(true), _) => return Finding::pass(format!("{table} may be written")),
-        (None, Some(true)) => return Finding::pass(format!("{table} is made at the start")),
+        (Some(true), _) if place.usage => return Ok(format!("{table} may be written")),
+        (None, Some(true)) => return Ok(format!("{table} is made at the start")),
         (None, None) if seen.may_create => {
-            return Finding::pass(format!("{schema} and {table} are made at the start"));
+            return Ok(format!("{schema} and {table} are made at the start"));
         }
-        (Some(false), _) => (
-            format!("role {role} may not write {table}"),
-            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role};"),
-        ),
+        (Some(_), _) => {
+            let enter = match place.usage {
+                true => String::new(),
+                false => format!("GRANT USAGE ON SCHEMA {schema} TO {role}; "),
+            };
+            (
+                format!("role {role} may not write {table}"),
+                format!("{enter}GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role};"),
+            )
+        }
         (None, Some(false)) => (
             format!("role {role} may not create in schema {schema}"),
             format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};"),
@@ -219,7 +248,42 @@ fn heartbeat_table(named: &TableName, role: &str, seen: &SourcePrecheck) -> Find
             format!("CREATE SCHEMA {schema} AUTHORIZATION {role};"),
         ),
     };
-    Finding::fail(found, "the task could not write its heartbeat", remedy)
+    Err((found, "the task could not write its heartbeat", remedy))
+}
+
+/// Why its rows would not come through the publication, if they would not.
+fn unpublished(
+    spec: &PostgresTask,
+    named: &TableName,
+    role: &str,
+    seen: &SourcePrecheck,
+) -> Option<Objection> {
+    let (table, place) = (qualified(named), seen.around.heartbeat);
+    let holds = |there: &PublicationFacts| {
+        there.all_tables || there.tables.iter().any(|held| held.name == *named)
+    };
+    if seen.publication.as_ref().is_some_and(holds) {
+        return None;
+    }
+    let (found, remedy) = match &spec.source.publication {
+        Managed::Managed if place.table.is_none() || place.owned => return None,
+        Managed::Managed => (
+            format!("{table} is not owned by role {role}, so it cannot publish it"),
+            format!("ALTER TABLE {table} OWNER TO {role};"),
+        ),
+        // `publication` tells that it is missing altogether.
+        Managed::Existing(_) if seen.publication.is_none() => return None,
+        Managed::Existing(name) => {
+            let publication = identifier(name);
+            let add = format!("ALTER PUBLICATION {publication} ADD TABLE {table};");
+            let remedy = match place.table {
+                Some(_) => add,
+                None => format!("make the table as docs/operations.md shows, then {add}"),
+            };
+            (format!("publication {publication} does not hold {table}"), remedy)
+        }
+    };
+    Some((found, "the heartbeat would be written and never arrive", remedy))
 }
 
 /// Every slot of a database decodes all of its log.

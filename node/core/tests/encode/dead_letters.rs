@@ -119,3 +119,56 @@ fn the_first_half_of_a_key_change_stays_when_the_second_is_refused() {
         (&json!("UPDATE"), &json!({"id": "1"}))
     );
 }
+
+/// A row of a database whose encoding is SQL_ASCII, between two that are text.
+fn not_text() -> ChangeBatch {
+    batch('f', |s| {
+        s.insert(OID, &row("1", "n", "1"));
+        s.insert(OID, &[text("2"), Cell::NoText(b"caf\xE9 secret".to_vec()), text("1")]);
+        s.update(OID, Some((b'O', &row("3", "n", "1"))), &row("3", "m", "1"));
+    })
+}
+
+#[test]
+fn bytes_that_are_no_text_stop_the_task_with_table_place_and_key() {
+    for kind in [
+        FormatKind::DtsAvro,
+        FormatKind::ShareplexJson,
+        FormatKind::CanalJson,
+        FormatKind::DebeziumJson,
+    ] {
+        let fault = Fault::from(try_encode(config(kind), &not_text()).expect_err("stops"));
+        assert_eq!(fault.kind, FaultKind::Encode);
+        assert_eq!(fault.object, "table public.orders at 0/16B3748 change 2 key hash 00000032");
+        assert!(fault.message.starts_with("column note holds bytes that are not UTF-8"), "{fault}");
+        assert!(fault.remedy.contains("deadLetterTopic"), "{fault}");
+        assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_go_there_in_hexadecimal() {
+    let out = encode(with_dead_letters(1 << 20), &not_text());
+    let topics: Vec<_> = out.records.iter().map(|record| record.topic).collect();
+    assert_eq!(topics, [0, 1, 0]);
+    let letter: Value = serde_json::from_slice(out.value(&out.records[1])).expect("JSON");
+    let note = "\\x636166e920736563726574";
+    assert_eq!(row_of(&[&letter]), json!({"new": {"id": "2", "note": note, "amount": "1"}}));
+    assert!(letter["reason"].as_str().is_some_and(|it| it.contains("column note")), "{letter}");
+    assert_eq!((out.counters.dead_letters, out.counters.insert, out.counters.update), (1, 2, 1));
+    let refused = out.refused.as_ref().expect("is told");
+    assert_eq!((refused.table.table.as_str(), refused.sequence), ("orders", 2));
+}
+
+#[test]
+fn an_old_row_that_is_no_text_makes_its_change_no_record_either() {
+    let batch = batch('f', |s| {
+        let old = [text("2"), Cell::NoText(vec![0xFF]), text("1")];
+        s.update(OID, Some((b'O', &old)), &row("2", "n", "1")).delete(OID, b'O', &old);
+    });
+    let out = encode(with_dead_letters(1 << 20), &batch);
+    let rows: Vec<Value> = json_of(&out).iter().map(|letter| row_of(&[letter])).collect();
+    let old = json!({"id": "2", "note": "\\xff", "amount": "1"});
+    let new = json!({"id": "2", "note": "n", "amount": "1"});
+    assert_eq!(rows, [json!({"old": old, "new": new}), json!({"old": old})]);
+}

@@ -179,7 +179,45 @@ fn each_option_changes_what_comes_out() {
     assert_eq!(value_of(1186, "1 day 00:00:01", &default), json!(86_401_000_000_i64));
     let options = DebeziumOptions { time: TimeMode::AdaptiveTimeMicroseconds, ..default };
     assert_eq!(value_of(1083, "00:00:01", &options), json!(1_000_000));
-    assert_eq!(HstoreMode::WORDS.len(), 2);
+}
+
+/// The value of a column of the extension's type, which has no number of its own.
+fn hstore(options: &DebeziumOptions) -> Value {
+    const HSTORE: u32 = 90_001;
+    let columns = vec![described(true, "id", 20), described(false, "v", HSTORE)];
+    let mut table = facts(OID, name("public", "t"), &columns, vec![primary_key(&["id"])]);
+    table.columns[1].base.name = "hstore".to_owned();
+    table.columns[1].base.schema = "public".to_owned();
+    let mut stream = Stream::default();
+    stream.begin(LSN, COMMIT_US, 741).relation(OID, ("public", "t"), 'd', &columns);
+    stream.insert(OID, &[text("1"), text(r#""a"=>"1", "b"=>NULL"#)]).commit(LSN, LSN + 48);
+    let mut decoder = Decoder::new(options_of("t"));
+    decoder.provide(OID, Some(table));
+    let batch = decode_all(&mut decoder, &stream.bytes).remove(0);
+    let value = records(&encode(debezium(options.clone()), &batch)).remove(0).1.expect("a value");
+    value["after"]["v"].clone()
+}
+
+#[test]
+fn hstore_tombstones_and_prefix_are_as_they_are_asked_for() {
+    let default = DebeziumOptions::default();
+    assert_eq!(hstore(&default), json!(r#"{"a":"1","b":null}"#));
+    let map = DebeziumOptions { hstore: HstoreMode::Map, ..default.clone() };
+    assert_eq!(hstore(&map), json!({"a": "1", "b": null}));
+    let base64 = DebeziumOptions { binary: BinaryMode::Base64, ..default.clone() };
+    assert_eq!(value_of(17, "\\xffef", &base64), json!("/+8="));
+
+    let deleted = batch('d', |s| {
+        s.delete(OID, b'K', &key_only("42"));
+    });
+    let count = |options: DebeziumOptions| encode(debezium(options), &deleted).records.len();
+    assert_eq!(count(default.clone()), 2);
+    assert_eq!(count(DebeziumOptions { tombstones: false, ..default.clone() }), 1);
+
+    let mut config = debezium(default);
+    config.format.debezium.topic_prefix = Some("other".to_owned());
+    let value = records(&encode(config, &deleted)).remove(0).1.expect("a value");
+    assert_eq!(value["source"]["name"], "other");
 }
 
 #[test]

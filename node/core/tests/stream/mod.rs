@@ -19,6 +19,8 @@ pub enum Cell {
     Null,
     Unchanged,
     Text(String),
+    /// In the form of a text, and none.
+    NoText(Vec<u8>),
     Binary(Vec<u8>),
 }
 
@@ -182,6 +184,7 @@ fn push_tuple(out: &mut Vec<u8>, cells: &[Cell]) {
             Cell::Null => (b'n', None),
             Cell::Unchanged => (b'u', None),
             Cell::Text(text) => (b't', Some(text.as_bytes())),
+            Cell::NoText(bytes) => (b't', Some(bytes.as_slice())),
             Cell::Binary(bytes) => (b'b', Some(bytes.as_slice())),
         };
         out.push(tag);

@@ -42,6 +42,8 @@ pub(super) struct Watch {
     pub(super) marked_offset: AtomicI64,
     pub(super) failed: Mutex<Option<FailedDelivery>>,
     trouble: Mutex<Option<(Instant, KafkaError)>>,
+    /// A topic of which brokers said that it is not there, with their words.
+    absent: Mutex<Option<(String, KafkaError)>>,
     /// Codecs of the batches that were read, by topic; only for a handle that was asked to look.
     pub(super) codecs: Mutex<Codecs>,
     /// Requests that brokers know; only for a handle that was asked to look.
@@ -71,6 +73,7 @@ impl Client {
             marked_offset: AtomicI64::new(-1),
             failed: Mutex::new(None),
             trouble: Mutex::new(None),
+            absent: Mutex::new(None),
             codecs: Mutex::default(),
             known: Mutex::default(),
             certificate: Mutex::new(None),
@@ -127,6 +130,11 @@ impl Client {
         let since = self.watch.contact.silent_since().filter(|since| since.elapsed() > patience)?;
         let text = "a broker takes requests and does not answer".to_owned();
         Some((since, KafkaError { code: Code::BrokerTransportFailure, text }))
+    }
+
+    /// A topic that is read and that brokers do not know any more, once.
+    pub(crate) fn take_absent(&self) -> Option<(String, KafkaError)> {
+        self.watch.absent.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// An error when the brokers refused our credentials.
@@ -395,6 +403,11 @@ unsafe extern "C" fn on_error(
     tracing::debug!(target: "librdkafka", ?code, "{text}");
     // SAFETY: `opaque` is the address given at installation.
     let watch = unsafe { watch_of(opaque) };
+    if let Some(topic) = absent_topic(code, &text) {
+        let mut absent = watch.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        *absent = Some((topic.to_owned(), KafkaError { code, text }));
+        return;
+    }
     let certificate = *watch.certificate.lock().unwrap_or_else(PoisonError::into_inner);
     let mut trouble = watch.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     // That no broker is left says less than what happened to one.
@@ -406,13 +419,26 @@ unsafe extern "C" fn on_error(
     }
 }
 
+/// The topic that `NAME [PARTITION]: topic does not exist` speaks of. librdkafka has no message for a
+/// partition that is read whose topic goes, only this.
+fn absent_topic(code: Code, text: &str) -> Option<&str> {
+    let says = matches!(
+        code,
+        Code::UnknownTopicOrPartition | Code::UnknownTopicId | Code::UnknownPartition
+    );
+    says.then(|| text.split_once(" [").map(|(topic, _)| topic)).flatten()
+}
+
 fn denies(code: Code) -> bool {
     matches!(kind_of(code), FaultKind::TargetDenied | FaultKind::TargetLogin)
 }
 
 /// The codes that matter when a call only says that it timed out.
 fn local_code(code: c_int) -> Code {
-    const CODES: [(Resp, Code); 7] = [
+    const CODES: [(Resp, Code); 10] = [
+        (Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, Code::UnknownTopicOrPartition),
+        (Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID, Code::UnknownTopicId),
+        (Resp::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, Code::UnknownPartition),
         (Resp::RD_KAFKA_RESP_ERR__AUTHENTICATION, Code::Authentication),
         (Resp::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, Code::SaslAuthenticationFailed),
         (Resp::RD_KAFKA_RESP_ERR__SSL, Code::SSL),

@@ -63,7 +63,7 @@ fn lost(offset: i64, ends: Option<(i64, i64)>, error: &KafkaError) -> KafkaError
 }
 
 /// A topic that a broker did not know: gone, or there all the same.
-fn absent(client: &Client, topic: &str, error: &KafkaError) -> Fault {
+pub(super) fn absent(client: &Client, topic: &str, error: &KafkaError) -> Fault {
     let object = format!("topic {topic}");
     for look in 0..LOOKS {
         if look > 0 {

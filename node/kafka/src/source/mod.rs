@@ -213,8 +213,11 @@ impl Consumer {
                 tracing::debug!(?code, "news of no partition that is read");
             }
         });
+        let absent = client.take_absent().filter(|(topic, _)| self.slots.reads(topic));
         if let Some((message, code)) = failed {
             self.ended = Some(self.judge(&message, code));
+        } else if let Some((topic, error)) = absent {
+            self.ended = Some(loss::absent(&client, &topic, &error));
         } else if messages.is_empty()
             && let Err(refused) = client.refused()
         {

@@ -106,6 +106,12 @@ impl Slots {
         Some((&self.topics.get(topic)?.name, partition))
     }
 
+    /// Whether a partition of the topic is read.
+    pub(super) fn reads(&self, topic: &str) -> bool {
+        let known = self.by_name.get(topic).and_then(|index| self.topics.get(*index));
+        known.is_some_and(|known| known.slots.iter().any(Option::is_some))
+    }
+
     /// Takes away all slots.
     pub(super) fn drain(&mut self) -> Vec<(Arc<Topic>, i32)> {
         let mut read = Vec::new();

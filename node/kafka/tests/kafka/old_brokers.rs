@@ -6,9 +6,13 @@ use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::takeover::Growth;
+use tidewire_shared::ByteSize;
+use tidewire_shared::precheck::CheckResult;
+use tidewire_shared::spec::{Delivery, KafkaTarget, PostgresTask};
 use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
 
 use crate::broker::{SOON, settings_at};
+use crate::precheck::{only, task_at};
 
 const ROWS: u32 = 500;
 
@@ -67,6 +71,13 @@ fn brokers_of_0_10_get_every_row_in_order_without_idempotence_and_headers() {
     let pins = identity.pin(&["orders"], SOON).expect("pins");
     let seen = precheck::look_at_topics(&settings, &["orders"]);
     assert_eq!((seen.brokers, seen.transactions), (Ok(1), Ok(())));
+    let target = KafkaTarget { brokers: vec![kafka.bootstrap()], ..KafkaTarget::default() };
+    let mut task = PostgresTask { delivery: Delivery::AtLeastOnce, ..task_at(target, "orders") };
+    let item = only(&task, "target_version");
+    assert_eq!((item.result, &*item.found), (CheckResult::Warn, "older than 0.11"));
+    task.format.identity_headers = true;
+    let item = only(&task, "target_version");
+    assert_eq!((item.result, &*item.message), (CheckResult::Fail, "records have no headers there"));
 
     let held = carry(&mut kafka, &settings, Idempotence::Off);
     identity.check(&pins, Growth::Stops, SOON).expect("the same topic");
@@ -86,6 +97,13 @@ fn brokers_of_1_0_get_every_row_once() {
     kafka.create_topic("orders", 2).expect("topic");
     let facts = when_there(&settings);
     assert!(!facts.is_of_old_brokers() && facts.cleanup_policy == "delete", "{facts:?}");
+    let target = KafkaTarget { brokers: vec![kafka.bootstrap()], ..KafkaTarget::default() };
+    let mut task = PostgresTask { delivery: Delivery::AtLeastOnce, ..task_at(target, "orders") };
+    // They take a little less than a MiB unless they are told to take more.
+    task.limits.record_bytes = ByteSize(500_000);
+    let item = only(&task, "target_version");
+    let found = "older than 2.8: topics have no ids";
+    assert_eq!((item.result, &*item.found), (CheckResult::Warn, found));
     let held = carry(&mut kafka, &settings, Idempotence::On);
     assert_eq!(held, [wanted(0), wanted(1)]);
 }

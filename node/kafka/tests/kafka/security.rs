@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Positions, Settings, TopicIdentity, positions, precheck};
+use tidewire_shared::precheck::CheckResult;
 use tidewire_shared::spec::{
     Compression, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
@@ -13,6 +14,7 @@ use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::kafka_security::{PASSWORD, SecuredKafka, USER};
 
 use crate::broker::{SOON, fresh, producer};
+use crate::precheck::{only, task_at, wrong};
 
 fn settings(broker: String, security: KafkaSecurity) -> Settings {
     let target = KafkaTarget {
@@ -134,6 +136,24 @@ fn a_broker_with_logins_and_encryption_takes_us_and_refuses_what_is_wrong() {
         assert!(fault.message.contains(&broker), "{what}: {fault:?}");
     }
     another_protocol_is_guessed(&secured);
+    logins_are_judged(&secured, topics[0]);
+}
+
+/// The item of the precheck: refused, in clear, and as it should be.
+fn logins_are_judged(secured: &SecuredKafka, topic: &str) {
+    let task = |port: u16, security: KafkaSecurity| {
+        let target = KafkaTarget { brokers: vec![at(port)], security, ..KafkaTarget::default() };
+        task_at(target, topic)
+    };
+    let wrong_password = sasl(SaslMechanism::ScramSha512, "wrong");
+    let item = only(&task(secured.sasl_plaintext, wrong_password), "target_auth");
+    assert_eq!(item.result, CheckResult::Fail);
+    assert!(item.remedy.contains("password") && !item.overridable, "{item:?}");
+    let plain = sasl(SaslMechanism::Plain, PASSWORD);
+    let item = only(&task(secured.sasl_plaintext, plain.clone()), "target_auth");
+    let found = format!("user {USER}, PLAIN without TLS");
+    assert_eq!((item.result, &item.found), (CheckResult::Warn, &found));
+    assert_eq!(wrong(&task(secured.sasl_ssl, over_tls(plain, &secured.authority))), []);
 }
 
 /// It looks like a broken connection, so it is tried again, and the remedy says what it may be.

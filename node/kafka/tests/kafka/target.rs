@@ -6,9 +6,11 @@ use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{TopicIdentity, precheck};
 use tidewire_node_core::takeover::Growth;
 use tidewire_shared::FaultKind;
+use tidewire_shared::precheck::CheckResult;
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, producer, settings, settings_at};
+use crate::precheck::{only, task, wrong};
 
 #[test]
 fn topics_are_described_with_what_a_task_depends_on() {
@@ -92,35 +94,26 @@ fn a_precheck_of_nobody_ends_in_time_with_the_reason() {
     assert!(matches!(seen.topics.first(), Some((_, Err(_)))));
 }
 
-/// Leaves those who come without credentials, as our clients here do, these rights on a topic.
-fn allow_only(kafka: &Kafka, topic: &str, operations: &[&str]) {
-    let bootstrap = kafka.inner_bootstrap();
-    let mut command = kafka.classes().program("org.apache.kafka.tools.AclCommand");
-    command.args(["--bootstrap-server", &bootstrap, "--add", "--topic", topic]);
-    command.args(["--allow-principal", "User:ANONYMOUS"]);
-    command.args(operations.iter().flat_map(|operation| ["--operation", operation]));
-    let output = command.output().expect("java");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
 #[test]
 fn rights_that_are_missing_are_named_by_topic() {
-    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
-    let options = KafkaOptions {
-        settings: vec![
-            setting("authorizer.class.name", authorizer),
-            setting("allow.everyone.if.no.acl.found", "true"),
-        ],
-        ..KafkaOptions::default()
-    };
-    let kafka = Kafka::start(options).expect("a broker of its own");
+    let kafka = Kafka::start(KafkaOptions::authorizing()).expect("a broker of its own");
     let settings = settings(&kafka);
     let (open, unwritable) = (fresh_topic(&kafka, 1), fresh_topic(&kafka, 1));
     let (hidden, sealed) = (fresh_topic(&kafka, 1), fresh_topic(&kafka, 1));
-    allow_only(&kafka, &unwritable, &["Describe", "DescribeConfigs"]);
-    allow_only(&kafka, &hidden, &["Alter"]);
-    allow_only(&kafka, &sealed, &["Write"]);
+    let allow_only = |topic: &str, operations: &[&str]| {
+        kafka.allow_only(topic, operations).expect("rights");
+    };
+    allow_only(&unwritable, &["Describe", "DescribeConfigs"]);
+    allow_only(&hidden, &["Alter"]);
+    allow_only(&sealed, &["Write"]);
+
+    let task = task(&kafka, &unwritable);
+    let item = only(&task, "topic_rights");
+    assert_eq!(item.result, CheckResult::Fail);
+    assert!(item.found.contains(&unwritable) && item.remedy.contains("kafka-acls"), "{item:?}");
+    allow_only(&unwritable, &[]);
+    assert_eq!(wrong(&task), [], "after it was granted");
+    allow_only(&unwritable, &["Describe", "DescribeConfigs"]);
 
     let seen = precheck::look(&settings, &[&open, &unwritable, &hidden, &sealed]);
     let kinds: Vec<_> =

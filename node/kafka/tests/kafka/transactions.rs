@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidewire_kafka::{Sent, TransactionalProducer};
 use tidewire_shared::FaultKind;
+use tidewire_shared::spec::Delivery;
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, producer, settings, settings_at, values};
@@ -145,6 +146,12 @@ fn brokers_that_allow_no_transaction_of_our_length_say_so() {
     let fault = producer.init(SOON).expect_err("refused");
     assert_eq!(fault.kind, FaultKind::Configuration, "{fault:?}");
     assert!(fault.remedy.contains("transaction.max.timeout.ms"));
+
+    let mut task = crate::precheck::task(&kafka, &fresh_topic(&kafka, 1));
+    let item = crate::precheck::only(&task, "target_transactions");
+    assert!(item.remedy.contains("transaction.max.timeout.ms"), "{item:?}");
+    task.delivery = Delivery::AtLeastOnce;
+    assert_eq!(crate::precheck::wrong(&task), [], "which has no transactions");
 }
 
 #[test]

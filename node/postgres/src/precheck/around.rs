@@ -30,7 +30,12 @@ const AROUND: &str = "SELECT EXISTS (SELECT 1 FROM pg_largeobject_metadata), \
        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE') \
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
        WHERE n.nspname = $2::text::name AND c.relname = $3::text::name), \
-     (1000 * extract(epoch FROM clock_timestamp()))::int8";
+     (1000 * extract(epoch FROM clock_timestamp()))::int8, \
+     coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace \
+       WHERE nspname = $2::text::name), false), \
+     EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+       WHERE n.nspname = $2::text::name AND c.relname = $3::text::name \
+       AND pg_has_role(c.relowner, 'USAGE'))";
 
 /// The oldest that hold a transaction id: a new slot waits for them, in whatever database they are.
 const TRANSACTIONS: &str = "SELECT format('pid %s (%s in %s, %s)', pid, usename, datname, \
@@ -64,7 +69,12 @@ pub(super) async fn look(sql: &Sql, wanted: &Wanted<'_>) -> Result<Surroundings,
         wal_keep_bytes: u64::try_from(row.get::<_, i64>(5)).ok(),
         idle_slot_timeout_ms: u64::try_from(row.get::<_, i64>(6)).unwrap_or_default(),
         refused_emitters: row.get(7),
-        heartbeat: HeartbeatPlace { schema: row.get(8), table: row.get(9) },
+        heartbeat: HeartbeatPlace {
+            schema: row.get(8),
+            usage: row.get(11),
+            table: row.get(9),
+            owned: row.get(12),
+        },
         clock_ahead_ms: theirs.saturating_sub(ours),
         clock_error_ms: after.saturating_sub(before),
     })

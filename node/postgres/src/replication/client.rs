@@ -1,18 +1,26 @@
 //! A replication connection before it streams: who the server is, its history, new slots.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use postgres_protocol::message::backend::Message;
 use tidewire_node_core::facts::{ServerFacts, TimelineEnd};
 use tidewire_shared::{Fault, FaultKind, Lsn};
+use tokio::time::timeout;
 
 use super::feedback::Feedback;
 use super::login::log_in;
 use super::reader::StreamReader;
 use super::wire::{Received, TextRow, Wire};
-use crate::fault::{ServerError, garbled};
+use crate::fault::{ServerError, broken, garbled};
 use crate::quote;
 use crate::source::{Host, Login, Session};
 use crate::transport::Transport;
+
+/// How long the answer to a command may take. A server process that is frozen keeps its connection
+/// open, so that nothing but time tells. The making of a slot waits for transactions; its caller
+/// bounds it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A replication connection before it streams.
 #[derive(Debug)]
@@ -80,10 +88,10 @@ impl ReplicationClient {
     /// The server: `IDENTIFY_SYSTEM` and the settings that matter.
     ///
     /// # Errors
-    /// `SourceUnreachable` when the connection breaks.
+    /// `SourceUnreachable` when the connection breaks or nobody answers in time.
     pub async fn server(&mut self) -> Result<ServerFacts, Fault> {
         let host = self.wire.host.clone();
-        let row = first(self.wire.query(&host, "IDENTIFY_SYSTEM").await?, &host)?;
+        let row = first(self.ask(&host, "IDENTIFY_SYSTEM").await?, &host)?;
         let column = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         Ok(ServerFacts {
             system_id: number(&column(0), &host)?,
@@ -105,7 +113,7 @@ impl ReplicationClient {
         }
         let object = format!("timeline {timeline} of {}", self.wire.host);
         let command = format!("TIMELINE_HISTORY {timeline}");
-        let row = first(self.wire.query(&object, &command).await?, &object)?;
+        let row = first(self.ask(&object, &command).await?, &object)?;
         let content = row.get(1).cloned().flatten().unwrap_or_default();
         parse_history(&content).ok_or_else(|| garbled(&object, "its history does not parse"))
     }
@@ -137,7 +145,7 @@ impl ReplicationClient {
     pub async fn set_failover(&mut self, name: &str, failover: bool) -> Result<(), Fault> {
         let name = quote::slot(name)?;
         let command = format!("ALTER_REPLICATION_SLOT {name} (FAILOVER {failover})");
-        self.wire.query(&format!("slot {name}"), &command).await.map(|_| ())
+        self.ask(&format!("slot {name}"), &command).await.map(|_| ())
     }
 
     /// Streams from `slot` what is committed after `start`, by pgoutput protocol 1.
@@ -160,8 +168,12 @@ impl ReplicationClient {
             "START_REPLICATION SLOT {slot} LOGICAL {start} \
              (proto_version '1', publication_names {publications})"
         );
-        self.wire.ask(&command).await?;
-        match self.wire.receive().await? {
+        let host = self.wire.host.clone();
+        let answer = async {
+            self.wire.ask(&command).await?;
+            self.wire.receive().await
+        };
+        match in_time(&host, answer).await? {
             Received::CopyBoth => StreamReader::begin(self.wire, self.sender_timeout_ms),
             Received::Message(Message::ErrorResponse(body)) => {
                 Err(ServerError::from_response(&body).fault(&object, &self.wire.session))
@@ -169,6 +181,20 @@ impl ReplicationClient {
             Received::Message(_) => Err(garbled(&object, "an unexpected answer to its start")),
         }
     }
+
+    /// The rows that a command is answered with, in time.
+    async fn ask(&mut self, object: &str, command: &str) -> Result<Vec<TextRow>, Fault> {
+        let host = self.wire.host.clone();
+        in_time(&host, self.wire.query(object, command)).await
+    }
+}
+
+async fn in_time<T>(
+    host: &str,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let late = || broken(host, format!("a command was not answered within {PATIENCE:?}"));
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn first(mut rows: Vec<TextRow>, object: &str) -> Result<TextRow, Fault> {

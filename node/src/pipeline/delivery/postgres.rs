@@ -1,9 +1,10 @@
 //! What delivery does with encoded changes: records out, LSNs back to the source.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use tidewire_kafka::{Headers, Record};
-use tidewire_node_core::encode::{EncodedBatch, Record as Encoded};
+use tidewire_node_core::encode::{EncodeError, EncodedBatch, Record as Encoded};
 use tidewire_node_core::pacing::Backlog;
 use tidewire_node_core::progress::{Progress, Reached};
 use tidewire_node_core::takeover::PositionEntry;
@@ -13,6 +14,7 @@ use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition};
 use tokio::sync::watch;
 
 use super::{Carrier, Taken, Writer};
+use crate::pipeline::letters::Letters;
 use crate::pipeline::outlet::Outgoing;
 use crate::pipeline::pool::Pool;
 use crate::pipeline::watch::LogEnd;
@@ -28,6 +30,7 @@ pub(crate) struct PostgresCarrier {
     source_end: watch::Receiver<LogEnd>,
     meter: Meter,
     emptied: Pool<Box<EncodedBatch>>,
+    letters: Letters,
     /// What the next commit makes durable.
     pending: Pending,
     /// Newest position received, whether or not anything came of it.
@@ -43,6 +46,8 @@ pub(crate) struct PostgresCarrier {
 struct Pending {
     counters: Counters,
     last_commit_time_us: i64,
+    /// Why the first change of it became a dead letter.
+    refused: Option<Box<EncodeError>>,
 }
 
 /// What a carrier is made of.
@@ -53,13 +58,15 @@ pub(crate) struct Fittings {
     pub(crate) source_end: watch::Receiver<LogEnd>,
     pub(crate) meter: Meter,
     pub(crate) emptied: Pool<Box<EncodedBatch>>,
+    pub(crate) letters: Letters,
     /// What the source has been told is kept for good.
     pub(crate) kept: Lsn,
 }
 
 impl PostgresCarrier {
     pub(crate) fn new(fittings: Fittings) -> Self {
-        let Fittings { progress, feedback, seen, source_end, meter, emptied, kept } = fittings;
+        let Fittings { progress, feedback, seen, source_end, meter, emptied, letters, kept } =
+            fittings;
         Self {
             received: progress.durable().position().lsn,
             progress,
@@ -68,6 +75,7 @@ impl PostgresCarrier {
             source_end,
             meter,
             emptied,
+            letters,
             pending: Pending::default(),
             server_end: Lsn::ZERO,
             waiting: VecDeque::new(),
@@ -131,6 +139,12 @@ impl PostgresCarrier {
         Ok(false)
     }
 
+    fn tell_letters(&mut self) {
+        if let Some(line) = self.letters.due(Instant::now()) {
+            self.meter.log().notice(line);
+        }
+    }
+
     /// Tells the source what it may forget.
     fn confirm(&mut self, writer: &Writer) -> Result<(), Fault> {
         if let Some((newest, _)) = self.waiting.back() {
@@ -171,6 +185,9 @@ impl Carrier for PostgresCarrier {
         for record in &batch.records {
             self.send(&batch, record, to)?;
         }
+        if let Some(refused) = &batch.refused {
+            self.pending.refused.get_or_insert_with(|| refused.clone());
+        }
         let due = self.accept(&batch, to)?;
         let Counters { insert, update, delete, truncate, bytes, .. } = batch.counters;
         let rows = insert + update + delete + truncate;
@@ -198,12 +215,15 @@ impl Carrier for PostgresCarrier {
             (pending.last_commit_time_us > 0).then_some(pending.last_commit_time_us / 1_000);
         let durable = Durable { position: at, last_commit_ms, counters: pending.counters };
         self.meter.durable(&durable, |report| report.durable_lsn = lsn);
+        self.letters.note(pending.counters.dead_letters, pending.refused);
+        self.tell_letters();
         self.waiting.push_back((self.progress.serial(), lsn));
         self.look_around(writer);
         self.confirm(writer)
     }
 
     fn idle(&mut self, writer: &Writer) -> Result<bool, Fault> {
+        self.tell_letters();
         self.confirm(writer)?;
         let due =
             writer.is_settled() && self.progress.keepalive(self.received, false, writer.clock());

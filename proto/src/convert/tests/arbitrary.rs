@@ -15,8 +15,8 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{
     ByteSize, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction, KafkaPosition, Lsn,
-    PartitionPosition, Period, PgPosition, PositionHint, RetryWindow, SecretRef, ShardId,
-    ShardPhase, ShardReport, TopicPosition,
+    PartitionPosition, PartitionProgress, Period, PgPosition, PositionHint, RetryWindow, SecretRef,
+    ShardId, ShardPhase, ShardReport, TopicPosition,
 };
 
 fn word() -> impl Strategy<Value = String> {
@@ -462,7 +462,7 @@ prop_compose! {
     fn counters()(
         (records, bytes, insert, update) in any::<(u64, u64, u64, u64)>(),
         (delete, truncate, transactions, filtered) in any::<(u64, u64, u64, u64)>(),
-        dead_letters in any::<u64>(),
+        (dead_letters, restamped) in any::<(u64, u64)>(),
     ) -> Counters {
         Counters {
             records,
@@ -474,7 +474,18 @@ prop_compose! {
             transactions,
             filtered,
             dead_letters,
+            restamped,
         }
+    }
+}
+
+prop_compose! {
+    fn partition_progress()(
+        topic in word(),
+        partition in any::<u32>(),
+        (source, durable) in any::<(i64, i64)>(),
+    ) -> PartitionProgress {
+        PartitionProgress { topic, partition, source, durable }
     }
 }
 
@@ -495,6 +506,7 @@ prop_compose! {
         counters in counters(),
         records_per_second in 0.0..1e12_f64,
         (wal_retained_bytes, predicted_failover_ms) in any::<(u64, u64)>(),
+        partitions in vec(partition_progress(), 0..3),
     ) -> ShardReport {
         ShardReport {
             shard: ShardId { task: task.parse().expect("a task id"), index },
@@ -504,7 +516,7 @@ prop_compose! {
             durable_lsn: Lsn(durable),
             confirmed_lsn: Lsn(confirmed),
             position, record, caught_up, delay_ms, counters, records_per_second,
-            wal_retained_bytes, predicted_failover_ms, restarts,
+            wal_retained_bytes, predicted_failover_ms, restarts, partitions,
         }
     }
 }

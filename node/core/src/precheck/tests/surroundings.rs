@@ -44,7 +44,7 @@ fn what_columns_hold_is_looked_at() {
     let stops = (
         Fail,
         "server_encoding SQL_ASCII",
-        "text in it may be anything, and a value that is not UTF-8 stops the task",
+        "text in it may be anything, and a value that is not UTF-8 stops the task or becomes a dead letter",
         "dump the database and restore it into one made with ENCODING 'UTF8'",
         true,
     );
@@ -245,7 +245,7 @@ fn a_heartbeat_needs_its_rights() {
         move |spec: &mut PostgresTask, seen: &mut SourcePrecheck| {
             spec.source.heartbeat.mode = HeartbeatMode::Table;
             seen.may_create = false;
-            seen.around.heartbeat = HeartbeatPlace { schema, table };
+            seen.around.heartbeat = HeartbeatPlace { schema, usage: true, table, owned: true };
         }
     };
     let name = "\"tidewire\".\"dts_postgres_heartbeat\"";
@@ -276,6 +276,52 @@ fn a_heartbeat_needs_its_rights() {
     says("heartbeat_rights", closed, table(Some(false), None));
     assert_eq!(item(Some(true), Some(true)).found, format!("{name} may be written"));
     assert_eq!(item(Some(true), None).result, Pass);
+}
+
+#[test]
+fn a_heartbeat_must_come_through_the_publication() {
+    let name = "\"tidewire\".\"dts_postgres_heartbeat\"";
+    let judge = |place: HeartbeatPlace, publication: Managed, held: Option<&[&str]>| {
+        let (mut spec, mut seen) = (spec(), source());
+        spec.source.heartbeat.mode = HeartbeatMode::Table;
+        spec.source.publication = publication;
+        seen.around.heartbeat = place;
+        seen.publication = held.map(publication::published);
+        for table in seen.publication.iter_mut().flat_map(|it| &mut it.tables) {
+            if table.name.table.starts_with("dts") {
+                "tidewire".clone_into(&mut table.name.schema);
+            }
+        }
+        named(judged(&spec, false, &seen), "heartbeat_rights")
+    };
+    let theirs =
+        HeartbeatPlace { schema: Some(true), usage: true, table: Some(true), owned: false };
+    let item = judge(theirs, Managed::Managed, None);
+    let found = format!("{name} is not owned by role \"tide\", so it cannot publish it");
+    let message = "the heartbeat would be written and never arrive";
+    let remedy = format!("ALTER TABLE {name} OWNER TO \"tide\";");
+    assert_eq!(told(&item), ("heartbeat_rights", Fail, &*found, message, &*remedy, false));
+    let held: &[&str] = &["Orders", "dts_postgres_heartbeat"];
+    assert_eq!(judge(theirs, Managed::Managed, Some(held)).result, Pass, "it is published already");
+
+    let existing = || Managed::Existing("shop pub".into());
+    let item = judge(theirs, existing(), Some(&["Orders"]));
+    let found = format!("publication \"shop pub\" does not hold {name}");
+    let remedy = format!("ALTER PUBLICATION \"shop pub\" ADD TABLE {name};");
+    assert_eq!(told(&item), ("heartbeat_rights", Fail, &*found, message, &*remedy, false));
+    let absent = HeartbeatPlace { table: None, ..theirs };
+    let item = judge(absent, existing(), Some(&["Orders"]));
+    assert!(
+        item.remedy.starts_with("make the table") && item.remedy.ends_with(&remedy),
+        "{item:?}"
+    );
+    assert_eq!(judge(theirs, existing(), Some(held)).result, Pass);
+
+    let outside = HeartbeatPlace { usage: false, owned: true, ..theirs };
+    let item = judge(outside, Managed::Managed, None);
+    assert!(
+        item.remedy.starts_with("GRANT USAGE ON SCHEMA \"tidewire\" TO \"tide\"; GRANT SELECT")
+    );
 }
 
 #[test]

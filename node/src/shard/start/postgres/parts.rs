@@ -1,6 +1,7 @@
 //! The pipeline of a shard from PostgreSQL: its stages, made of what the steps of the start have found.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use tidewire_kafka::topics::Identity;
@@ -9,7 +10,7 @@ use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
 use tidewire_node_core::progress::Progress;
 use tidewire_node_core::schema::TaskTables;
-use tidewire_node_core::takeover::{Start, TopicPin};
+use tidewire_node_core::takeover::{SourcePosition, Start, TopicPin};
 use tidewire_node_core::throttle::Throttle;
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
@@ -27,6 +28,7 @@ use crate::lease::Lease;
 use crate::pipeline::PostgresParts;
 use crate::pipeline::delivery::{Delivery as Deliver, Fittings, PostgresCarrier};
 use crate::pipeline::kill::KillSwitch;
+use crate::pipeline::letters::Letters;
 use crate::pipeline::pool::Pool;
 use crate::pipeline::watch::{LogEnd, SourceWatch, TargetWatch};
 use crate::shard::meter::Meter;
@@ -91,13 +93,7 @@ impl Fitter<'_> {
                 meter: meter.clone(),
                 kill: kill.clone(),
             },
-            target_watch: TargetWatch {
-                identity: TopicIdentity::new(&target.settings)?,
-                pins: self.pins(),
-                growth: <PgPosition as tidewire_node_core::takeover::SourcePosition>::GROWTH,
-                kill: kill.clone(),
-                ended,
-            },
+            target_watch: self.target_watch(&target, &kill, ended)?,
             target_watched,
             heartbeat: beat,
             emptied: emptied.clone(),
@@ -109,6 +105,7 @@ impl Fitter<'_> {
                     source_end: source_ends,
                     meter: meter.clone(),
                     emptied,
+                    letters: Letters::new(&task.on_bad_record),
                     kept,
                 }),
                 outlet,
@@ -116,6 +113,21 @@ impl Fitter<'_> {
                 throttle: Throttle::new(&task.limits),
             },
             source,
+        })
+    }
+
+    fn target_watch(
+        &self,
+        target: &TargetSide,
+        kill: &KillSwitch,
+        ended: Receiver<()>,
+    ) -> Result<TargetWatch, Fault> {
+        Ok(TargetWatch {
+            identity: TopicIdentity::new(&target.settings)?,
+            pins: self.pins(),
+            growth: PgPosition::GROWTH,
+            kill: kill.clone(),
+            ended,
         })
     }
 

@@ -1,0 +1,98 @@
+//! Accidents of the target: topics that grow, rights that are taken away, quotas.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tidewire_cluster_tests::postgres;
+use tidewire_testbed::oracle::Operation;
+use tidewire_testbed::servers::{Kafka, KafkaOptions};
+
+use crate::solo::{LIMIT, Task, cluster};
+
+/// A broker that knows rights.
+fn guarded() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        Kafka::start(KafkaOptions::authorizing()).expect("a broker that authorizes")
+    })
+}
+
+fn start(name: &'static str) -> Task {
+    Task::on_broker(guarded(), name, postgres(), |yaml| yaml)
+}
+
+#[test]
+fn a_topic_that_grows_stops_the_task_before_a_key_goes_elsewhere() {
+    let mut task = start("grown");
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    guarded().set_partitions("grown", 3).unwrap();
+    task.shows("Failed", &["TargetState", "topic grown", "has 3 partitions", "began with 1"]);
+    task.insert(6..=9);
+    task.refuses_to_resume(&["topic grown", "3 partitions", "lose their order"]);
+    let ends = guarded().end_offsets("grown").unwrap().stable;
+    assert_eq!((ends[&1], ends[&2]), (0, 0), "nothing went to the new partitions");
+    let ids: Vec<_> = task.read().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5"], "what is not delivered waits in the slot");
+}
+
+/// What a task needs of a topic but for writing, and what its readers need.
+const READING: [&str; 3] = ["Describe", "DescribeConfigs", "Read"];
+
+#[test]
+fn a_right_that_is_taken_away_stops_the_task_until_it_is_given_back() {
+    let mut task = start("denied");
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    guarded().allow_only("denied", &READING).unwrap();
+    task.insert(6..=9);
+    task.shows("Failed", &["TargetDenied", "denied"]);
+    task.refuses_to_resume(&["denied"]);
+    assert_eq!(task.read().len(), 5, "nothing of the refused transaction is seen");
+    guarded().allow_only("denied", &[]).unwrap();
+    task.resume();
+    assert_eq!(task.delivered_inserts_of_the_table(), 9);
+
+    let positions = "__tidewire_positions";
+    guarded().allow_only(positions, &READING).unwrap();
+    task.insert(10..=12);
+    task.shows("Failed", &["TargetDenied", positions]);
+    assert_eq!(task.read().len(), 9, "no record is seen whose position is not");
+    guarded().allow_only(positions, &[]).unwrap();
+    task.resume();
+    assert_eq!(task.delivered_inserts_of_the_table(), 12);
+}
+
+/// Inserts a megabyte that does not compress; how long it takes to arrive.
+fn carried(task: &mut Task, from: i32) -> Duration {
+    let rows = format!(
+        "INSERT INTO t SELECT g, (SELECT string_agg(md5(random()::text || g), '') \
+         FROM generate_series(1, 32)) FROM generate_series({from}, {}) g",
+        from + 999
+    );
+    task.sql(&rows);
+    let began = Instant::now();
+    cluster().wait(task.name, "caught-up", LIMIT).unwrap();
+    began.elapsed()
+}
+
+#[test]
+fn a_quota_slows_a_task_down_and_nothing_else() {
+    let lines = "target:\n  compression: none\n  properties: {client.id: throttled}\n";
+    let mut task =
+        Task::on_broker(guarded(), "slowed", postgres(), |yaml| yaml.replace("target:\n", lines));
+    let free = carried(&mut task, 0);
+    guarded().set_quota("throttled", Some(100_000)).unwrap();
+    let bound = carried(&mut task, 1_000) + carried(&mut task, 2_000);
+    eprintln!("1 MB took {free:?}, 2 MB under the quota {bound:?}");
+    assert!(bound > free * 2 + Duration::from_secs(4), "{bound:?}: the broker held nobody up");
+    let shown = cluster().task("slowed").unwrap();
+    assert_eq!(
+        (&shown["phase"], &shown["error"]),
+        (&"Synchronizing".into(), &().into()),
+        "{shown}"
+    );
+    guarded().set_quota("throttled", None).unwrap();
+    assert_eq!(task.delivered_inserts_of_the_table(), 3_000);
+    assert!(task.read().iter().all(|(operation, _)| *operation == Operation::Insert));
+}
