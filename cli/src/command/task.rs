@@ -147,7 +147,7 @@ async fn precheck(client: &Client, args: PrecheckArgs, format: Format) -> Result
         .await?;
     let report: PrecheckReport = required("report", answer.report)?;
     let view = PrecheckView::from(report.clone());
-    print(format, &view, |_| precheck_table(&view))?;
+    print(format, &view, |wide| precheck_table(&view, wide))?;
     if report.passed() {
         return Ok(());
     }

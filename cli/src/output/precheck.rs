@@ -1,7 +1,9 @@
 //! A precheck, as JSON and as a table.
 
 use serde::Serialize;
-use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
+use tidewire_shared::precheck::{
+    CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind, item_rule,
+};
 
 use super::{drawn, table, time};
 
@@ -16,6 +18,9 @@ pub(crate) struct PrecheckView {
 #[derive(Clone, Debug, Serialize)]
 struct ItemView {
     name: String,
+    /// What the reference calls it, where it has such a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'static str>,
     result: CheckResult,
     found: String,
     message: String,
@@ -47,7 +52,8 @@ impl From<CheckItem> for ItemView {
     fn from(item: CheckItem) -> Self {
         let CheckItem { name, result, found, message, remedy, overridable, waiver } = item;
         let waiver = waiver.map(WaiverView::from);
-        Self { name, result, found, message, remedy, overridable, waiver }
+        let title = item_rule(&name).and_then(|rule| rule.title);
+        Self { name, title, result, found, message, remedy, overridable, waiver }
     }
 }
 
@@ -57,11 +63,15 @@ impl From<Waiver> for WaiverView {
     }
 }
 
-/// One line for each item, and what to do about it where something is to be done.
-pub(crate) fn precheck_table(view: &PrecheckView) -> String {
-    let mut table = table(&["ITEM", "RESULT", "FOUND", "WHAT TO DO"]);
+/// One line for each item, and what to do about it where something is to be done; the wide one also has
+/// what the reference calls the item.
+pub(crate) fn precheck_table(view: &PrecheckView, wide: bool) -> String {
+    let titles: &[&str] = if wide { &["TITLE"] } else { &[] };
+    let mut table = table(&[&["ITEM"], titles, &["RESULT", "FOUND", "WHAT TO DO"]].concat());
     for item in &view.items {
-        table.add_row([item.name.clone(), item.word(), item.found.clone(), item.todo()]);
+        let title = wide.then(|| item.title.unwrap_or_default().to_owned());
+        let rest = [item.word(), item.found.clone(), item.todo()];
+        table.add_row([item.name.clone()].into_iter().chain(title).chain(rest));
     }
     format!("{}\nprecheck {}", drawn(&table), view.result)
 }
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(json, expected);
         assert_eq!(view.items[0].word(), "FAIL, overridden");
         assert_eq!(view.items[0].todo(), "records would be refused: set it (overridden by ann)");
+    }
+
+    #[test]
+    fn a_row_of_the_reference_appears_under_its_name() {
+        let data = CheckItem { name: "topic_data".to_owned(), ..item(None) };
+        let view = PrecheckView::from(PrecheckReport { at_ms: 1_000, items: vec![data] });
+        let title = "Target Database Data Existence Check";
+        let json = serde_json::to_string(&view).expect("json");
+        assert!(json.contains(&format!(r#""name":"topic_data","title":"{title}","#)), "{json}");
+        assert!(precheck_table(&view, true).contains(title));
+        assert!(!precheck_table(&view, false).contains(title));
     }
 
     #[test]

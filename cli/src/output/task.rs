@@ -278,14 +278,14 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
             Some(report) => format!(
                 "\n\nrevision {revision} was refused, revision {} stays:\n{}",
                 task.revision,
-                precheck_table(report)
+                precheck_table(report, wide)
             ),
         });
     }
     if let Some(precheck) = &task.precheck
         && (wide || task.phase == Phase::PrecheckFailed.as_str())
     {
-        text.push_str(&format!("\n\n{}", precheck_table(precheck)));
+        text.push_str(&format!("\n\n{}", precheck_table(precheck, wide)));
     }
     text
 }

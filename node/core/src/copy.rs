@@ -5,12 +5,14 @@
 //! record keeps its place among its neighbours. Everything here is decided from facts; the shell asks
 //! brokers and obeys.
 
+mod configs;
 mod layout;
 mod open;
 mod progress;
 mod start;
 
-pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, shard_of};
+pub use configs::{carried, is_carried};
+pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, rule_of, shard_of, taken};
 pub use open::{PartitionFacts, PartitionStart, judge, same_topic};
 pub use progress::CopyProgress;
 pub use start::{FirstStart, TargetPartition};

@@ -1,5 +1,11 @@
 //! What the shells have seen and the cores judge: plain facts, gathered by I/O, without opinions.
 
+mod copy;
+
+pub use copy::{
+    ClusterFacts, CopyPrecheck, EndLook, Operation, Release, Setting, TopicLook, TopicSettings,
+};
+
 use tidewire_shared::spec::{TableName, TopicRule};
 use tidewire_shared::{Fault, Lsn};
 

@@ -1,6 +1,7 @@
 //! Whether a task may start: the facts of a look at both ends, judged item by item (CONTRACT §5).
 
 mod columns;
+mod copy;
 mod identifier;
 mod publication;
 mod selection;
@@ -10,6 +11,7 @@ mod tables;
 mod target;
 mod topics;
 
+pub use copy::{CopyLook, judge_copy};
 pub use identifier::{identifier, qualified};
 pub use source::{SourceLook, judge_source};
 pub use target::{TargetLook, judge_target};

@@ -305,6 +305,14 @@ impl Settings {
         properties
     }
 
+    /// A client that says how old its brokers are.
+    pub(crate) fn release_teller(&self) -> Properties {
+        let mut properties = self.base();
+        properties.set("debug", "feature");
+        properties.set("log_level", "7");
+        properties
+    }
+
     fn message_bytes(&self) -> u64 {
         self.record_bytes.clamp(LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES)
     }

@@ -25,6 +25,7 @@ pub mod positions;
 pub mod precheck;
 pub mod producer;
 pub mod record;
+mod release;
 mod security;
 mod settle;
 pub mod source;

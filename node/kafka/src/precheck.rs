@@ -1,12 +1,16 @@
-//! What a precheck wants to know of the target: facts, no verdicts.
+//! What a precheck wants to know of the target, or of both ends of a copy: facts, no verdicts.
+
+mod copy;
+
+pub use copy::look as look_at_copy;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidewire_node_core::facts::{PartitionHealth, TargetPrecheck, TopicFacts};
+use tidewire_node_core::facts::{Operation, PartitionHealth, TargetPrecheck, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
-use crate::ffi::{DescribedTopic, Operation};
+use crate::ffi::DescribedTopic;
 use crate::positions;
 use crate::producer::TransactionalProducer;
 use crate::topics::{Answers, SeenTopic, Topics};

@@ -1,41 +1,27 @@
 //! Errands about a task from Kafka: its precheck.
 
+use tidewire_kafka::Settings;
+use tidewire_kafka::precheck::look_at_copy;
 use tidewire_node_core::facts::Neighbour;
+use tidewire_node_core::precheck::{CopyLook, judge_copy};
 use tidewire_shared::Fault;
-use tidewire_shared::precheck::{CheckItem, CheckResult};
+use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::KafkaTask;
 
-use crate::shard::{blocking, listed, source_settings};
-
-use super::CALL;
+use crate::shard::{blocking, source_settings};
 
 /// Looks at both ends and judges what is there.
 pub(super) async fn precheck(
     task: KafkaTask,
-    _started_before: bool,
-    _neighbours: Vec<Neighbour>,
+    started_before: bool,
+    neighbours: Vec<Neighbour>,
 ) -> Result<Vec<CheckItem>, Fault> {
-    let seen = blocking(move || {
-        let topics = tidewire_kafka::topics::Topics::new(&source_settings(&task)?)?;
-        listed(&topics, CALL)
+    blocking(move || {
+        let source = source_settings(&task);
+        let target = Settings::new(&task.target, task.limits.record_bytes);
+        let seen = look_at_copy(source, target, &task);
+        let look = CopyLook { task: &task, started_before, neighbours: &neighbours, seen: &seen };
+        Ok(judge_copy(&look))
     })
-    .await;
-    let item = |result, found: String, message: String, remedy: String| CheckItem {
-        name: "source_connect".to_owned(),
-        result,
-        found,
-        message,
-        remedy,
-        overridable: false,
-        waiver: None,
-    };
-    Ok(vec![match seen {
-        Ok(topics) => item(
-            CheckResult::Pass,
-            format!("{} topics", topics.len()),
-            String::new(),
-            String::new(),
-        ),
-        Err(fault) => item(CheckResult::Fail, fault.object, fault.message, fault.remedy),
-    }])
+    .await
 }

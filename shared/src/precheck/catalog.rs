@@ -1,5 +1,5 @@
-//! The items that a precheck of PostgreSQL → Kafka knows, and which failures stand whatever a user
-//! says (CONTRACT §5, docs/operations.md).
+//! The items that prechecks know, and which failures stand whatever a user says (CONTRACT §5,
+//! docs/operations.md). Both kinds of task share those that mean the same.
 
 /// One item by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,25 +8,43 @@ pub struct ItemRule {
     pub name: &'static str,
     /// Why a failure of it can never be overridden; none: some failures of it can.
     pub stands: Option<&'static str>,
+    /// What the reference of Kafka → Kafka calls it, where it has such a row.
+    pub title: Option<&'static str>,
+}
+
+impl ItemRule {
+    const fn called(self, title: &'static str) -> Self {
+        Self { title: Some(title), ..self }
+    }
 }
 
 const UNREACHABLE: &str = "a task cannot run without it";
 const LOSES: &str = "changes would be lost without a word";
 const HURTS: &str = "it would hurt the source";
 
+const SOURCE: &str = "Source Data Source Connection Check";
+const TARGET: &str = "Target Data Source Connection Check";
+// The reference has two rows of this name: are there objects, and do they hold data.
+const EXISTENCE: &str = "Target Database Data Existence Check";
+const PERMISSION: &str = "Target Database Permission Check";
+
 const fn stands(name: &'static str, why: &'static str) -> ItemRule {
-    ItemRule { name, stands: Some(why) }
+    ItemRule { name, stands: Some(why), title: None }
 }
 
 const fn yields(name: &'static str) -> ItemRule {
-    ItemRule { name, stands: None }
+    ItemRule { name, stands: None, title: None }
 }
 
 /// In the order in which a report has them.
-const RULES: [ItemRule; 30] = [
-    stands("source_connect", UNREACHABLE),
+const RULES: [ItemRule; 38] = [
+    stands("source_connect", UNREACHABLE).called(SOURCE),
+    stands("source_auth", UNREACHABLE).called(SOURCE),
     stands("source_version", UNREACHABLE),
     stands("source_account", UNREACHABLE),
+    stands("source_rights", UNREACHABLE),
+    yields("topics_match"),
+    stands("start_position", UNREACHABLE),
     stands("wal_level", UNREACHABLE),
     stands("replication_slots", UNREACHABLE),
     stands("wal_senders", UNREACHABLE),
@@ -44,14 +62,18 @@ const RULES: [ItemRule; 30] = [
     stands("heartbeat_rights", HURTS),
     yields("slots_on_database"),
     yields("clock_skew"),
-    stands("target_connect", UNREACHABLE),
-    stands("target_auth", UNREACHABLE),
+    stands("target_connect", UNREACHABLE).called(TARGET),
+    stands("target_auth", UNREACHABLE).called(TARGET),
     stands("target_version", LOSES),
-    stands("topics_exist", UNREACHABLE),
-    stands("topic_rights", UNREACHABLE),
+    stands("topics_exist", UNREACHABLE).called(EXISTENCE),
+    stands("topic_rights", UNREACHABLE).called(PERMISSION),
+    stands("topic_data", UNREACHABLE).called(EXISTENCE),
     yields("topic_partitions"),
+    yields("topic_configs"),
     yields("topic_policy"),
+    yields("message_size"),
     yields("topic_collision"),
+    yields("loop"),
     stands("target_transactions", LOSES),
     // A node that could not look at all.
     stands("precheck", UNREACHABLE),

@@ -57,13 +57,7 @@ impl Layout {
         listed: &[SourceTopic],
         (shard, shards): (u32, u32),
     ) -> Result<Self, Fault> {
-        let mut topics: Vec<CopiedTopic> = listed
-            .iter()
-            .filter_map(|topic| {
-                let rule = rule_of(rules, topic)?;
-                Some(CopiedTopic { source: topic.clone(), target: rule.renamed(&topic.name) })
-            })
-            .collect();
+        let mut topics = taken(rules, listed);
         topics.sort_by(|a, b| a.target.cmp(&b.target));
         for pair in topics.windows(2) {
             if let [a, b] = pair
@@ -142,12 +136,23 @@ impl Layout {
     }
 }
 
-/// The rule that takes a topic: one that names it, else the first whose patterns fit.
-fn rule_of<'r>(rules: &'r [TopicRule], topic: &SourceTopic) -> Option<&'r TopicRule> {
-    let names = |rule: &&TopicRule| {
-        rule.topics.iter().any(|it| matches!(it, NamePattern::Exact(name) if *name == topic.name))
+/// The topics that the rules take, with the names of their copies, in the order of the list.
+#[must_use]
+pub fn taken(rules: &[TopicRule], listed: &[SourceTopic]) -> Vec<CopiedTopic> {
+    let copied = |topic: &SourceTopic| {
+        let target = rule_of(rules, &topic.name, topic.internal)?.renamed(&topic.name);
+        Some(CopiedTopic { source: topic.clone(), target })
     };
-    let takes = |rule: &&TopicRule| rule.takes(&topic.name, topic.internal);
+    listed.iter().filter_map(copied).collect()
+}
+
+/// The rule that takes a topic: one that names it, else the first whose patterns fit.
+#[must_use]
+pub fn rule_of<'r>(rules: &'r [TopicRule], topic: &str, internal: bool) -> Option<&'r TopicRule> {
+    let names = |rule: &&TopicRule| {
+        rule.topics.iter().any(|it| matches!(it, NamePattern::Exact(name) if name == topic))
+    };
+    let takes = |rule: &&TopicRule| rule.takes(topic, internal);
     rules.iter().filter(names).find(takes).or_else(|| rules.iter().find(takes))
 }
 

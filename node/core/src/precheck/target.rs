@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidewire_shared::FaultKind;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{
-    BadRecord, Delivery, KafkaTarget, RecordKey, SaslMechanism, SecurityProtocol,
+    BadRecord, Delivery, KafkaSecurity, RecordKey, SaslMechanism, SecurityProtocol,
 };
+use tidewire_shared::{Fault, FaultKind};
 
 use super::{Finding, listed, topics};
 use crate::facts::{Neighbour, TargetPrecheck, TopicFacts};
@@ -41,20 +41,20 @@ pub fn judge_target(look: &TargetLook<'_>) -> Vec<CheckItem> {
     };
     vec![
         Finding::pass(format!("{brokers} brokers")).item("target_connect"),
-        login(&spec.target).item("target_auth"),
+        login("target", &spec.target.security).item("target_auth"),
         version(spec, seen).item("target_version"),
         exist(look).item("topics_exist"),
         rights(seen).item("topic_rights"),
         topics::partitions(spec, seen).item("topic_partitions"),
         policy(spec, seen, brokers).item("topic_policy"),
         topics::collision(look).item("topic_collision"),
-        transactions(spec, seen).item("target_transactions"),
+        transactions(spec.delivery, &seen.transactions, &seen.positions_topic)
+            .item("target_transactions"),
     ]
 }
 
 /// It worked; what crosses the network in clear is worth a word.
-fn login(target: &KafkaTarget) -> Finding {
-    let security = &target.security;
+pub(super) fn login(end: &str, security: &KafkaSecurity) -> Finding {
     let found = match (&security.sasl, &security.cert) {
         (Some(sasl), _) => format!("user {}", sasl.user),
         (None, Some(_)) => "a client certificate".to_owned(),
@@ -65,7 +65,7 @@ fn login(target: &KafkaTarget) -> Finding {
         return Finding::warn(
             format!("{found}, PLAIN without TLS"),
             "the password crosses the network in clear",
-            "write target.security.protocol: sasl_ssl, or mechanism: SCRAM-SHA-512",
+            format!("write {end}.security.protocol: sasl_ssl, or mechanism: SCRAM-SHA-512"),
         );
     }
     Finding::pass(found)
@@ -280,14 +280,19 @@ fn object_to(spec: &PostgresTask, topic: &TopicFacts, brokers: u32) -> Vec<Objec
     objections
 }
 
-fn transactions(spec: &PostgresTask, seen: &TargetPrecheck) -> Finding {
-    if spec.delivery == Delivery::AtLeastOnce {
+/// Transactions and the topic of positions: what exactly_once rests on.
+pub(super) fn transactions(
+    delivery: Delivery,
+    transactions: &Result<(), Fault>,
+    positions_topic: &Result<Option<TopicFacts>, Fault>,
+) -> Finding {
+    if delivery == Delivery::AtLeastOnce {
         return Finding::pass("at_least_once needs none");
     }
-    if let Err(fault) = &seen.transactions {
+    if let Err(fault) = transactions {
         return Finding::of(fault);
     }
-    match &seen.positions_topic {
+    match positions_topic {
         Err(fault) => Finding::of(fault),
         Ok(None) => Finding::pass("transactions work; the positions topic is made at the start"),
         Ok(Some(topic)) if topic.cleanup_policy.trim() != "compact" => Finding::fail(

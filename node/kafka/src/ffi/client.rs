@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
+use tidewire_node_core::facts::Release;
 use tidewire_shared::FaultKind;
 use tidewire_shared::spec::Compression;
 
@@ -21,6 +22,7 @@ use super::{c_string, millis, text_of};
 use crate::codec::{Codecs, FETCHED_LINE};
 use crate::config::Properties;
 use crate::fault::{KafkaError, kind_of, sharpened};
+use crate::release::{Known, VERSIONS_LINE};
 
 /// Longest single question for the brokers; between two the connection's errors are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -44,6 +46,8 @@ pub(super) struct Watch {
     absent: Mutex<Option<(String, KafkaError)>>,
     /// Codecs of the batches that were read, by topic; only for a handle that was asked to look.
     pub(super) codecs: Mutex<Codecs>,
+    /// Requests that brokers know; only for a handle that was asked to look.
+    known: Mutex<Known>,
     /// Why a broker's certificate was last refused.
     pub(super) certificate: Mutex<Option<&'static str>>,
 }
@@ -71,6 +75,7 @@ impl Client {
             trouble: Mutex::new(None),
             absent: Mutex::new(None),
             codecs: Mutex::default(),
+            known: Mutex::default(),
             certificate: Mutex::new(None),
         });
         let opaque = Arc::as_ptr(&watch).cast_mut().cast::<c_void>();
@@ -148,6 +153,11 @@ impl Client {
     /// Metadata requests that were ever sent.
     pub(crate) fn metadata_requests(&self) -> u64 {
         self.watch.contact.metadata_requests()
+    }
+
+    /// The release that every broker has reached; only a handle that was asked to tell tells any.
+    pub(crate) fn release(&self) -> Option<Release> {
+        self.watch.known.lock().unwrap_or_else(PoisonError::into_inner).release()
     }
 
     /// Codecs of what was read, by topic; only a handle that was asked to tell tells any.
@@ -462,6 +472,12 @@ unsafe extern "C" fn on_log(
             // SAFETY: a handle of ours, or none while it is made.
             if let Some(watch) = unsafe { watch_of_handle(rk) } {
                 watch.codecs.lock().unwrap_or_else(PoisonError::into_inner).note(&message);
+            }
+        }
+        _ if facility == VERSIONS_LINE => {
+            // SAFETY: as above.
+            if let Some(watch) = unsafe { watch_of_handle(rk) } {
+                watch.known.lock().unwrap_or_else(PoisonError::into_inner).note(&message);
             }
         }
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
+use tidewire_node_core::facts::{Setting, TopicSettings};
 
 use super::client::Client;
 use super::request::{Owned, ask, unexpected};
@@ -24,25 +25,15 @@ pub type Changes = BTreeMap<String, Option<String>>;
 pub(crate) type Altered = Vec<(String, Result<(), KafkaError>)>;
 
 /// One answer per topic.
-pub(crate) type Configs = BTreeMap<String, Result<Config, KafkaError>>;
-
-/// Which settings of a topic are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// As they hold, wherever they come from.
-    All,
-    /// Those that were made for the topic itself.
-    Own,
-}
+pub(crate) type Settings = BTreeMap<String, Result<TopicSettings, KafkaError>>;
 
 impl Client {
-    /// The configurations of topics (brokers from 0.11).
-    pub(crate) fn topic_configs(
+    /// The settings of topics (brokers from 0.11).
+    pub(crate) fn topic_settings(
         &self,
         names: &[&str],
-        wanted: Which,
         timeout: Duration,
-    ) -> Result<Configs, KafkaError> {
+    ) -> Result<Settings, KafkaError> {
         let resources = names.iter().map(|name| resource(name)).collect::<Result<Vec<_>, _>>()?;
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
         // SAFETY: function and operation belong together; the request copies what it needs.
@@ -57,7 +48,7 @@ impl Client {
         // SAFETY: a live result; the array lives as long as the event.
         let answers =
             unsafe { sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count) };
-        Ok(array(answers, count).iter().map(|answer| config_of(*answer, wanted)).collect())
+        Ok(array(answers, count).iter().map(|answer| settings_of(*answer)).collect())
     }
 
     /// Changes single settings of topics and leaves the others as they are (brokers from 2.3).
@@ -167,10 +158,9 @@ fn outcome_of(resource: *const sys::rd_kafka_ConfigResource_t) -> (String, Resul
     (name, Err(KafkaError { code, text }))
 }
 
-fn config_of(
+fn settings_of(
     resource: *const sys::rd_kafka_ConfigResource_t,
-    wanted: Which,
-) -> (String, Result<Config, KafkaError>) {
+) -> (String, Result<TopicSettings, KafkaError>) {
     let (name, outcome) = outcome_of(resource);
     if let Err(error) = outcome {
         return (name, Err(error));
@@ -178,9 +168,7 @@ fn config_of(
     let mut count = 0;
     // SAFETY: a live resource; the array lives as long as it.
     let entries = unsafe { sys::rd_kafka_ConfigResource_configs(resource, &raw mut count) };
-    let entries = array(entries, count).iter();
-    let wanted = entries.filter(|entry| wanted == Which::All || is_own(**entry));
-    (name, Ok(wanted.filter_map(|entry| entry_of(*entry)).collect()))
+    (name, Ok(array(entries, count).iter().filter_map(|entry| entry_of(*entry)).collect()))
 }
 
 /// Whether a setting was made for its topic. Brokers before 1.1 tell only that it is no default.
@@ -197,7 +185,7 @@ fn is_own(entry: *const sys::rd_kafka_ConfigEntry_t) -> bool {
     }
 }
 
-fn entry_of(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<(String, String)> {
+fn entry_of(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<(String, Setting)> {
     // SAFETY: a live entry, here and below.
     let value = unsafe { sys::rd_kafka_ConfigEntry_value(entry) };
     if value.is_null() {
@@ -208,7 +196,8 @@ fn entry_of(entry: *const sys::rd_kafka_ConfigEntry_t) -> Option<(String, String
     // SAFETY: the key lives as long as the entry.
     let key = unsafe { text_of(key) };
     // SAFETY: not null, and it lives as long as the entry.
-    Some((key, unsafe { text_of(value) }))
+    let value = unsafe { text_of(value) };
+    Some((key, Setting { value, own: is_own(entry) }))
 }
 
 type Resource = Owned<sys::rd_kafka_ConfigResource_t>;

@@ -5,44 +5,12 @@ use std::time::Duration;
 
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Acl;
+use tidewire_node_core::facts::{ClusterFacts, Operation};
 
 use super::client::Client;
 use super::request::{Options, Queue, error_of, unexpected};
 use super::{array, c_string, text_of};
 use crate::fault::KafkaError;
-
-/// Something that our user may do with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "Kafka's own words")]
-pub enum Operation {
-    Read,
-    Write,
-    Create,
-    Delete,
-    Alter,
-    Describe,
-    DescribeConfigs,
-    AlterConfigs,
-    Other,
-}
-
-impl Operation {
-    /// Kafka's own word for it, as in its ACLs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "Read",
-            Self::Write => "Write",
-            Self::Create => "Create",
-            Self::Delete => "Delete",
-            Self::Alter => "Alter",
-            Self::Describe => "Describe",
-            Self::DescribeConfigs => "DescribeConfigs",
-            Self::AlterConfigs => "AlterConfigs",
-            Self::Other => "other",
-        }
-    }
-}
 
 /// A topic as one broker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +61,8 @@ impl Client {
         Ok(array(topics, count).iter().map(|topic| describe(*topic)).collect())
     }
 
-    /// `host:port` of every broker of the cluster, as they call themselves.
-    pub(crate) fn broker_addresses(&self, timeout: Duration) -> Result<Vec<String>, KafkaError> {
+    /// The cluster: its id, and `host:port` of every broker, as they call themselves.
+    pub(crate) fn cluster(&self, timeout: Duration) -> Result<ClusterFacts, KafkaError> {
         let options = Options::new(
             self,
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER,
@@ -112,7 +80,12 @@ impl Client {
         let mut count = 0;
         // SAFETY: a live result; the array lives as long as the event.
         let nodes = unsafe { sys::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count) };
-        Ok(array(nodes, count).iter().map(|node| address(*node)).collect())
+        let addresses = array(nodes, count).iter().map(|node| address(*node)).collect();
+        // SAFETY: a live result; null where brokers tell no id.
+        let id = unsafe { sys::rd_kafka_DescribeCluster_result_cluster_id(result) };
+        // SAFETY: not null then, and it lives as long as the event.
+        let id = (!id.is_null()).then(|| unsafe { text_of(id) });
+        Ok(ClusterFacts { id: id.filter(|id| !id.is_empty()), addresses })
     }
 }
 

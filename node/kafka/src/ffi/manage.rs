@@ -9,7 +9,7 @@ use rdkafka_sys as sys;
 use super::client::Client;
 use super::configs::Altered;
 use super::partitions::{Element, Partitions, elements};
-use super::request::{Options, Owned, Queue, ask, unexpected};
+use super::request::{Options, Owned, Queue, ask, ask_so, unexpected};
 use super::{array, c_string, code_error, text_of};
 use crate::config::Isolation;
 use crate::fault::KafkaError;
@@ -24,20 +24,47 @@ pub(crate) struct TopicPlan<'a> {
     pub(crate) config: Vec<(&'a str, &'a str)>,
 }
 
+/// Whether a change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is.
+    Make,
+    /// Brokers say only what they would do.
+    Try,
+}
+
+impl Change {
+    fn options(
+        self,
+        client: &Client,
+        operation: sys::rd_kafka_admin_op_t,
+        timeout: Duration,
+    ) -> Options {
+        let options = Options::new(client, operation, timeout);
+        if self == Self::Try {
+            options.change_nothing();
+        }
+        options
+    }
+}
+
 /// Offset of a partition, or why there is none.
 pub(crate) type Offset = (String, i32, Result<i64, KafkaError>);
 
 impl Client {
-    /// Makes topics, and waits until the controller has them (brokers from 0.10.1).
+    /// Makes topics, and waits until the controller has them (brokers from 0.10.1; to try from 0.10.2).
     pub(crate) fn create_topics(
         &self,
         plans: &[TopicPlan<'_>],
+        change: Change,
         timeout: Duration,
     ) -> Result<Altered, KafkaError> {
         let plans = plans.iter().map(new_topic).collect::<Result<Vec<_>, _>>()?;
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        let (options, create) =
+            (change.options(self, operation, timeout), sys::rd_kafka_CreateTopics);
         // SAFETY: function and operation belong together; the request copies what it needs.
-        let event = unsafe { ask(self, operation, sys::rd_kafka_CreateTopics, &plans, timeout) }?;
+        let event = unsafe { ask_so(self, &options, create, &plans, timeout) }?;
         // SAFETY: the event is live; null when it is of another kind.
         let result = unsafe { sys::rd_kafka_event_CreateTopics_result(event.ptr()) };
         if result.is_null() {
@@ -53,13 +80,15 @@ impl Client {
     pub(crate) fn create_partitions(
         &self,
         totals: &[(&str, u32)],
+        change: Change,
         timeout: Duration,
     ) -> Result<Altered, KafkaError> {
         let totals = totals.iter().map(new_partitions).collect::<Result<Vec<_>, _>>()?;
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS;
+        let (options, create) =
+            (change.options(self, operation, timeout), sys::rd_kafka_CreatePartitions);
         // SAFETY: function and operation belong together; the request copies what it needs.
-        let event =
-            unsafe { ask(self, operation, sys::rd_kafka_CreatePartitions, &totals, timeout) }?;
+        let event = unsafe { ask_so(self, &options, create, &totals, timeout) }?;
         // SAFETY: the event is live; null when it is of another kind.
         let result = unsafe { sys::rd_kafka_event_CreatePartitions_result(event.ptr()) };
         if result.is_null() {

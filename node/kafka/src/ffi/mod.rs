@@ -19,13 +19,12 @@ mod request;
 mod transaction;
 
 pub(crate) use client::{Client, Kind, Topic, TopicOptions};
-pub(crate) use configs::{Altered, Which};
+pub(crate) use configs::Altered;
 pub use configs::{Changes, Config};
 pub(crate) use consumer::Inbox;
 pub(crate) use describe::DescribedTopic;
-pub use describe::Operation;
 pub(crate) use log_reader::{Entry, PartitionReader};
-pub(crate) use manage::TopicPlan;
+pub(crate) use manage::{Change, TopicPlan};
 pub use message::HeaderList;
 pub(crate) use message::Message;
 pub(crate) use metadata::{Asked, ToldTopic};

@@ -53,6 +53,15 @@ impl Options {
         forget(unsafe { sys::rd_kafka_AdminOptions_set_include_authorized_operations(self.0, 1) });
     }
 
+    /// The request changes nothing: brokers say only what they would do.
+    pub(super) fn change_nothing(&self) {
+        // SAFETY: the options are live; without a buffer no text is written. Only requests that know the
+        // option are made with it.
+        unsafe {
+            sys::rd_kafka_AdminOptions_set_validate_only(self.0, 1, std::ptr::null_mut(), 0);
+        }
+    }
+
     pub(super) fn see(&self, isolation: Isolation) {
         let level = match isolation {
             Isolation::Committed => {
@@ -139,6 +148,22 @@ pub(super) unsafe fn ask<T>(
     timeout: Duration,
 ) -> Result<Event, KafkaError> {
     let options = Options::new(client, operation, timeout);
+    // SAFETY: as the caller vouches.
+    unsafe { ask_so(client, &options, function, list, timeout) }
+}
+
+/// As [`ask`], with options.
+///
+/// # Safety
+///
+/// As for [`ask`]; the options are for the operation.
+pub(super) unsafe fn ask_so<T>(
+    client: &Client,
+    options: &Options,
+    function: Function<T>,
+    list: &[Owned<T>],
+    timeout: Duration,
+) -> Result<Event, KafkaError> {
     let queue = Queue::new(client);
     let mut natives: Vec<*mut T> = list.iter().map(Owned::ptr).collect();
     // SAFETY: all are live, array and count belong together; the caller vouches for the function.

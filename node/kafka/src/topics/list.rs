@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tidewire_node_core::facts::{Operation, Setting, TopicSettings};
 use tidewire_shared::Fault;
 
 use super::{Answers, Topics, count};
-use crate::ffi::{Asked, Config, DescribedTopic, Operation, ToldTopic, Which};
+use crate::ffi::{Asked, Config, DescribedTopic, ToldTopic};
+use crate::positions;
 
 /// Topics that one request asks for.
-const ASKED_AT_ONCE: usize = 500;
+pub(super) const ASKED_AT_ONCE: usize = 500;
 
 /// A topic as its cluster lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct ListedTopic {
     pub partitions: u32,
     /// Replicas of the first partition.
     pub replicas: u32,
-    /// Kafka's own (`__consumer_offsets`, `__transaction_state`).
+    /// Kafka's own (`__consumer_offsets`, `__transaction_state`), or ours (`__tidewire_positions`).
     pub internal: bool,
     /// What our user may do with it; brokers before 2.3 do not say.
     pub operations: Option<Vec<Operation>>,
@@ -86,7 +88,7 @@ impl Topics {
     ///
     /// The cluster cannot be reached; that of a topic says that it may not be seen.
     pub fn own_configs(&self, names: &[&str], timeout: Duration) -> Result<Answers<Config>, Fault> {
-        self.configs(names, Which::Own, timeout)
+        self.configs(names, |setting| setting.own, timeout)
     }
 
     /// As [`Self::own_configs`], all settings as they hold.
@@ -95,29 +97,44 @@ impl Topics {
     ///
     /// As [`Self::own_configs`].
     pub fn all_configs(&self, names: &[&str], timeout: Duration) -> Result<Answers<Config>, Fault> {
-        self.configs(names, Which::All, timeout)
+        self.configs(names, |_| true, timeout)
     }
 
     fn configs(
         &self,
         names: &[&str],
-        which: Which,
+        wanted: impl Fn(&Setting) -> bool,
         timeout: Duration,
     ) -> Result<Answers<Config>, Fault> {
+        let config = |settings: TopicSettings| -> Config {
+            let wanted = settings.into_iter().filter(|(_, setting)| wanted(setting));
+            wanted.map(|(name, setting)| (name, setting.value)).collect()
+        };
+        let answers = self.settings_of(names, timeout)?.into_iter();
+        Ok(answers.map(|(name, answer)| (name, answer.map(|it| it.map(&config)))).collect())
+    }
+
+    /// All settings of topics, each with whether it is the topic's own.
+    pub(crate) fn settings_of(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Answers<TopicSettings>, Fault> {
         let deadline = Instant::now() + timeout;
         let mut answers = Answers::new();
         for names in names.chunks(ASKED_AT_ONCE) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut configs = match self.client.topic_configs(names, which, left) {
+            let mut told = match self.client.topic_settings(names, left) {
                 // DescribeConfigs came with 0.11.
-                Err(error) if error.code == Code::UnsupportedFeature => {
-                    names.iter().map(|name| ((*name).to_owned(), Ok(Config::new()))).collect()
-                }
+                Err(error) if error.code == Code::UnsupportedFeature => names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), Ok(TopicSettings::new())))
+                    .collect(),
                 answer => answer.map_err(|error| self.fault(&error))?,
             };
             answers.extend(names.iter().map(|name| {
-                let answer = match configs.remove(*name) {
-                    Some(Ok(config)) => Ok(Some(config)),
+                let answer = match told.remove(*name) {
+                    Some(Ok(settings)) => Ok(Some(settings)),
                     Some(Err(error)) if error.code != Code::UnknownTopicOrPartition => {
                         Err(self.unseen_config(name, &error))
                     }
@@ -134,7 +151,7 @@ impl ListedTopic {
     fn say_more(&mut self, topic: &DescribedTopic) {
         self.id = topic.id;
         self.partitions = count(topic.partitions);
-        self.internal = topic.internal;
+        self.internal = topic.internal || topic.name == positions::TOPIC;
         if !topic.operations.is_empty() {
             self.operations = Some(topic.operations.clone());
         }

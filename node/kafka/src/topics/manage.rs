@@ -13,7 +13,7 @@ use tidewire_shared::{Fault, FaultKind};
 use super::Topics;
 use crate::config::Side;
 use crate::fault::KafkaError;
-use crate::ffi::{Altered, Changes, Config, TopicPlan};
+use crate::ffi::{Altered, Change, Changes, Config, TopicPlan};
 
 /// Topics that one request makes or changes: a controller takes its time for each.
 const AT_ONCE: usize = 100;
@@ -78,9 +78,32 @@ impl Topics {
     ///
     /// The cluster cannot be reached; that of a topic says why it cannot be made so.
     pub fn create(&self, topics: &[NewTopic], timeout: Duration) -> Result<Outcomes<bool>, Fault> {
+        self.create_or_try(topics, Change::Make, timeout)
+    }
+
+    /// What brokers would say to [`Self::create`]; nothing is made (brokers from 0.10.2).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn try_create(
+        &self,
+        topics: &[NewTopic],
+        timeout: Duration,
+    ) -> Result<Outcomes<bool>, Fault> {
+        self.create_or_try(topics, Change::Try, timeout)
+    }
+
+    fn create_or_try(
+        &self,
+        topics: &[NewTopic],
+        change: Change,
+        timeout: Duration,
+    ) -> Result<Outcomes<bool>, Fault> {
         let plans: Vec<TopicPlan<'_>> = topics.iter().map(NewTopic::plan).collect();
         let outcomes = in_turns(&plans, timeout, |plans, left| {
-            self.client.create_topics(plans, left).map_err(|error| self.refused(CREATE, &error, ""))
+            let answer = self.client.create_topics(plans, change, left);
+            answer.map_err(|error| self.refused(CREATE, &error, ""))
         })?;
         let judged = outcomes.into_iter().map(|(name, outcome)| {
             let made = match outcome {
@@ -112,9 +135,31 @@ impl Topics {
         totals: &[(&str, u32)],
         timeout: Duration,
     ) -> Result<Outcomes<()>, Fault> {
+        self.widen_or_try(totals, Change::Make, timeout)
+    }
+
+    /// What brokers would say to [`Self::add_partitions`]; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn try_add_partitions(
+        &self,
+        totals: &[(&str, u32)],
+        timeout: Duration,
+    ) -> Result<Outcomes<()>, Fault> {
+        self.widen_or_try(totals, Change::Try, timeout)
+    }
+
+    fn widen_or_try(
+        &self,
+        totals: &[(&str, u32)],
+        change: Change,
+        timeout: Duration,
+    ) -> Result<Outcomes<()>, Fault> {
         let outcomes = in_turns(totals, timeout, |totals, left| {
             self.client
-                .create_partitions(totals, left)
+                .create_partitions(totals, change, left)
                 .map_err(|error| self.refused(PARTITIONS, &error, ""))
         })?;
         Ok(self.judged(PARTITIONS, outcomes))

@@ -9,18 +9,19 @@ pub use list::ListedTopic;
 pub use manage::{NewTopic, Outcomes};
 pub use offsets::At;
 
-pub use crate::ffi::{Changes, Config, Operation};
+pub use crate::ffi::{Changes, Config};
+pub use tidewire_node_core::facts::Operation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tidewire_node_core::facts::{PartitionHealth, TopicFacts};
+use tidewire_node_core::facts::{ClusterFacts, PartitionHealth, Release, TopicFacts};
 use tidewire_shared::spec::CreateTopics;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::config::{Settings, Side};
+use crate::config::{Properties, Settings, Side};
 use crate::fault::{KafkaError, kind_of};
 use crate::ffi::{Client, DescribedTopic, Kind};
 
@@ -55,10 +56,16 @@ impl SeenTopic {
     }
 
     pub(crate) fn health(&self) -> PartitionHealth {
+        self.described.health()
+    }
+}
+
+impl DescribedTopic {
+    pub(crate) fn health(&self) -> PartitionHealth {
         PartitionHealth {
-            topic: self.described.name.clone(),
-            leaderless: self.described.leaderless.clone(),
-            least_in_sync: self.described.least_in_sync.map(count),
+            topic: self.name.clone(),
+            leaderless: self.leaderless.clone(),
+            least_in_sync: self.least_in_sync.map(count),
         }
     }
 }
@@ -77,7 +84,21 @@ impl Topics {
     ///
     /// `Configuration`, naming the property that librdkafka refuses.
     pub fn new(settings: &Settings) -> Result<Self, Fault> {
-        let client = Client::new(Kind::Producer, &settings.base()).map_err(|error| {
+        Self::with(settings, &settings.base())
+    }
+
+    /// As [`Self::new`]; it can say how old its brokers are.
+    pub(crate) fn telling(settings: &Settings) -> Result<Self, Fault> {
+        Self::with(settings, &settings.release_teller())
+    }
+
+    /// The release that every broker has reached that was asked something.
+    pub(crate) fn release(&self) -> Option<Release> {
+        self.client.release()
+    }
+
+    fn with(settings: &Settings, properties: &Properties) -> Result<Self, Fault> {
+        let client = Client::new(Kind::Producer, properties).map_err(|error| {
             let side = settings.side();
             error.fault_at(side, format!("{}.properties", side.as_str()))
         })?;
@@ -95,7 +116,12 @@ impl Topics {
 
     /// `host:port` of every broker of the cluster, as they call themselves.
     pub(crate) fn broker_addresses(&self, timeout: Duration) -> Result<Vec<String>, Fault> {
-        self.client.broker_addresses(timeout).map_err(|error| self.fault(&error))
+        self.cluster(timeout).map(|cluster| cluster.addresses)
+    }
+
+    /// The cluster as one of its brokers describes it.
+    pub(crate) fn cluster(&self, timeout: Duration) -> Result<ClusterFacts, Fault> {
+        self.client.cluster(timeout).map_err(|error| self.fault(&error))
     }
 
     /// Ids and partition counts, all in one request.
@@ -220,7 +246,7 @@ impl Topics {
             .collect())
     }
 
-    fn described(
+    pub(crate) fn described(
         &self,
         names: &[&str],
         timeout: Duration,
@@ -228,9 +254,13 @@ impl Topics {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let answers =
-            self.client.describe_topics(names, timeout).map_err(|error| self.fault(&error))?;
-        let mut answers: BTreeMap<String, _> = answers.into_iter().collect();
+        let deadline = Instant::now() + timeout;
+        let mut answers: BTreeMap<String, _> = BTreeMap::new();
+        for names in names.chunks(list::ASKED_AT_ONCE) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let described = self.client.describe_topics(names, left);
+            answers.extend(described.map_err(|error| self.fault(&error))?);
+        }
         names
             .iter()
             .map(|name| {
@@ -321,6 +351,6 @@ fn number<T: std::str::FromStr>(
     })
 }
 
-fn count(number: usize) -> u32 {
+pub(crate) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod copy;
+mod copy_precheck;
 mod discover;
 mod late_requests;
 mod manage;
