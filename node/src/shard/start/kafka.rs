@@ -111,14 +111,7 @@ pub(crate) fn source_settings(task: &KafkaTask) -> Result<Settings, Fault> {
 
 /// The topics that a source lists.
 pub(crate) fn listed(topics: &Topics, timeout: Duration) -> Result<Vec<SourceTopic>, Fault> {
-    let listed = topics.list(timeout)?.into_iter().map(|topic| SourceTopic {
-        name: topic.name,
-        id: topic.id,
-        partitions: topic.partitions,
-        replicas: topic.replicas,
-        internal: topic.internal,
-    });
-    Ok(listed.collect())
+    Ok(topics.list(timeout)?.into_iter().map(SourceTopic::from).collect())
 }
 
 /// Where the partitions of a shard begin and end, in the order of its layout.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::topics::{NewTopic, Topics};
-use tidewire_node_core::copy::CopiedTopic;
+use tidewire_node_core::copy::{CopiedTopic, carried};
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_shared::Fault;
 use tidewire_shared::spec::SyncConfigs;
@@ -121,17 +121,6 @@ impl Copies<'_> {
         }
         Ok(true)
     }
-}
-
-/// What of a topic's own configuration its copy gets.
-fn carried(mut configs: BTreeMap<String, String>, sync: &SyncConfigs) -> BTreeMap<String, String> {
-    configs.retain(|name, _| !sync.exclude.contains(name) && !is_of_its_cluster(name));
-    configs
-}
-
-/// Names replicas by the numbers of brokers, which are others at the target.
-fn is_of_its_cluster(config: &str) -> bool {
-    config.ends_with(".throttled.replicas")
 }
 
 /// Carries changes of configurations over, for the whole task.
