@@ -11,6 +11,7 @@ mod target;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::AlertRule;
 use crate::id::TaskName;
 use crate::lsn::Lsn;
 use crate::unit::{ByteSize, Period};
@@ -64,6 +65,9 @@ pub struct TaskSpec {
     pub retry: Retry,
     /// Bounds on single records.
     pub limits: Limits,
+    /// When its user wants to hear of it.
+    #[serde(default)]
+    pub alerts: Vec<AlertRule>,
 }
 
 /// Which partition a record goes to (CONTRACT §6, docs/formats.md).

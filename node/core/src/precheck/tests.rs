@@ -54,6 +54,7 @@ fn spec() -> TaskSpec {
         on_bad_record: BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 
