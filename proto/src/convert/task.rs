@@ -5,6 +5,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
+use super::alert::alerts;
 use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants};
 use crate::task::v1 as pb;
 
@@ -38,6 +39,7 @@ impl From<TaskSpec> for pb::TaskSpec {
             },
             retry: Some(spec.retry.into()),
             limits: Some(spec.limits.into()),
+            alerts: spec.alerts.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -66,6 +68,7 @@ impl TryFrom<pb::TaskSpec> for TaskSpec {
             },
             retry: required("retry", spec.retry)?,
             limits: required("limits", spec.limits)?,
+            alerts: alerts(spec.alerts)?,
         })
     }
 }

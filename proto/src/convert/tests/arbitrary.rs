@@ -3,6 +3,8 @@
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use tidewire_shared::alert::When;
+use tidewire_shared::channel::{Mail, MailSecurity, Shape, Way, Webhook};
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
@@ -13,8 +15,8 @@ use tidewire_shared::spec::{
     TimestampUnit, Tls, TlsMode, WalBudget,
 };
 use tidewire_shared::{
-    ByteSize, Counters, Epoch, Fault, FaultKind, InTransaction, Lsn, Period, PgPosition,
-    PositionHint, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport,
+    AlertRule, ByteSize, Channel, Counters, Epoch, Fault, FaultKind, InTransaction, Lsn, Period,
+    PgPosition, Phase, PositionHint, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport,
 };
 
 fn word() -> impl Strategy<Value = String> {
@@ -193,6 +195,56 @@ prop_compose! {
     }
 }
 
+fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {
+    let delay = (100..=604_800_000_u64).prop_map(Period);
+    let phases = prop::sample::subsequence(Phase::ALL.to_vec(), 0..4);
+    let when = (option::of(delay), phases, 0..=86_400_000_u64)
+        .prop_map(|(delay_above, phases, ms)| When { delay_above, phases, lasting: Period(ms) })
+        .prop_filter("no condition", |it| it.delay_above.is_some() || !it.phases.is_empty());
+    let to = vec("[a-z0-9]{1,9}", 1..4)
+        .prop_map(|names| names.iter().map(|name| name.parse().expect("a channel name")).collect());
+    let repeat = prop_oneof![Just(0), 300_000..=604_800_000_u64].prop_map(Period);
+    btree_map("[a-z0-9]{1,9}", (when, to, repeat), 0..3).prop_map(|rules| {
+        let rule = |(name, (when, to, repeat)): (String, _)| AlertRule {
+            name: name.parse().expect("an alert name"),
+            when,
+            to,
+            repeat,
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
+pub(super) fn channel() -> impl Strategy<Value = Channel> {
+    let url = prop_oneof![
+        word().prop_map(SecretRef::Env),
+        word().prop_map(SecretRef::File),
+        "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?/[a-z?=/]{0,9}".prop_map(SecretRef::Value),
+        Just(SecretRef::Value("***".to_owned())),
+    ];
+    let shape = one(&[Shape::Plain, Shape::Slack, Shape::DingTalk, Shape::Feishu, Shape::WeCom]);
+    let hook = (url, shape, option::of(secret()), option::of(secret())).prop_map(
+        |(url, shape, sign, ca)| {
+            let sign = sign.filter(|_| shape.signs());
+            Way::Webhook(Webhook { url, shape, sign, ca })
+        },
+    );
+    let security = one(&[MailSecurity::StartTls, MailSecurity::Tls, MailSecurity::None]);
+    let login = option::of((word(), secret()));
+    let mail = (word(), security, login, word(), words(), option::of(secret())).prop_map(
+        |(server, security, login, from, to, ca)| {
+            let (user, password) = login.unzip();
+            let user = user.unwrap_or_default();
+            Way::Mail(Mail { server, security, user, password, from, to, ca })
+        },
+    );
+    (prop_oneof![hook, mail], ".{0,20}").prop_map(|(way, display_name)| Channel {
+        name: "ops".parse().expect("a channel name"),
+        display_name,
+        way,
+    })
+}
+
 prop_compose! {
     pub(super) fn spec()(
         name in "[a-z0-9]{1,30}",
@@ -214,11 +266,12 @@ prop_compose! {
             prop_oneof![Just(BadRecord::Stop), word().prop_map(BadRecord::DeadLetter)],
         (connection, other) in (600_000..=86_400_000_u64, 60_000..=86_400_000_u64),
         (record_bytes, bytes, rows) in (1..=256_u64 << 20, any::<u64>(), any::<u64>()),
+        alerts in alerts(),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change, delivery, start,
-            on_bad_record,
+            on_bad_record, alerts,
             retry: Retry { connection: Period(connection), other: Period(other) },
             limits: Limits {
                 record_bytes: ByteSize(record_bytes),
@@ -261,6 +314,7 @@ pub(super) fn plain_spec() -> TaskSpec {
         on_bad_record: BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 
