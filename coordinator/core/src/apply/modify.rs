@@ -39,6 +39,7 @@ pub(super) fn modify(
     events: &mut Vec<Event>,
 ) -> Verdict {
     let wanted = state.resolve(spec)?;
+    state.knows_channels_of(spec)?;
     let task = state.tasks.get(id).ok_or_else(|| Rejection::no_task(id))?;
     // A key may come from a connection: what counts is the document that nodes get.
     let present = state.resolve(&task.spec)?;
@@ -70,6 +71,9 @@ pub(super) fn modify(
         task.clearance = Clearance::None;
         task.precheck = None;
         take(task, Draft { revision: number, document, refused: None });
+    } else if differs_in_alerts_alone(&task.spec, spec) {
+        revision.verdict = RevisionVerdict::Taken;
+        take_unseen(task, Draft { revision: number, document, refused: None });
     } else {
         task.draft = Some(Draft { revision: number, document, refused: None });
     }
@@ -104,6 +108,22 @@ fn standing_answer(task: &mut Task, spec: &Arc<TaskSpec>) -> Result<Option<Outco
             Err(refused(task, message, legal_moves(phase)))
         }
         _ => Ok(None),
+    }
+}
+
+/// Whether nodes would see no difference: alerts are the coordinators'.
+fn differs_in_alerts_alone(old: &TaskSpec, new: &TaskSpec) -> bool {
+    let silent = |spec: &TaskSpec| TaskSpec { alerts: Vec::new(), ..spec.clone() };
+    silent(old) == silent(new)
+}
+
+/// Makes a draft the document of its task, whose owners go on as they are.
+fn take_unseen(task: &mut Task, draft: Draft) {
+    let (old, new) = (task.revision, draft.revision);
+    take(task, draft);
+    let owners = task.shards.values_mut().filter_map(|shard| shard.assignment.as_mut());
+    for owner in owners.filter(|owner| owner.given.task == old) {
+        owner.given.task = new;
     }
 }
 

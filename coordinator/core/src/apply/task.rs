@@ -50,6 +50,7 @@ pub(super) fn create(
         return Err(Rejection::new(RejectionCode::AlreadyExists, object, message));
     }
     state.resolve(spec)?;
+    state.knows_channels_of(spec)?;
     let mut shards = BTreeMap::new();
     for index in 0..SHARDS {
         let ordinal = free_ordinal(state, &shards);

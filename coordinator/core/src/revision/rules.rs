@@ -155,6 +155,7 @@ pub(super) fn sample() -> TaskSpec {
         on_bad_record: tidewire_shared::spec::BadRecord::default(),
         retry: tidewire_shared::spec::Retry::default(),
         limits: tidewire_shared::spec::Limits::default(),
+        alerts: Vec::new(),
     }
 }
 
