@@ -10,6 +10,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ConnectionName, SecretRef};
 
+use super::alerts::Alert;
 use super::postgres_task::{DELIVERIES, POLICIES};
 use super::table_name::{pattern, quoted};
 use super::{format, secret, source, target};
@@ -35,6 +36,7 @@ pub struct Explained<'a> {
     on_bad_record: OnBadRecord<'a>,
     retry: Retry,
     limits: Limits,
+    alerts: Vec<Alert<'a>>,
 }
 
 impl<'a> Explained<'a> {
@@ -75,6 +77,7 @@ impl<'a> Explained<'a> {
                 rows_per_second: spec.limits.rows_per_second,
                 record_bytes: spec.limits.record_bytes.to_string(),
             },
+            alerts: spec.alerts.iter().map(Alert::new).collect(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A `kafka_to_kafka` document: read and checked whole, then refused as not in this version.
 
+use super::alerts::alerts;
 use super::place::{Keys, Place, Walk};
 use super::{postgres_task, source, target};
 
@@ -45,7 +46,7 @@ pub(super) fn task<T>(place: &Place<'_>) -> Walk<T> {
     postgres_task::delivery(&keys)?;
     postgres_task::retry(&keys)?;
     postgres_task::limits(&keys)?;
-    postgres_task::alerts(&keys)?;
+    alerts(&keys)?;
     keys.need("kind")?.later("kind kafka_to_kafka", "write a postgres_to_kafka task")
 }
 

@@ -3,6 +3,7 @@
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use tidewire_shared::alert::{AlertRule, When};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
     DecimalMode, Delivery, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode, HstoreMode,
@@ -11,7 +12,7 @@ use tidewire_shared::spec::{
     SecurityProtocol, SlotFailover, StartAt, TableName, TablePattern, TaskSpec, TimeMode,
     TimestampUnit, Tls, TlsMode, WalBudget,
 };
-use tidewire_shared::{ByteSize, Period, SecretRef};
+use tidewire_shared::{ByteSize, Period, Phase, SecretRef};
 
 /// Texts that YAML likes to misread stand beside plain ones.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -377,6 +378,32 @@ fn delivery() -> impl Strategy<Value = Delivery> {
     prop_oneof![Just(Delivery::ExactlyOnce), Just(Delivery::AtLeastOnce)]
 }
 
+fn when() -> impl Strategy<Value = When> {
+    let phases = prop::sample::subsequence(Phase::ALL.to_vec(), 0..4);
+    let delay = option::of((100..=604_800_000_u64).prop_map(Period));
+    let some = |(delay_above, phases): &(Option<Period>, Vec<Phase>)| {
+        delay_above.is_some() || !phases.is_empty()
+    };
+    ((delay, phases).prop_filter("no condition", some), 0..=86_400_000_u64)
+        .prop_map(|((delay_above, phases), ms)| When { delay_above, phases, lasting: Period(ms) })
+}
+
+fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {
+    let repeat = prop_oneof![Just(0), 300_000..=604_800_000_u64].prop_map(Period);
+    let to = btree_set("[a-z0-9]{1,9}", 1..4)
+        .prop_map(|names| names.iter().map(|name| name.parse().expect("a channel name")).collect());
+    let rest = (when(), to, repeat);
+    btree_map("[a-z0-9]{1,9}", rest, 0..3).prop_map(|rules| {
+        let rule = |(name, (when, to, repeat)): (String, _)| AlertRule {
+            name: name.parse().expect("an alert name"),
+            when,
+            to,
+            repeat,
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
 prop_compose! {
     pub(super) fn spec()(
         name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
@@ -388,7 +415,7 @@ prop_compose! {
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
         (connection, other) in (10..=1440_u64, 1..=1440_u64),
         limits in limits(),
-        (delivery, on_bad_record) in (delivery(), bad_record()),
+        (delivery, on_bad_record, alerts) in (delivery(), bad_record(), alerts()),
     ) -> TaskSpec {
         TaskSpec {
             name: name.parse().expect("a task name"),
@@ -401,6 +428,7 @@ prop_compose! {
             delivery,
             start: StartAt::default(),
             on_bad_record,
+            alerts,
         }
     }
 }
