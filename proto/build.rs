@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "tidewire/admin/v1/admin.proto",
+    "tidewire/alert/v1/alert.proto",
     "tidewire/connection/v1/connection.proto",
     "tidewire/node/v1/node.proto",
     "tidewire/raft/v1/raft.proto",

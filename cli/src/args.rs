@@ -1,5 +1,7 @@
 //! Everything that can be asked of `tidewire` on its command line.
 
+pub(crate) mod alert;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -73,6 +75,8 @@ pub(crate) enum Command {
     Task(TaskArgs),
     /// Register, try and explore data sources and targets that tasks use by name.
     Connection(ConnectionArgs),
+    /// Register channels that alerts go to, try them, and see what was told.
+    Alert(alert::AlertArgs),
     /// See and drain nodes.
     Nodes(NodesArgs),
     /// See the cluster.

@@ -68,6 +68,8 @@ pub struct Spans {
     pub forget: Period,
     /// How often positions are folded into the log.
     pub fold: Period,
+    /// A firing alert is over once its condition was away for at least this.
+    pub alert_clear: Period,
 }
 
 impl Default for Spans {
@@ -88,6 +90,7 @@ impl Default for Spans {
             work: Period(core.work_ms),
             forget: Period(core.forget_ms),
             fold: Period(core.fold_ms),
+            alert_clear: Period(core.alert_clear_ms),
         }
     }
 }
@@ -106,6 +109,7 @@ impl Spans {
             work_ms: self.work.0,
             forget_ms: self.forget.0,
             fold_ms: self.fold.0,
+            alert_clear_ms: self.alert_clear.0,
             ..Timing::default()
         }
     }

@@ -8,6 +8,7 @@
 //!   nodes ◄─► leader: sessions, reconcile (core), proposals
 //! ```
 
+mod alert;
 mod api;
 mod clock;
 pub mod config;

@@ -128,6 +128,8 @@ async fn live(
     tasks.spawn(handle.clone().keep_membership());
     tasks.spawn(leader.clone().run());
     tasks.spawn(leader.clone().weigh_idle_wal());
+    tasks.spawn(leader.clone().watch_alerts());
+    tasks.spawn(leader.clone().deliver_alerts());
     tasks.spawn(report_health(leader, health));
     let reason = handle.failed().await;
     Err(Fault::new(FaultKind::Internal, "raft", format!("it cannot go on: {reason}"))

@@ -23,6 +23,15 @@ pub mod admin {
     }
 }
 
+/// Channels of alerts, and what was told through them.
+pub mod alert {
+    #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::restriction, clippy::all)]
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("tidewire.alert.v1");
+    }
+}
+
 /// Registered connections, and what a node finds behind one.
 pub mod connection {
     #[allow(missing_docs, unreachable_pub, clippy::pedantic, clippy::restriction, clippy::all)]

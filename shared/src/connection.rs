@@ -155,7 +155,8 @@ fn kafka_secrets(security: &mut KafkaSecurity) -> [Option<&mut SecretRef>; 4] {
     [password, ca.as_mut(), cert.as_mut(), key.as_mut()]
 }
 
-fn hide(secret: &mut SecretRef) {
+/// Puts [`HIDDEN`] in the place of a secret that stands in a document.
+pub(crate) fn hide(secret: &mut SecretRef) {
     if let SecretRef::Value(text) = secret {
         HIDDEN.clone_into(text);
     }

@@ -103,6 +103,20 @@ name!(
     "1 to 64 characters a-z, 0-9 and - inside"
 );
 name!(
+    /// The name people gave a channel that alerts go to.
+    ChannelName,
+    "channel name",
+    64,
+    "1 to 64 characters a-z, 0-9 and - inside"
+);
+name!(
+    /// The name people gave an alert of a task.
+    AlertName,
+    "alert name",
+    64,
+    "1 to 64 characters a-z, 0-9 and - inside"
+);
+name!(
     /// The name of a node; one process at a time may use it.
     NodeName,
     "node name",

@@ -3,6 +3,8 @@
 //! Nothing here does I/O, reads a clock or knows a wire format. A type belongs here when at least two
 //! rooms must agree on it; everything else stays in the room that needs it.
 
+pub mod alert;
+pub mod channel;
 pub mod connection;
 pub mod epoch;
 pub mod fault;
@@ -16,10 +18,14 @@ pub mod secret;
 pub mod spec;
 pub mod unit;
 
+pub use alert::AlertRule;
+pub use channel::Channel;
 pub use connection::Connection;
 pub use epoch::Epoch;
 pub use fault::{Fault, FaultKind, Persistence};
-pub use id::{ClusterId, ConnectionName, NodeName, ShardId, TaskId, TaskName};
+pub use id::{
+    AlertName, ChannelName, ClusterId, ConnectionName, NodeName, ShardId, TaskId, TaskName,
+};
 pub use lsn::Lsn;
 pub use phase::{Desired, Phase};
 pub use position::{

@@ -1,6 +1,7 @@
 //! Where a task is in its life, and where its user wants it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,20 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// A word that names no phase.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a phase of a task")]
+pub struct UnknownPhase(String);
+
+impl FromStr for Phase {
+    type Err = UnknownPhase;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|phase| phase.as_str() == text);
+        found.ok_or_else(|| UnknownPhase(text.to_owned()))
     }
 }
 

@@ -13,6 +13,7 @@ mod target;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::AlertRule;
 use crate::id::{ConnectionName, TaskName};
 use crate::unit::{ByteSize, Period};
 
@@ -123,6 +124,23 @@ impl TaskSpec {
         match self {
             Self::PostgresToKafka(task) => task.limits,
             Self::KafkaToKafka(task) => task.limits,
+        }
+    }
+
+    /// When its user wants to hear of it.
+    #[must_use]
+    pub fn alerts(&self) -> &[AlertRule] {
+        match self {
+            Self::PostgresToKafka(task) => &task.alerts,
+            Self::KafkaToKafka(task) => &task.alerts,
+        }
+    }
+
+    /// When its user wants to hear of it.
+    pub fn alerts_mut(&mut self) -> &mut Vec<AlertRule> {
+        match self {
+            Self::PostgresToKafka(task) => &mut task.alerts,
+            Self::KafkaToKafka(task) => &mut task.alerts,
         }
     }
 

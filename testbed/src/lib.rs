@@ -1,7 +1,8 @@
 //! Everything the demo, the tests and the bench need around the `tidewire` binary.
 //!
 //! * [`authority`]: certificates for servers and clients.
-//! * [`servers`]: a real PostgreSQL and a real Kafka, fetched once and started as processes.
+//! * [`servers`]: a real PostgreSQL, a real Kafka and a real mail server, fetched once and started as
+//!   processes.
 //! * [`cluster`]: the binary itself, run as its users run it.
 //! * [`corpus`]: values of every type of PostgreSQL.
 //! * [`workload`], [`variety`]: changes that are made in PostgreSQL, repeatable from a seed.

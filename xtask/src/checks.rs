@@ -78,6 +78,7 @@ pub(crate) fn fetch_servers() -> Result<()> {
     maven::postgres(&cache, postgres::POSTGRES_VERSION)?;
     ClassPath::kafka(&cache)?;
     ClassPath::dts(&cache)?;
+    ClassPath::mail(&cache)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What `tidewire` does: one file for each noun.
 
+mod alert;
 mod cluster;
 mod completion;
 mod confirm;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(args) => wait_for(dev::run(args)),
         Command::Task(args) => wait_for(task::run(args)),
         Command::Connection(args) => wait_for(connection::run(args)),
+        Command::Alert(args) => wait_for(alert::run(args)),
         Command::Nodes(args) => wait_for(nodes::run(args)),
         Command::Cluster(args) => wait_for(cluster::run(args)),
         Command::Positions(args) => wait_for(positions::run(args)),

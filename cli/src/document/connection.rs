@@ -65,6 +65,9 @@ fn connection(top: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Connection> {
     if matches!(kind.as_text(), Some("postgres_to_kafka" | "kafka_to_kafka")) {
         return kind.wrong("is a task, not a connection", "use `tidewire task apply`");
     }
+    if matches!(kind.as_text(), Some("webhook_channel" | "mail_channel")) {
+        return kind.wrong("is a channel, not a connection", "use `tidewire alert apply`");
+    }
     let (keys, endpoint) = match kind.word(&KINDS)? {
         Kind::Postgres => {
             let keys = top.keys(POSTGRES_KEYS)?;

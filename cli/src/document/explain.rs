@@ -12,6 +12,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ConnectionName, SecretRef, TaskSpec, spec};
 
+use super::alerts::Alert;
 use super::postgres_task::{DELIVERIES, POLICIES};
 use super::table_name::{pattern, quoted};
 use super::{format, secret, source, target};
@@ -69,6 +70,7 @@ pub struct PostgresDocument<'a> {
     on_bad_record: OnBadRecord<'a>,
     retry: Retry,
     limits: Limits,
+    alerts: Vec<Alert<'a>>,
 }
 
 impl<'a> PostgresDocument<'a> {
@@ -100,6 +102,7 @@ impl<'a> PostgresDocument<'a> {
             },
             retry: Retry::new(spec.retry),
             limits: Limits::new(spec.limits),
+            alerts: spec.alerts.iter().map(Alert::new).collect(),
         }
     }
 }

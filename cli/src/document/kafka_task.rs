@@ -7,6 +7,7 @@ use tidewire_shared::spec::{
     Shards, StartOffset, SyncConfigs, TopicRule,
 };
 
+use super::alerts::alerts;
 use super::place::{Keys, Place, Walk};
 use super::{objects, postgres_task, source, target};
 
@@ -47,7 +48,7 @@ pub(super) const COMPRESSIONS: [(&str, Compression); 6] = [
 pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaTask> {
     let keys = place.keys(KEYS)?;
     keys.get_or("partitions", (), |at| at.word(&[("keep", ())]))?;
-    let task = KafkaTask {
+    Ok(KafkaTask {
         name: keys.need("name")?.parsed()?,
         display_name: keys.get_or("displayName", "", Place::text)?.to_owned(),
         source: from(&keys.need("source")?, warnings)?,
@@ -61,9 +62,8 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaT
         delivery: postgres_task::delivery(&keys)?,
         retry: postgres_task::retry(&keys)?,
         limits: postgres_task::limits(&keys)?,
-    };
-    postgres_task::alerts(&keys)?;
-    Ok(task)
+        alerts: alerts(&keys)?,
+    })
 }
 
 fn from(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaSource> {

@@ -5,6 +5,8 @@
 //! combinations that mean nothing are errors with place, path and the nearest valid name; what means
 //! something in a later version says so.
 
+mod alerts;
+mod channel;
 mod connection;
 mod error;
 mod explain;
@@ -24,6 +26,7 @@ mod tests;
 
 use tidewire_shared::TaskSpec;
 
+pub use channel::{ChannelDocument, ExplainedChannel};
 pub use connection::{ConnectionDocument, ExplainedConnection};
 pub use error::DocumentError;
 pub use explain::Explained;
@@ -69,6 +72,9 @@ fn kind(top: &Place<'_>) -> Result<Kind, DocumentError> {
     let kind = heading.need("kind")?;
     if matches!(kind.as_text(), Some("postgres_connection" | "kafka_connection")) {
         return kind.wrong("is a connection, not a task", "use `tidewire connection apply`");
+    }
+    if matches!(kind.as_text(), Some("webhook_channel" | "mail_channel")) {
+        return kind.wrong("is a channel, not a task", "use `tidewire alert apply`");
     }
     kind.word(&[
         ("postgres_to_kafka", Kind::PostgresToKafka),

@@ -6,6 +6,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
+use super::alerts::alerts;
 use super::place::{Keys, Place, Walk};
 use super::source::{period, source};
 use super::{format, objects, target};
@@ -60,8 +61,8 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Postgr
         on_bad_record,
         retry: retry(&keys)?,
         limits: limits(&keys)?,
+        alerts: alerts(&keys)?,
     };
-    alerts(&keys)?;
     Ok(spec)
 }
 
@@ -134,25 +135,4 @@ fn bad_records(keys: &Keys<'_>, objects: &[ObjectRule]) -> Walk<BadRecord> {
         return topic.wrong("is also a topic of tables", "name a topic of its own");
     }
     Ok(BadRecord::DeadLetter(name))
-}
-
-pub(super) fn alerts(keys: &Keys<'_>) -> Walk<()> {
-    let Some(place) = keys.get("alerts") else { return Ok(()) };
-    for alert in place.list()? {
-        let alert = alert.keys(&["name", "when", "to"])?;
-        alert.need("name")?.filled_text()?;
-        let when = alert.need("when")?.keys(&["delayAbove", "for", "phase"])?;
-        for key in ["delayAbove", "for"] {
-            when.get(key).map(|at| at.parsed::<Period>()).transpose()?;
-        }
-        let phases = tidewire_shared::Phase::ALL.map(|phase| (phase.as_str(), ()));
-        when.get("phase").map(|at| at.word(&phases)).transpose()?;
-        for channel in alert.need("to")?.filled_list()? {
-            channel.filled_text()?;
-        }
-    }
-    match place.list()?.first() {
-        Some(_) => place.later("an alert", "leave `alerts` out"),
-        None => Ok(()),
-    }
 }

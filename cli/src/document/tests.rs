@@ -9,6 +9,7 @@ use tidewire_shared::{ByteSize, Period, SecretRef, TaskSpec};
 use super::{Document, Explained};
 
 mod arbitrary;
+mod channels;
 mod connections;
 mod refusals;
 

@@ -1,5 +1,6 @@
 //! What is printed: data to stdout, everything else to stderr.
 
+pub(crate) mod alert;
 pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod history;

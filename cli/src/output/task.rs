@@ -12,6 +12,7 @@ mod position;
 
 use std::collections::BTreeSet;
 
+use super::alert::AlertView;
 use super::precheck::{PrecheckView, precheck_table};
 use super::retry::RetryView;
 use super::{drawn, table, time};
@@ -42,6 +43,7 @@ pub(crate) struct TaskView {
     precheck: Option<PrecheckView>,
     /// Null unless another document is looked at, or was refused.
     modification: Option<ModificationView>,
+    alerts: Vec<AlertView>,
 }
 
 /// A document that is to replace the present one.
@@ -156,6 +158,7 @@ impl TryFrom<pb::Task> for TaskView {
             Ok::<_, ConvertError>(ModificationView { revision: it.revision, refused })
         });
         let modification = modification.transpose()?;
+        let alerts = task.alerts.iter().cloned().map(AlertView::try_from);
         Ok(Self {
             delay_ms: reports().map(|report| report.delay_ms).max(),
             wal_retained_bytes: retained,
@@ -183,6 +186,7 @@ impl TryFrom<pb::Task> for TaskView {
             desired: task.desired,
             revision: task.revision,
             modification,
+            alerts: alerts.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -268,6 +272,9 @@ pub(crate) fn task_table(task: &TaskView, wide: bool) -> String {
         if let Some(retry) = &shard.retry {
             text.push_str(&format!("\n\n{}", retry.lines(&shard.id)));
         }
+    }
+    for line in task.alerts.iter().filter_map(AlertView::line) {
+        text.push_str(&format!("\n\n{line}"));
     }
     if let Some(line) = task.wal.line() {
         text.push_str(&format!("\n\n{line}"));

@@ -111,6 +111,53 @@ impl AdminService for Coordinator {
         list_connections(ListConnectionsRequest) -> ListConnectionsResponse;
         test_connection(TestConnectionRequest) -> TestConnectionResponse;
         discover_connection(DiscoverConnectionRequest) -> DiscoverConnectionResponse;
+        apply_channel(ApplyChannelRequest) -> ApplyChannelResponse;
+        delete_channel(ChannelRequest) -> DeleteChannelResponse;
+        get_channel(GetChannelRequest) -> ChannelResponse;
+        alert_history(AlertHistoryRequest) -> AlertHistoryResponse;
+    }
+
+    async fn list_alerts(
+        &self,
+        _: Request<pb::ListAlertsRequest>,
+    ) -> Answer<pb::ListAlertsResponse> {
+        let rule = wire::AlertRule {
+            name: "late".into(),
+            delay_above_ms: Some(30_000),
+            to: vec!["ops".into()],
+            ..wire::AlertRule::default()
+        };
+        let alert = tidewire_proto::alert::v1::Alert {
+            task: "orders".into(),
+            rule: Some(rule),
+            condition: "delay above 30s".into(),
+            state: "firing".into(),
+            since_ms: 1_000,
+            held_back: 2,
+        };
+        let alerts = vec![alert];
+        Ok(Response::new(pb::ListAlertsResponse { channels: Vec::new(), alerts }))
+    }
+
+    async fn test_channel(
+        &self,
+        request: Request<pb::TestChannelRequest>,
+    ) -> Answer<pb::TestChannelResponse> {
+        use pb::test_channel_request::Subject;
+        let channel = match request.into_inner().subject {
+            Some(Subject::Name(name)) => name,
+            _ => "of-a-document".into(),
+        };
+        let why = if channel == "dead" { "https://host answered 500" } else { "" };
+        let result = if why.is_empty() { "delivered" } else { "failed" };
+        let push = tidewire_proto::alert::v1::Push {
+            channel,
+            result: result.into(),
+            at_ms: 1_000,
+            attempts: 1,
+            why: why.into(),
+        };
+        Ok(Response::new(pb::TestChannelResponse { push: Some(push) }))
     }
 
     async fn apply_task(

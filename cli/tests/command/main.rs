@@ -191,12 +191,34 @@ fn a_bad_document_is_refused_with_its_place() {
             "error: {path}:5:29: source.databse (invalid)\n  why: unknown key\n  do:  did you mean `database`?\n"
         )
     );
-    let later = document(&format!(
+    let alerting = document(&format!(
         "{DOCUMENT}alerts: [{{name: late, when: {{delayAbove: 30s, for: 1m}}, to: [ops]}}]\n"
     ));
-    let output = tidewire(&["task", "explain", "-f", later.path().to_str().expect("a path")]);
-    assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("is not in this version"), "{}", stderr(&output));
+    let output = tidewire(&["task", "explain", "-f", alerting.path().to_str().expect("a path")]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("repeat: 4h"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_channel_that_does_not_deliver_ends_its_test_with_1() {
+    let endpoint = format!("http://{}", coordinator::serve());
+    let output = tidewire(&["alert", "test", "ops", "--endpoint", &endpoint]);
+    assert_eq!((code(&output), stdout(&output)), (0, "channel ops: delivered\n".to_owned()));
+    let output = tidewire(&["alert", "test", "dead", "--endpoint", &endpoint]);
+    assert_eq!(code(&output), 1);
+    assert_eq!(stdout(&output), "channel dead: failed, https://host answered 500\n");
+    assert!(stderr(&output).starts_with("error: channel dead (not delivered)"), "{output:?}");
+    let file = document(
+        "apiVersion: tidewire/v1\nkind: webhook_channel\nname: new\nurl: https://host/hunter2\n",
+    );
+    let path = file.path().to_str().expect("a path");
+    let output = tidewire(&["alert", "test", "-f", path, "-o", "json", "--endpoint", &endpoint]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains(r#""result":"delivered""#), "{output:?}");
+    assert!(stderr(&output).contains("warning") && !stderr(&output).contains("hunter2"));
+    let output = tidewire(&["alert", "list", "--endpoint", &endpoint]);
+    assert!(stdout(&output).contains("no channels"), "{output:?}");
+    assert!(stdout(&output).contains("FIRING"), "{output:?}");
 }
 
 #[test]

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{
-    ClusterId, Connection, ConnectionName, Epoch, Fault, Lsn, NodeName, ShardId, TaskId, TaskSpec,
+    Channel, ChannelName, ClusterId, Connection, ConnectionName, Epoch, Fault, Lsn, NodeName,
+    ShardId, TaskId, TaskSpec,
 };
 
+use crate::alert::{AlertMove, Push};
 use crate::lifecycle::Move;
 
 /// One entry of the log.
@@ -235,6 +237,31 @@ pub enum CommandKind {
     DeleteConnection {
         /// Its name.
         name: ConnectionName,
+    },
+    /// Registers a channel of alerts, or changes the one of that name.
+    ApplyChannel {
+        /// The channel.
+        #[serde(with = "crate::spec_text")]
+        channel: Arc<Channel>,
+    },
+    /// Forgets a channel that no alert names.
+    DeleteChannel {
+        /// Its name.
+        name: ChannelName,
+    },
+    /// Alerts that begin, go on and end.
+    MoveAlerts {
+        /// At most one per alert.
+        moves: Vec<AlertMove>,
+    },
+    /// What came of a message at a channel.
+    RecordPush {
+        /// The message.
+        message: u64,
+        /// The channel.
+        channel: ChannelName,
+        /// What came of it.
+        push: Push,
     },
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidewire_shared::connection::Endpoint;
 use tidewire_shared::{Connection, ConnectionName, TaskName, TaskSpec};
@@ -15,21 +16,37 @@ use crate::apply::with_kept;
 use crate::outcome::{Rejection, RejectionCode};
 use crate::state::{ClusterState, Task};
 
-/// A connection as the log holds it.
+/// What is registered under a name, as the log holds it: a connection, or a channel of alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registered {
+#[serde(bound = "T: Serialize + DeserializeOwned")]
+pub struct Registered<T = Connection> {
     #[serde(with = "crate::spec_text")]
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) document: Arc<T>,
     pub(crate) revision: u64,
     pub(crate) created_at_ms: i64,
     pub(crate) updated_at_ms: i64,
 }
 
-impl Registered {
-    /// The connection.
+impl<T: PartialEq> Registered<T> {
+    /// What follows `present` when `wanted` is applied at this time; none: it is so already.
+    pub(crate) fn after(present: Option<&Self>, wanted: T, at_ms: i64) -> Option<Self> {
+        if present.is_some_and(|present| *present.document == wanted) {
+            return None;
+        }
+        Some(Self {
+            revision: present.map_or(1, |present| present.revision.saturating_add(1)),
+            created_at_ms: present.map_or(at_ms, |present| present.created_at_ms),
+            updated_at_ms: at_ms,
+            document: Arc::new(wanted),
+        })
+    }
+}
+
+impl<T> Registered<T> {
+    /// What is registered.
     #[must_use]
-    pub fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    pub fn document(&self) -> &Arc<T> {
+        &self.document
     }
 
     /// Counts its changes, from 1.
@@ -123,7 +140,12 @@ impl ClusterState {
     /// Every document that a node may still be given.
     pub(crate) fn documents(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
         let left = self.leftovers.values().map(|leftovers| &leftovers.document.spec);
-        self.tasks.values().flat_map(documents_of).chain(left)
+        self.task_documents().chain(left)
+    }
+
+    /// The documents and drafts of all tasks.
+    pub(crate) fn task_documents(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
+        self.tasks.values().flat_map(documents_of)
     }
 }
 
@@ -145,7 +167,7 @@ pub(crate) fn resolve(
         return Ok(Arc::clone(spec));
     }
     let find = |name: &ConnectionName| {
-        let found = connections.get(name).map(|registered| &registered.connection);
+        let found = connections.get(name).map(|registered| &registered.document);
         found.ok_or_else(|| Rejection::no_connection(name))
     };
     let mut filled = spec.as_ref().clone();

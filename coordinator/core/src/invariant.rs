@@ -6,11 +6,12 @@
 //! | INV-02 | no two shards have one ordinal |
 //! | INV-03 | a shard with an owner has an epoch above 0 |
 //! | INV-04 | an owner is a node that is known |
-//! | INV-05 | remembered requests, audit log, removed tasks and histories keep their bounds |
+//! | INV-05 | remembered requests, audit log, removed tasks, histories and messages keep their bounds |
 //! | INV-06 | a task that was removed is not there |
 //! | INV-07 | a cluster without identity holds nothing |
 //! | INV-08 | a draft is newer than the document that it shall replace |
 //! | INV-09 | a document that a node may still be given finds its connections |
+//! | INV-10 | the alerts of a task find their channels |
 //! | INV-11 | an epoch never decreases |
 //! | INV-12 | another owner means a higher epoch |
 //! | INV-13 | the serial of a checkpoint never goes back |
@@ -65,6 +66,10 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
         let resolved = state.resolve(spec);
         found.unless(resolved.is_ok(), "INV-09", || format!("{}: {resolved:?}", spec.name()));
     }
+    for spec in state.task_documents() {
+        let known = state.knows_channels_of(spec);
+        found.unless(known.is_ok(), "INV-10", || format!("{}: {known:?}", spec.name()));
+    }
     let mut ordinals = BTreeMap::new();
     for (id, _, shard) in state.shards() {
         let other = ordinals.insert(shard.ordinal(), id.clone());
@@ -78,11 +83,15 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
         && state.audit.len() <= AUDIT_KEPT
         && state.removed.len() <= REMOVED_KEPT
         && state.leftovers.len() <= LEFTOVERS_KEPT
+        && state.alerts.keeps_its_bounds()
         && state
             .tasks()
             .all(|task| task.revisions.len() <= REVISIONS_KEPT && task.deeds.len() <= DEEDS_KEPT);
     found.unless(bounded, "INV-05", || "a list has outgrown its bound".to_owned());
-    let empty = state.nodes.is_empty() && state.tasks.is_empty() && state.connections.is_empty();
+    let empty = state.nodes.is_empty()
+        && state.tasks.is_empty()
+        && state.connections.is_empty()
+        && state.alerts.is_empty();
     found.unless(state.cluster_id().is_some() || empty, "INV-07", || "not empty".to_owned());
     found.0
 }

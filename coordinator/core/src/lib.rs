@@ -6,6 +6,7 @@
 //! 2. [`reconcile()`] — `(state, observed, now) → actions`: what the leader does about it.
 //! 3. [`phase_of`] and [`legal_moves`] — what people see and may ask.
 //! 4. [`liveness::standing`] — when a node is gone.
+//! 5. [`alert::Watch::look`] — which alerts begin and end.
 //!
 //! ```text
 //!   command ─► state           what is replicated            (wishes, owners, epochs, positions)
@@ -24,6 +25,7 @@
 mod ring;
 mod spec_text;
 
+pub mod alert;
 pub mod apply;
 pub mod command;
 pub mod connection;
@@ -37,6 +39,7 @@ pub mod revision;
 pub mod schedule;
 pub mod state;
 
+pub use alert::{AlertMove, Alerts, Message, MessageKind, Push};
 pub use apply::apply;
 pub use command::{
     Checkpoint, CheckpointReport, Command, CommandKind, DrainCause, NodeRegistration, PositionHint,

@@ -45,6 +45,8 @@ pub struct Timing {
     /// Nothing fences the owner of an at_least_once shard but its lease: it is gone this long after
     /// it was last heard, or after this leader began.
     pub reassign_ms: u64,
+    /// A firing alert is over once its condition was away for at least this.
+    pub alert_clear_ms: u64,
 }
 
 impl Default for Timing {
@@ -65,6 +67,7 @@ impl Default for Timing {
             fold_ms: 10_000,
             keep_ms: 1_000,
             reassign_ms: 7_000,
+            alert_clear_ms: 60_000,
         }
     }
 }

@@ -12,6 +12,7 @@ use tidewire_shared::{
     ClusterId, ConnectionName, Desired, Epoch, Fault, NodeName, ShardId, TaskId, TaskName, TaskSpec,
 };
 
+use crate::alert::Alerts;
 use crate::command::{Checkpoint, DrainCause, RequestId};
 use crate::connection::{Registered, SpecRevisions};
 use crate::outcome::{Outcome, Rejection};
@@ -45,6 +46,7 @@ pub struct ClusterState {
     pub(crate) connections: BTreeMap<ConnectionName, Registered>,
     pub(crate) leftovers: BTreeMap<TaskId, Leftovers>,
     pub(crate) audit: Ring<AuditEntry>,
+    pub(crate) alerts: Alerts,
 }
 
 impl ClusterState {

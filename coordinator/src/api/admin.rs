@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::relay::{Route, marked, not_relayed, route};
 use super::waive::Decisions;
-use super::{Door, connection, error, life, view};
+use super::{Door, alert, connection, error, life, view};
 use crate::clock;
 use crate::identity_text;
 use crate::leader::{Leader, Term, WorkError};
@@ -202,6 +202,48 @@ impl AdminService for Service {
         at_leader!(self, request, discover_connection, writes: false, connection::discover)
     }
 
+    async fn apply_channel(
+        &self,
+        request: Request<pb::ApplyChannelRequest>,
+    ) -> Result<Response<pb::ApplyChannelResponse>, Status> {
+        at_leader!(self, request, apply_channel, writes: true, alert::apply)
+    }
+
+    async fn delete_channel(
+        &self,
+        request: Request<pb::ChannelRequest>,
+    ) -> Result<Response<pb::DeleteChannelResponse>, Status> {
+        at_leader!(self, request, delete_channel, writes: true, alert::delete)
+    }
+
+    async fn get_channel(
+        &self,
+        request: Request<pb::GetChannelRequest>,
+    ) -> Result<Response<pb::ChannelResponse>, Status> {
+        at_leader!(self, request, get_channel, writes: false, alert::get)
+    }
+
+    async fn list_alerts(
+        &self,
+        request: Request<pb::ListAlertsRequest>,
+    ) -> Result<Response<pb::ListAlertsResponse>, Status> {
+        at_leader!(self, request, list_alerts, writes: false, alert::list)
+    }
+
+    async fn alert_history(
+        &self,
+        request: Request<pb::AlertHistoryRequest>,
+    ) -> Result<Response<pb::AlertHistoryResponse>, Status> {
+        at_leader!(self, request, alert_history, writes: false, alert::history)
+    }
+
+    async fn test_channel(
+        &self,
+        request: Request<pb::TestChannelRequest>,
+    ) -> Result<Response<pb::TestChannelResponse>, Status> {
+        at_leader!(self, request, test_channel, writes: true, alert::test)
+    }
+
     async fn list_nodes(
         &self,
         request: Request<pb::ListNodesRequest>,
@@ -383,8 +425,9 @@ async fn get(leader: Leader, request: pb::GetTaskRequest) -> Result<pb::TaskResp
 
 async fn list(leader: Leader, _: pb::ListTasksRequest) -> Result<pb::ListTasksResponse, Status> {
     let state = read(&leader).await?;
-    let mut tasks: Vec<pb::Task> =
-        with_term(&leader, |term| state.tasks().map(|task| view::task(task, term)).collect())?;
+    let mut tasks: Vec<pb::Task> = with_term(&leader, |term| {
+        state.tasks().map(|task| view::task(&state, task, term)).collect()
+    })?;
     tasks.sort_by(|a, b| a.name.cmp(&b.name));
     let leftovers = state.leftovers().map(|(id, left)| view::leftovers(id, left)).collect();
     Ok(pb::ListTasksResponse { tasks, leftovers })
@@ -424,8 +467,9 @@ async fn cluster_status(
 ) -> Result<pb::ClusterStatusResponse, Status> {
     let state = read(&leader).await?;
     let group = leader.handle().status();
-    let tasks: Vec<pb::Task> =
-        with_term(&leader, |term| state.tasks().map(|task| view::task(task, term)).collect())?;
+    let tasks: Vec<pb::Task> = with_term(&leader, |term| {
+        state.tasks().map(|task| view::task(&state, task, term)).collect()
+    })?;
     let mut phases = std::collections::HashMap::new();
     for task in tasks {
         *phases.entry(task.phase).or_insert(0) += 1;
@@ -486,7 +530,7 @@ pub(super) async fn propose(
     }
 }
 
-fn with_term<T>(leader: &Leader, look: impl FnOnce(&Term) -> T) -> Result<T, Status> {
+pub(super) fn with_term<T>(leader: &Leader, look: impl FnOnce(&Term) -> T) -> Result<T, Status> {
     let term = leader.lock();
     let term = term.as_ref();
     term.map(look).ok_or_else(|| error::unavailable("cluster", "the leader changes", "ask again"))
@@ -495,7 +539,7 @@ fn with_term<T>(leader: &Leader, look: impl FnOnce(&Term) -> T) -> Result<T, Sta
 pub(super) fn view_task(leader: &Leader, id: &TaskId, object: &str) -> Result<pb::Task, Status> {
     let state = leader.handle().state();
     let task = state.task(id).ok_or_else(|| no_task(object))?;
-    with_term(leader, |term| view::task(task, term))
+    with_term(leader, |term| view::task(&state, task, term))
 }
 
 fn view_nodes(leader: &Leader, state: &ClusterState) -> Result<Vec<pb::Node>, Status> {

@@ -109,7 +109,7 @@ async fn known(leader: &Leader, name: &str) -> Result<Connection, Status> {
     let name: ConnectionName = parsed("name", name)?;
     let state = read(leader).await?;
     let registered = state.connection(&name).ok_or_else(|| unknown(&name))?;
-    Ok(registered.connection().as_ref().clone())
+    Ok(registered.document().as_ref().clone())
 }
 
 async fn ask(
@@ -138,7 +138,7 @@ fn unknown(name: &ConnectionName) -> Status {
 }
 
 fn view(state: &ClusterState, registered: &Registered) -> pb::RegisteredConnection {
-    let connection = registered.connection().as_ref().clone().hidden();
+    let connection = registered.document().as_ref().clone().hidden();
     let tasks = state.users_of(&connection.name);
     pb::RegisteredConnection {
         connection: Some(connection.into()),

@@ -1,6 +1,7 @@
 //! The three gRPC services and what they share: where this coordinator stands, and how errors are told.
 
 pub(crate) mod admin;
+mod alert;
 mod connection;
 mod error;
 mod life;

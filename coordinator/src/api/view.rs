@@ -6,10 +6,11 @@ use tidewire_coordinator_core::{
 use tidewire_proto::admin::v1 as pb;
 use tidewire_shared::TaskId;
 
+use super::alert;
 use crate::leader::Term;
 
 /// A task with its shards.
-pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
+pub(super) fn task(state: &ClusterState, task: &Task, term: &Term) -> pb::Task {
     let shards = task.shards().map(|(id, shard)| {
         let node = shard.assignment().map(|owner| &owner.node);
         let report = node.and_then(|node| term.report(node, &id));
@@ -43,6 +44,7 @@ pub(super) fn task(task: &Task, term: &Term) -> pb::Task {
         }),
         idle_wal_bytes: term.idle_wal.get(task.id()).copied().unwrap_or_default(),
         shards,
+        alerts: alert::of_task(state, task, term),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn observation(report: ShardReport) -> core::ShardObservation {
             ShardPhase::Failed => core::ShardPhase::Failed,
         },
         fault: report.fault,
+        delay_ms: report.delay_ms,
         durable_lsn: report.durable_lsn,
         hint,
         record: report.record,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewire_coordinator_core::alert::Watch;
 use tidewire_coordinator_core::{Observed, Timing};
 use tidewire_proto::node::v1::{ToNode, WorkOrder};
 use tidewire_proto::task::v1::ShardReport;
@@ -27,6 +28,8 @@ pub(crate) struct Term {
     pub(super) reports: BTreeMap<NodeName, BTreeMap<ShardId, ShardReport>>,
     /// What slots of tasks that do not run held back when a node last looked, bytes.
     pub(crate) idle_wal: BTreeMap<TaskId, u64>,
+    /// How long the conditions of alerts hold.
+    pub(crate) alerts: Watch,
     /// Counts sessions, work streams and orders.
     serial: u64,
 }
@@ -52,6 +55,7 @@ impl Term {
             orders: BTreeMap::new(),
             reports: BTreeMap::new(),
             idle_wal: BTreeMap::new(),
+            alerts: Watch::default(),
             serial: 0,
         }
     }

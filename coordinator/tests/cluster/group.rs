@@ -53,6 +53,7 @@ fn spans() -> Spans {
         raft_heartbeat: Period(150),
         election_min: Period(600),
         election_max: Period(1_000),
+        alert_clear: Period(2_000),
         ..Spans::default()
     }
 }

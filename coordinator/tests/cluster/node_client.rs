@@ -35,6 +35,8 @@ pub(crate) struct NodeClient {
     /// Number of the newest heartbeat that a lease answered.
     pub(crate) leased: Arc<Mutex<u64>>,
     pub(crate) dismissed: Arc<Mutex<bool>>,
+    /// Why every shard fails; none: they run.
+    pub(crate) fault: Arc<Mutex<Option<task_pb::Fault>>>,
     /// Passwords in the documents that it was given, each once, in their order.
     passwords: Arc<Mutex<Vec<String>>>,
     to_leader: mpsc::Sender<FromNode>,
@@ -82,12 +84,14 @@ impl NodeClient {
             shards: Shards::default(),
             leased: Arc::default(),
             dismissed: Arc::default(),
+            fault: Arc::default(),
             passwords: Arc::default(),
             to_leader,
             tasks: Vec::new(),
         };
         node.tasks.push(tokio::spawn(work(address, name.to_owned(), instance)));
-        node.tasks.push(tokio::spawn(beat(Arc::clone(&node.shards), node.to_leader.clone())));
+        let (shards, fault) = (Arc::clone(&node.shards), Arc::clone(&node.fault));
+        node.tasks.push(tokio::spawn(beat(shards, fault, node.to_leader.clone())));
         let listening = listen(
             told,
             Arc::clone(&node.shards),
@@ -148,14 +152,24 @@ async fn find_leader(endpoints: &[String], name: &str, instance: u64) -> Option<
     None
 }
 
-async fn beat(shards: Shards, to_leader: mpsc::Sender<FromNode>) {
+async fn beat(
+    shards: Shards,
+    fault: Arc<Mutex<Option<task_pb::Fault>>>,
+    to_leader: mpsc::Sender<FromNode>,
+) {
     for sequence in 1.. {
         let running = shards.lock().expect("lock").clone();
+        let fault = fault.lock().expect("lock").clone();
+        let phase = match fault {
+            None => task_pb::ShardPhase::Synchronizing,
+            Some(_) => task_pb::ShardPhase::Failed,
+        };
         let reports = running.into_iter().map(|((task_id, shard), epoch)| task_pb::ShardReport {
             task_id,
             shard,
             epoch,
-            phase: task_pb::ShardPhase::Synchronizing.into(),
+            phase: phase.into(),
+            fault: fault.clone(),
             durable_lsn: 100 + sequence,
             serial: sequence,
             caught_up: true,

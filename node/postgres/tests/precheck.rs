@@ -43,6 +43,7 @@ fn task(server: &Postgres, tables: &[&str]) -> PostgresTask {
         on_bad_record: tidewire_shared::spec::BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use tidewire_shared::spec::{
     ExistingData, KafkaSource, KafkaStart, KafkaTask, Shards, StartOffset, SyncConfigs, TopicRule,
 };
 
+use super::alert::alerts;
 use super::{
     ConvertError, each, enumerated, listed, named, parsed, required, same_variants, text, texts,
 };
@@ -30,6 +31,7 @@ impl From<KafkaTask> for pb::KafkaTask {
             delivery: pb::Delivery::from(task.delivery).into(),
             retry: Some(task.retry.into()),
             limits: Some(task.limits.into()),
+            alerts: task.alerts.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -58,6 +60,7 @@ impl TryFrom<pb::KafkaTask> for KafkaTask {
             delivery: enumerated::<pb::Delivery, _>("delivery", task.delivery)?,
             retry: required("retry", task.retry)?,
             limits: required("limits", task.limits)?,
+            alerts: alerts(task.alerts)?,
         })
     }
 }

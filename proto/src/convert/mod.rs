@@ -4,6 +4,7 @@
 //! `TryFrom` names the path of the first field that does not fit, like `spec.source.tls.mode`. A
 //! service starts such a path with [`required`]: `required("spec", request.spec)?`.
 
+mod alert;
 mod connection;
 mod fault;
 mod format;

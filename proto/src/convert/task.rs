@@ -5,6 +5,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
+use super::alert::alerts;
 use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants};
 use crate::task::v1 as pb;
 use crate::task::v1::task_spec::Kind;
@@ -65,6 +66,7 @@ impl From<PostgresTask> for pb::PostgresTask {
             },
             retry: Some(spec.retry.into()),
             limits: Some(spec.limits.into()),
+            alerts: spec.alerts.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -93,6 +95,7 @@ impl TryFrom<pb::PostgresTask> for PostgresTask {
             },
             retry: required("retry", spec.retry)?,
             limits: required("limits", spec.limits)?,
+            alerts: alerts(spec.alerts)?,
         })
     }
 }

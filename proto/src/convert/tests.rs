@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use prost::Message;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{PostgresTask, TaskSpec};
-use tidewire_shared::{Fault, KafkaPosition, PgPosition, PositionHint, ShardReport};
+use tidewire_shared::{Channel, Fault, KafkaPosition, PgPosition, PositionHint, ShardReport};
 use tonic::{Code, Status};
 
 use super::{ConvertError, detail_of, required, status};
 use crate::admin::v1::ErrorDetail;
-use crate::{position::v1 as position, task::v1 as task};
+use crate::{alert::v1 as alert, position::v1 as position, task::v1 as task};
 
 /// What `word` is after it went over the wire as bytes.
 fn carried<T, M>(word: T) -> Result<T, ConvertError>
@@ -55,6 +55,11 @@ proptest! {
     #[test]
     fn positions_of_copies_survive_the_wire(place in arbitrary::kafka_position()) {
         prop_assert_eq!(carried::<KafkaPosition, position::KafkaPosition>(place.clone()), Ok(place));
+    }
+
+    #[test]
+    fn channels_survive_the_wire(channel in arbitrary::channel()) {
+        prop_assert_eq!(carried::<Channel, alert::Channel>(channel.clone()), Ok(channel));
     }
 
     #[test]

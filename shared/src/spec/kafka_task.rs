@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, KafkaSecurity, KafkaTarget, Limits, NamePattern, Retry};
+use crate::alert::AlertRule;
 use crate::id::{ConnectionName, TaskName};
 
 /// One task: topics of a Kafka cluster into another one.
@@ -37,6 +38,9 @@ pub struct KafkaTask {
     pub retry: Retry,
     /// Bounds on single records.
     pub limits: Limits,
+    /// When its user wants to hear of it.
+    #[serde(default)]
+    pub alerts: Vec<AlertRule>,
 }
 
 /// The Kafka cluster that is copied from.

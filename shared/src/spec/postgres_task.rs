@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, Format, KafkaTarget, Limits, ObjectRule, PostgresSource, Retry};
+use crate::alert::AlertRule;
 use crate::id::TaskName;
 use crate::lsn::Lsn;
 
@@ -40,6 +41,9 @@ pub struct PostgresTask {
     pub retry: Retry,
     /// Bounds on single records.
     pub limits: Limits,
+    /// When its user wants to hear of it.
+    #[serde(default)]
+    pub alerts: Vec<AlertRule>,
 }
 
 /// Which partition a record goes to (CONTRACT §6, docs/formats.md).

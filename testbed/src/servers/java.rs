@@ -24,6 +24,9 @@ const DTS_SOURCES: &[(&str, &str)] =
 const FORMAT_SOURCES: &[(&str, &str)] =
     &[("FormatReader.java", include_str!("../../java/FormatReader.java"))];
 
+const MAIL_SOURCES: &[(&str, &str)] =
+    &[("MailServer.java", include_str!("../../java/MailServer.java"))];
+
 /// A class path with our programs and the libraries that they use.
 #[derive(Clone, Debug)]
 pub struct ClassPath(String);
@@ -51,6 +54,14 @@ impl ClassPath {
     /// As [`ClassPath::kafka`].
     pub fn formats(cache: &Cache) -> Result<Self> {
         compiled(cache, &maven::formats(cache)?, FORMAT_SOURCES, &[])
+    }
+
+    /// The mail server, with its libraries.
+    ///
+    /// # Errors
+    /// As [`ClassPath::kafka`].
+    pub fn mail(cache: &Cache) -> Result<Self> {
+        compiled(cache, &maven::mail(cache)?, MAIL_SOURCES, &[])
     }
 
     /// A command that runs the class `main` in a small, quickly started Java process.

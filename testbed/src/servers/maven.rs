@@ -101,6 +101,14 @@ pub fn formats(cache: &Cache) -> Result<PathBuf> {
     jars(cache, "formats-flink-2.1.0-canal-1.1.8", &wanted)
 }
 
+/// The folder of jars that holds a mail server.
+///
+/// # Errors
+/// As [`kafka`].
+pub fn mail(cache: &Cache) -> Result<PathBuf> {
+    jars(cache, "subethasmtp-7.2.2", &["com.github.davidmoten:subethasmtp:7.2.2"])
+}
+
 /// The folder with `bin`, `lib` and `share` of a PostgreSQL server.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ pub mod java;
 pub mod kafka;
 pub mod kafka_admin;
 pub mod kafka_security;
+pub mod mail;
 pub mod maven;
 pub mod mirror;
 pub mod old_kafka;

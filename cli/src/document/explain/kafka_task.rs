@@ -8,6 +8,7 @@ use tidewire_shared::spec::{
     KafkaSource, KafkaStart, KafkaTarget, KafkaTask, NamePattern, Shards, TopicRule,
 };
 
+use super::super::alerts::Alert;
 use super::super::kafka_task::{COMPRESSIONS, EXISTING_DATA};
 use super::super::postgres_task::DELIVERIES;
 use super::{Limits, Retry, Security, word};
@@ -31,6 +32,7 @@ pub struct KafkaDocument<'a> {
     delivery: &'static str,
     retry: Retry,
     limits: Limits,
+    alerts: Vec<Alert<'a>>,
 }
 
 impl<'a> KafkaDocument<'a> {
@@ -57,6 +59,7 @@ impl<'a> KafkaDocument<'a> {
             delivery: word(&DELIVERIES, task.delivery),
             retry: Retry::new(task.retry),
             limits: Limits::new(task.limits),
+            alerts: task.alerts.iter().map(Alert::new).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use tidewire_shared::alert::{AlertRule, When};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
     DecimalMode, Delivery, ExistingData, Flavor, Format, FormatKind, Heartbeat, HeartbeatMode,
@@ -12,7 +13,7 @@ use tidewire_shared::spec::{
     Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TimeMode,
     TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
-use tidewire_shared::{ByteSize, Lsn, Period, SecretRef, TaskSpec};
+use tidewire_shared::{ByteSize, Lsn, Period, Phase, SecretRef, TaskSpec};
 
 /// Texts that YAML likes to misread stand beside plain ones.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -393,6 +394,32 @@ fn retry() -> impl Strategy<Value = Retry> {
     })
 }
 
+fn when() -> impl Strategy<Value = When> {
+    let phases = prop::sample::subsequence(Phase::ALL.to_vec(), 0..4);
+    let delay = option::of((100..=604_800_000_u64).prop_map(Period));
+    let some = |(delay_above, phases): &(Option<Period>, Vec<Phase>)| {
+        delay_above.is_some() || !phases.is_empty()
+    };
+    ((delay, phases).prop_filter("no condition", some), 0..=86_400_000_u64)
+        .prop_map(|((delay_above, phases), ms)| When { delay_above, phases, lasting: Period(ms) })
+}
+
+fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {
+    let repeat = prop_oneof![Just(0), 300_000..=604_800_000_u64].prop_map(Period);
+    let to = btree_set("[a-z0-9]{1,9}", 1..4)
+        .prop_map(|names| names.iter().map(|name| name.parse().expect("a channel name")).collect());
+    let rest = (when(), to, repeat);
+    btree_map("[a-z0-9]{1,9}", rest, 0..3).prop_map(|rules| {
+        let rule = |(name, (when, to, repeat)): (String, _)| AlertRule {
+            name: name.parse().expect("an alert name"),
+            when,
+            to,
+            repeat,
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
 prop_compose! {
     fn postgres_task()(
         name in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
@@ -403,7 +430,7 @@ prop_compose! {
         format in format(),
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
         (retry, limits) in (retry(), limits()),
-        (delivery, on_bad_record) in (delivery(), bad_record()),
+        (delivery, on_bad_record, alerts) in (delivery(), bad_record(), alerts()),
         lsn in option::of(1..=u64::MAX),
     ) -> PostgresTask {
         let start = match (&source.slot, lsn) {
@@ -418,6 +445,7 @@ prop_compose! {
             delivery,
             start,
             on_bad_record,
+            alerts,
         }
     }
 }
@@ -480,7 +508,7 @@ prop_compose! {
         (enabled, exclude) in (any::<bool>(), vec("[a-z.]{1,9}", 0..3)),
         shards in prop_oneof![Just(Shards::Auto), (1..=Shards::MOST).prop_map(Shards::Count)],
         (retry, limits) in (retry(), limits()),
-        delivery in delivery(),
+        (delivery, alerts) in (delivery(), alerts()),
     ) -> KafkaTask {
         let KafkaTarget { connection, brokers, security, properties, .. } = source;
         KafkaTask {
@@ -490,7 +518,7 @@ prop_compose! {
             target: KafkaTarget { compression, create_topics: None, ..target },
             start, existing_data, topics,
             sync_configs: SyncConfigs { enabled, exclude },
-            shards, delivery, retry, limits,
+            shards, delivery, retry, limits, alerts,
         }
     }
 }

@@ -356,8 +356,28 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "format: {type: dts_avro}",
-        "format: {type: dts_avro}\nalerts: [{name: late, when: {delayAbove: 30s, for: 1m}, to: [ops]}]",
-        "15:9: alerts: an alert is not in this version; leave `alerts` out",
+        "format: {type: dts_avro}\nalerts: [{name: late, when: {delayAbove: 30s, for: 1m}, to: []}]",
+        "15:61: alerts[0].to: is empty; name at least one",
+    ),
+    (
+        "format: {type: dts_avro}",
+        "format: {type: dts_avro}\nalerts: [{name: late, when: {for: 1m}, to: [ops]}]",
+        "15:29: alerts[0].when: says nothing to look for; write `delayAbove`, `phase` or both",
+    ),
+    (
+        "format: {type: dts_avro}",
+        "format: {type: dts_avro}\nalerts: [{name: a, when: {phase: Failed}, to: [ops]}, {name: a, when: {phase: Failed}, to: [ops]}]",
+        "15:62: alerts[1].name: is the name of another alert, too; give each a name of its own",
+    ),
+    (
+        "format: {type: dts_avro}",
+        "format: {type: dts_avro}\nalerts: [{name: a, when: {phase: Failed}, to: [ops, ops]}]",
+        "15:53: alerts[0].to[1]: stands there twice; name each channel once",
+    ),
+    (
+        "format: {type: dts_avro}",
+        "format: {type: dts_avro}\nalerts: [{name: a, when: {phase: Failed}, to: [ops], repeat: 1s}]",
+        "15:62: alerts[0].repeat: is 1s, out of bounds; write a duration from 5m to 10080m",
     ),
     (
         "format: {type: dts_avro}",

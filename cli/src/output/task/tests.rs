@@ -64,7 +64,7 @@ fn the_json_of_a_task_is_the_contracts() {
             r#""limitBytes":53687091200,"state":"ok"},"predictedFailoverMs":4200,"error":null,"#,
             r#""precheck":{"result":"passed","at":"2026-01-01T00:00:00.000Z","items":[{"name":"wal_level","#,
             r#""result":"pass","found":"logical","message":"","remedy":"","overridable":false,"#,
-            r#""waiver":null}]},"modification":null}"#,
+            r#""waiver":null}]},"modification":null,"alerts":[]}"#,
         )
     );
 }

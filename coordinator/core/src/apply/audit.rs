@@ -84,6 +84,10 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
             (format!("connection {}", connection.name), "apply".into())
         }
         CommandKind::DeleteConnection { name } => (format!("connection {name}"), "delete".into()),
+        CommandKind::ApplyChannel { channel } => {
+            (format!("channel {}", channel.name), "apply".into())
+        }
+        CommandKind::DeleteChannel { name } => (format!("channel {name}"), "delete".into()),
         CommandKind::ClearFault { task: id } => (task(id), "clear fault".into()),
         CommandKind::RemoveTask { task: id, .. } => (task(id), "remove".into()),
         CommandKind::Waive { task: id, ignore, overrides } => {
@@ -113,6 +117,8 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         | CommandKind::Assign { .. }
         | CommandKind::RaiseEpoch { .. }
         | CommandKind::Release { .. }
+        | CommandKind::MoveAlerts { .. }
+        | CommandKind::RecordPush { .. }
         | CommandKind::Checkpoints { .. } => return None,
     };
     Some(said)

@@ -1,13 +1,12 @@
 //! Registered connections: made, changed, dropped.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tidewire_shared::{Connection, ConnectionName, TaskName};
 
 use super::Verdict;
 use super::modify::has_run;
-use super::secrets::{put_back, refused};
+use super::secrets::keep_hidden;
 use crate::connection::{Registered, resolve};
 use crate::outcome::{Outcome, Rejection, RejectionCode};
 use crate::revision::fixed_key;
@@ -16,21 +15,16 @@ use crate::state::ClusterState;
 /// Makes a connection or changes the one of that name. Tasks that use it must still make sense.
 pub(super) fn apply(state: &mut ClusterState, wanted: &Connection, at_ms: i64) -> Verdict {
     let present = state.connections.get(&wanted.name);
-    let connection = with_kept_secrets(wanted, present.map(|it| it.connection.as_ref()))?;
-    if present.is_some_and(|present| *present.connection == connection) {
+    let connection = with_kept_secrets(wanted, present.map(|it| it.document.as_ref()))?;
+    let Some(changed) = Registered::after(present, connection, at_ms) else {
         return Ok(Outcome::Unchanged);
-    }
-    let name = connection.name.clone();
-    let changed = Registered {
-        revision: present.map_or(1, |present| present.revision.saturating_add(1)),
-        created_at_ms: present.map_or(at_ms, |present| present.created_at_ms),
-        updated_at_ms: at_ms,
-        connection: Arc::new(connection),
     };
+    let name = wanted.name.clone();
     let mut connections = state.connections.clone();
     connections.insert(name.clone(), changed);
     if let Some(spoiled) = state.documents().find_map(|spec| resolve(spec, &connections).err()) {
-        let message = format!("{} use it: {}", users(state, &name), spoiled.message);
+        let users = named_tasks(&state.users_of(&name));
+        let message = format!("{users} use it: {}", spoiled.message);
         return Err(Rejection::new(RejectionCode::InUse, object(&name), message));
     }
     if let Some((task, key, why)) = moved_task(state, &connections) {
@@ -65,8 +59,9 @@ pub(super) fn delete(state: &mut ClusterState, name: &ConnectionName) -> Verdict
     if !state.connections.contains_key(name) {
         return Err(Rejection::no_connection(name));
     }
-    if !state.users_of(name).is_empty() {
-        let message = format!("{} use it", users(state, name));
+    let users = state.users_of(name);
+    if !users.is_empty() {
+        let message = format!("{} use it", named_tasks(&users));
         return Err(Rejection::new(RejectionCode::InUse, object(name), message));
     }
     state.connections.remove(name);
@@ -78,18 +73,16 @@ fn object(name: &ConnectionName) -> String {
 }
 
 /// `tasks a, b`, shortened where they are many.
-fn users(state: &ClusterState, name: &ConnectionName) -> String {
+pub(super) fn named_tasks(tasks: &[TaskName]) -> String {
     const SHOWN: usize = 10;
-    let users = state.users_of(name);
-    let shown: Vec<&str> = users.iter().take(SHOWN).map(|task| task.as_str()).collect();
-    match users.len().saturating_sub(SHOWN) {
+    let shown: Vec<&str> = tasks.iter().take(SHOWN).map(|task| task.as_str()).collect();
+    match tasks.len().saturating_sub(SHOWN) {
         0 => format!("tasks {}", shown.join(", ")),
         more => format!("tasks {} and {more} more", shown.join(", ")),
     }
 }
 
-/// A document that was shown has its secrets hidden; given back so, they stay as they are. They do not
-/// follow to other servers: whoever may change a connection could have them sent to a server of theirs.
+/// Secrets of the connection that stay as they are: for the same hosts only.
 fn with_kept_secrets(
     wanted: &Connection,
     present: Option<&Connection>,
@@ -97,14 +90,13 @@ fn with_kept_secrets(
     let mut connection = wanted.clone();
     let mut present = present.filter(|it| it.kind() == wanted.kind()).cloned();
     let known = present.as_ref().map(|it| it.addresses().to_vec()).unwrap_or_default();
-    let kept = present.as_mut().map(Connection::secrets_mut).unwrap_or_default();
-    for (place, kept) in connection.secrets_mut().into_iter().zip(kept) {
-        let Some(place) = place.filter(|place| place.is_hidden()) else { continue };
-        let object = object(&wanted.name);
-        put_back(place, kept, &object)?;
-        if let Some(other) = wanted.addresses().iter().find(|it| !known.contains(it)) {
-            return Err(refused(&object, &format!("none is kept for {other}, which is new")));
-        }
-    }
+    let elsewhere = wanted.addresses().iter().find(|it| !known.contains(it));
+    let kept = present.as_mut().map(Connection::secrets_mut);
+    keep_hidden(
+        &object(&wanted.name),
+        connection.secrets_mut(),
+        kept,
+        elsewhere.map(String::as_str),
+    )?;
     Ok(connection)
 }

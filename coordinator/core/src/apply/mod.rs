@@ -3,8 +3,10 @@
 //! One exhaustive match that delegates to a file per noun. Each of them looks first and writes only
 //! when nothing can refuse any more, so that a rejection leaves the state as it was.
 
+mod alert;
 mod assignment;
 mod audit;
+mod channel;
 mod checkpoint;
 mod cluster;
 mod connection;
@@ -95,6 +97,12 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
         }
         CommandKind::ApplyConnection { connection } => connection::apply(state, connection, at_ms),
         CommandKind::DeleteConnection { name } => connection::delete(state, name),
+        CommandKind::ApplyChannel { channel } => channel::apply(state, channel, at_ms),
+        CommandKind::DeleteChannel { name } => channel::delete(state, name),
+        CommandKind::MoveAlerts { moves } => Ok(alert::advance(state, moves, at_ms)),
+        CommandKind::RecordPush { message, channel, push } => {
+            Ok(alert::record_push(state, *message, channel, push))
+        }
         CommandKind::ClearFault { task } => task::clear_fault(state, task, at_ms, events),
         CommandKind::RemoveTask { task, left } => task::remove(state, task, left, at_ms, events),
         CommandKind::Waive { task, ignore, overrides } => {

@@ -39,6 +39,7 @@ pub(super) fn modify(
     wish: Wish<'_>,
     events: &mut Vec<Event>,
 ) -> Verdict {
+    state.knows_channels_of(spec)?;
     let task = state.tasks.get(id).ok_or_else(|| Rejection::no_task(id))?;
     let spec = &with_kept(spec, Some(&task.spec))?;
     let wanted = state.resolve(spec)?;
@@ -77,6 +78,9 @@ pub(super) fn modify(
         }
         task.precheck = None;
         take(task, Draft { revision: number, document, refused: None });
+    } else if differs_in_alerts_alone(&task.spec, spec) {
+        revision.verdict = RevisionVerdict::Taken;
+        take_unseen(task, Draft { revision: number, document, refused: None });
     } else {
         task.draft = Some(Draft { revision: number, document, refused: None });
     }
@@ -111,6 +115,26 @@ fn standing_answer(task: &mut Task, spec: &Arc<TaskSpec>) -> Result<Option<Outco
             Err(refused(task, message, legal_moves(phase)))
         }
         _ => Ok(None),
+    }
+}
+
+/// Whether nodes would see no difference: alerts are the coordinators'.
+fn differs_in_alerts_alone(old: &TaskSpec, new: &TaskSpec) -> bool {
+    let silent = |spec: &TaskSpec| {
+        let mut silent = spec.clone();
+        silent.alerts_mut().clear();
+        silent
+    };
+    silent(old) == silent(new)
+}
+
+/// Makes a draft the document of its task, whose owners go on as they are.
+fn take_unseen(task: &mut Task, draft: Draft) {
+    let (old, new) = (task.revision, draft.revision);
+    take(task, draft);
+    let owners = task.shards.values_mut().filter_map(|shard| shard.assignment.as_mut());
+    for owner in owners.filter(|owner| owner.given.task == old) {
+        owner.given.task = new;
     }
 }
 

@@ -11,13 +11,13 @@ use crate::outcome::{Rejection, RejectionCode};
 const NONE: &str = "there is none to keep";
 
 /// The refusal of a hidden secret.
-pub(super) fn refused(object: &str, why: &str) -> Rejection {
+fn refused(object: &str, why: &str) -> Rejection {
     let message = format!("a secret is `{HIDDEN}`, and {why}");
     Rejection::new(RejectionCode::Invalid, object, message).advise("write the secret itself")
 }
 
 /// Puts what was kept in the place of a secret that is hidden.
-pub(super) fn put_back(
+fn put_back(
     place: &mut SecretRef,
     kept: Option<&mut SecretRef>,
     object: &str,
@@ -80,4 +80,23 @@ fn surroundings_agree(wanted: &TaskSpec, present: &TaskSpec) -> [bool; 2] {
     };
     let (a, b) = (a.target(), b.target());
     [source, (&a.brokers, &a.security) == (&b.brokers, &b.security)]
+}
+
+/// A hidden secret that is given back stays as it is. It does not follow to another server, `elsewhere`:
+/// whoever may change a document could have it sent to a server of theirs.
+pub(super) fn keep_hidden<const N: usize>(
+    object: &str,
+    wanted: [Option<&mut SecretRef>; N],
+    present: Option<[Option<&mut SecretRef>; N]>,
+    elsewhere: Option<&str>,
+) -> Result<(), Rejection> {
+    let present = present.unwrap_or([const { None }; N]);
+    for (place, kept) in wanted.into_iter().zip(present) {
+        let Some(place) = place.filter(|place| place.is_hidden()) else { continue };
+        put_back(place, kept, object)?;
+        if let Some(other) = elsewhere {
+            return Err(refused(object, &format!("none is kept for {other}, which is new")));
+        }
+    }
+    Ok(())
 }

@@ -49,6 +49,7 @@ pub(super) fn create(
     }
     state.resolve(spec)?;
     let spec = with_kept(spec, None)?;
+    state.knows_channels_of(&spec)?;
     let mut shards = BTreeMap::new();
     for index in 0..spec.shards() {
         let ordinal = free_ordinal(state, &shards);

@@ -174,6 +174,12 @@ impl fmt::Display for Subject<'_> {
                 write!(f, "apply connection {}", connection.name)
             }
             CommandKind::DeleteConnection { name } => write!(f, "delete connection {name}"),
+            CommandKind::ApplyChannel { channel } => write!(f, "apply channel {}", channel.name),
+            CommandKind::DeleteChannel { name } => write!(f, "delete channel {name}"),
+            CommandKind::MoveAlerts { moves } => write!(f, "{} alerts", moves.len()),
+            CommandKind::RecordPush { message, channel, .. } => {
+                write!(f, "message {message} at {channel}")
+            }
             CommandKind::ClearFault { task } => write!(f, "clear fault of {task}"),
             CommandKind::RemoveTask { task, .. } => write!(f, "remove {task}"),
             CommandKind::Waive { task, .. } => write!(f, "waive items of {task}"),

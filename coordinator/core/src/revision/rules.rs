@@ -164,6 +164,7 @@ pub(super) fn sample() -> PostgresTask {
         on_bad_record: tidewire_shared::spec::BadRecord::default(),
         retry: tidewire_shared::spec::Retry::default(),
         limits: tidewire_shared::spec::Limits::default(),
+        alerts: Vec::new(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Any list of commands: every invariant holds after each, and the log alone gives the state.
 
+use std::sync::Arc;
+
 use crate::sample;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use tidewire_coordinator_core::alert::{Ending, Step};
 use tidewire_coordinator_core::{
-    Applied, Checkpoint, CheckpointReport, ClusterState, Command, CommandKind, DrainCause, Move,
-    NodeRegistration, PositionHint, Shard, apply, check, check_step,
+    AlertMove, Applied, Checkpoint, CheckpointReport, ClusterState, Command, CommandKind,
+    DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, apply, check, check_step,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::{Epoch, Fault, FaultKind, Lsn};
@@ -155,9 +158,51 @@ fn shard_kinds() -> impl Strategy<Value = CommandKind> {
     ]
 }
 
+fn alert_kinds() -> impl Strategy<Value = CommandKind> {
+    let channel = (0..2_u8, 0..3_u8).prop_map(|(number, secret)| CommandKind::ApplyChannel {
+        channel: Arc::new(sample::channel(&format!("ops-{number}"), &format!("s{secret}"))),
+    });
+    let delete = (0..2_u8).prop_map(|number| CommandKind::DeleteChannel {
+        name: format!("ops-{number}").parse().expect("a channel name"),
+    });
+    let modify = (0..TASKS, vec(0..2_u8, 0..3)).prop_map(|(task, channels)| {
+        let channels: Vec<String> = channels.iter().map(|it| format!("ops-{it}")).collect();
+        let spec = sample::alerting(&format!("name-{task}"), &channels);
+        CommandKind::ModifyTask { task: sample::task(task), spec }
+    });
+    let step = prop_oneof![
+        4 => Just(Step::Begins), 2 => Just(Step::GoesOn), 3 => Just(Step::Ends(Ending::Over)),
+        1 => Just(Step::Ends(Ending::RuleGone)),
+    ];
+    let found = (0..TASKS, 0..3_u8, step).prop_map(|(task, alert, step)| AlertMove {
+        task: sample::task(task),
+        alert: format!("alert-{alert}").parse().expect("an alert name"),
+        step,
+        seen: None,
+    });
+    let push = prop_oneof![
+        Just(Push::Waiting),
+        Just(Push::Delivered { at_ms: 1, attempts: 1 }),
+        Just(Push::Failed { at_ms: 1, attempts: 5, why: "answered 500".to_owned() }),
+    ];
+    let record = (1..30_u64, 0..2_u8, push).prop_map(|(message, channel, push)| {
+        let channel = format!("ops-{channel}").parse().expect("a channel name");
+        CommandKind::RecordPush { message, channel, push }
+    });
+    prop_oneof![
+        3 => channel,
+        1 => delete,
+        2 => modify,
+        4 => vec(found, 0..3).prop_map(|moves| CommandKind::MoveAlerts { moves }),
+        3 => record,
+    ]
+}
+
 /// A command, and whether it is aimed at what the state holds when its turn comes.
 fn command() -> impl Strategy<Value = (Command, bool)> {
-    let kind = prop_oneof![1 => node_kinds(), 2 => task_kinds(), 3 => shard_kinds()];
+    let kind = prop_oneof![
+        2 => node_kinds(), 4 => task_kinds(), 6 => shard_kinds(), 1 => alert_kinds(),
+    ];
     let command =
         (any::<i64>(), option::of(0..1_000_u32), kind).prop_map(|(at_ms, request, kind)| {
             let request_id = request.map(|id| format!("r-{id}").parse().expect("a request id"));
@@ -198,6 +243,24 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
         CommandKind::RecordRevision { task, revision, .. } => {
             if let Some(draft) = state.task(task).and_then(|task| task.draft()) {
                 *revision = draft.revision;
+            }
+        }
+        CommandKind::ModifyTask { task, spec } => {
+            if let Some(task) = state.task(task) {
+                Arc::make_mut(spec).name.clone_from(task.name());
+            }
+        }
+        CommandKind::RecordPush { message, channel, .. } => {
+            if let Some(waiting) = state.alerts().outbox().next() {
+                *message = waiting.id;
+                channel.clone_from(waiting.pushes.keys().next().expect("a channel"));
+            }
+        }
+        CommandKind::MoveAlerts { moves } => {
+            let alerting = state.tasks().find(|task| !task.spec().alerts().is_empty());
+            for (found, task) in moves.iter_mut().zip(alerting) {
+                found.task.clone_from(task.id());
+                found.alert.clone_from(&task.spec().alerts()[0].name);
             }
         }
         CommandKind::Checkpoints { reports } => {
@@ -305,7 +368,8 @@ fn the_trials_reach_what_they_are_about() {
     let crashed =
         |state: &ClusterState| state.shards().any(|(_, _, shard)| !shard.crashed_on().is_empty());
     let (mut moved, mut failed, mut forgiven, mut removed, mut revised) = (0, 0, 0, 0, 0);
-    for _ in 0..50 {
+    let mut told = 0;
+    for _ in 0..100 {
         let commands = vec(command(), 250).new_tree(&mut runner).expect("commands").current();
         play(&commands, |before, command, applied, after| {
             let done = u32::from(applied.outcome.is_ok() && !applied.events.is_empty());
@@ -316,6 +380,9 @@ fn the_trials_reach_what_they_are_about() {
                 CommandKind::TaskFailed { .. } => failed += done,
                 CommandKind::RemoveTask { .. } => removed += done,
                 CommandKind::RecordRevision { .. } => revised += done,
+                CommandKind::RecordPush { .. } => {
+                    told += u32::from(before.alerts() != after.alerts());
+                }
                 CommandKind::Checkpoints { .. } => {
                     forgiven += u32::from(crashed(before) && !crashed(after));
                 }
@@ -323,6 +390,6 @@ fn the_trials_reach_what_they_are_about() {
             }
         });
     }
-    let reached = [moved, failed, forgiven, removed, revised];
+    let reached = [moved, failed, forgiven, removed, revised, told];
     assert!(reached.iter().all(|count| *count >= 3), "{reached:?}");
 }

@@ -242,7 +242,7 @@ fn a_hidden_secret_given_back_stays_as_it_is() {
     let mut shown = shop_db("old").hidden();
     shown.display_name = "The shop".to_owned();
     assert_eq!(register(&mut cluster, shown), Ok(Outcome::Done));
-    let kept = cluster.state.connections().next().expect("registered").connection();
+    let kept = cluster.state.connections().next().expect("registered").document();
     let expected = Connection { display_name: "The shop".to_owned(), ..shop_db("old") };
     assert_eq!(**kept, expected);
 }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use tidewire_shared::alert::When;
+use tidewire_shared::channel::{Shape, Way, Webhook};
 use tidewire_shared::spec::{PostgresTask, TableName};
-use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{
+    AlertRule, Channel, NodeName, Period, Phase, SecretRef, ShardId, TaskId, TaskSpec,
+};
 
 /// A document of one table under this name.
 pub(crate) fn spec(name: &str) -> Arc<TaskSpec> {
@@ -44,6 +48,33 @@ pub(crate) fn spec_of(name: &str, more: u8) -> Arc<TaskSpec> {
 /// The task in it.
 pub(crate) fn postgres(spec: &TaskSpec) -> PostgresTask {
     spec.as_postgres().expect("a task from PostgreSQL").clone()
+}
+
+/// A document with an alert for each of these channels, `alert-0` and so on.
+pub(crate) fn alerting(name: &str, channels: &[String]) -> Arc<TaskSpec> {
+    let mut spec = spec(name).as_ref().clone();
+    let rule = |(at, channel): (usize, &String)| AlertRule {
+        name: format!("alert-{at}").parse().expect("an alert name"),
+        when: When { delay_above: None, phases: vec![Phase::Failed], lasting: Period(0) },
+        to: vec![channel.parse().expect("a channel name")],
+        repeat: Period(0),
+    };
+    *spec.alerts_mut() = channels.iter().enumerate().map(rule).collect();
+    Arc::new(spec)
+}
+
+/// A webhook with this secret in its address.
+pub(crate) fn channel(name: &str, secret: &str) -> Channel {
+    Channel {
+        name: name.parse().expect("a channel name"),
+        display_name: String::new(),
+        way: Way::Webhook(Webhook {
+            url: SecretRef::Value(format!("https://hooks.example.com/{secret}")),
+            shape: Shape::Plain,
+            sign: None,
+            ca: None,
+        }),
+    }
 }
 
 pub(crate) fn node(number: u8) -> NodeName {

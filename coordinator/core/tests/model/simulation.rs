@@ -43,6 +43,8 @@ pub(crate) struct Cluster {
     pub(crate) crashing: bool,
     /// No shard makes progress.
     pub(crate) serial_stands: bool,
+    /// How late every shard says that it is.
+    pub(crate) delay_ms: u64,
     /// Every action the leader carried out, in short, with its time.
     pub(crate) acts: Vec<(u64, String)>,
     /// Every epoch ever given out, with its owner.
@@ -61,6 +63,7 @@ impl Cluster {
             serial: 0,
             crashing: false,
             serial_stands: false,
+            delay_ms: 0,
             acts: Vec::new(),
             owners: BTreeMap::new(),
         };
@@ -249,7 +252,9 @@ impl Cluster {
             let shards = process
                 .shards
                 .iter()
-                .map(|(id, (epoch, fault))| (id.clone(), report(*epoch, *fault, self.serial)))
+                .map(|(id, (epoch, fault))| {
+                    (id.clone(), report(*epoch, *fault, self.serial, self.delay_ms))
+                })
                 .collect();
             self.observed.heartbeat(name, instance, shards, now_ms);
         }
@@ -327,12 +332,13 @@ impl Cluster {
     }
 }
 
-fn report(epoch: Epoch, fault: Option<FaultKind>, serial: u64) -> ShardObservation {
+fn report(epoch: Epoch, fault: Option<FaultKind>, serial: u64, delay_ms: u64) -> ShardObservation {
     let phase = if fault.is_some() { ShardPhase::Failed } else { ShardPhase::Synchronizing };
     ShardObservation {
         epoch,
         phase,
         fault: fault.map(|kind| Fault::new(kind, "shard", "was told to fail")),
+        delay_ms,
         durable_lsn: Lsn(serial),
         hint: PositionHint { serial, ..PositionHint::default() },
         record: Vec::new(),

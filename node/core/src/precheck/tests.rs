@@ -55,6 +55,7 @@ fn spec() -> PostgresTask {
         on_bad_record: BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 

@@ -53,6 +53,7 @@ fn task(source: &str, target: &str, rules: &[TopicRule]) -> KafkaTask {
         delivery: Delivery::ExactlyOnce,
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn task_at(target: KafkaTarget, topic: &str) -> PostgresTask {
         on_bad_record: BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 

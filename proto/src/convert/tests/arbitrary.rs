@@ -3,6 +3,8 @@
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use tidewire_shared::alert::When;
+use tidewire_shared::channel::{Mail, MailSecurity, Shape, Way, Webhook};
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport, Waiver, WaiverKind};
 use tidewire_shared::spec::{
     AtLimit, BadRecord, BinaryMode, ColumnChoice, Compression, CreateTopics, DebeziumOptions,
@@ -14,9 +16,9 @@ use tidewire_shared::spec::{
     TimeMode, TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
 use tidewire_shared::{
-    ByteSize, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction, KafkaPosition, Lsn,
-    PartitionPosition, PartitionProgress, Period, PgPosition, PositionHint, RetryWindow, SecretRef,
-    ShardId, ShardPhase, ShardReport, TopicPosition,
+    AlertRule, ByteSize, Channel, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction,
+    KafkaPosition, Lsn, PartitionPosition, PartitionProgress, Period, PgPosition, Phase,
+    PositionHint, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport, TopicPosition,
 };
 
 fn word() -> impl Strategy<Value = String> {
@@ -217,6 +219,56 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
+fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {
+    let delay = (100..=604_800_000_u64).prop_map(Period);
+    let phases = prop::sample::subsequence(Phase::ALL.to_vec(), 0..4);
+    let when = (option::of(delay), phases, 0..=86_400_000_u64)
+        .prop_map(|(delay_above, phases, ms)| When { delay_above, phases, lasting: Period(ms) })
+        .prop_filter("no condition", |it| it.delay_above.is_some() || !it.phases.is_empty());
+    let to = vec("[a-z0-9]{1,9}", 1..4)
+        .prop_map(|names| names.iter().map(|name| name.parse().expect("a channel name")).collect());
+    let repeat = prop_oneof![Just(0), 300_000..=604_800_000_u64].prop_map(Period);
+    btree_map("[a-z0-9]{1,9}", (when, to, repeat), 0..3).prop_map(|rules| {
+        let rule = |(name, (when, to, repeat)): (String, _)| AlertRule {
+            name: name.parse().expect("an alert name"),
+            when,
+            to,
+            repeat,
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
+pub(super) fn channel() -> impl Strategy<Value = Channel> {
+    let url = prop_oneof![
+        word().prop_map(SecretRef::Env),
+        word().prop_map(SecretRef::File),
+        "https://[a-z]{1,9}(:[1-9][0-9]{0,3})?/[a-z?=/]{0,9}".prop_map(SecretRef::Value),
+        Just(SecretRef::Value("***".to_owned())),
+    ];
+    let shape = one(&[Shape::Plain, Shape::Slack, Shape::DingTalk, Shape::Feishu, Shape::WeCom]);
+    let hook = (url, shape, option::of(secret()), option::of(secret())).prop_map(
+        |(url, shape, sign, ca)| {
+            let sign = sign.filter(|_| shape.signs());
+            Way::Webhook(Webhook { url, shape, sign, ca })
+        },
+    );
+    let security = one(&[MailSecurity::StartTls, MailSecurity::Tls, MailSecurity::None]);
+    let login = option::of((word(), secret()));
+    let mail = (word(), security, login, word(), words(), option::of(secret())).prop_map(
+        |(server, security, login, from, to, ca)| {
+            let (user, password) = login.unzip();
+            let user = user.unwrap_or_default();
+            Way::Mail(Mail { server, security, user, password, from, to, ca })
+        },
+    );
+    (prop_oneof![hook, mail], ".{0,20}").prop_map(|(way, display_name)| Channel {
+        name: "ops".parse().expect("a channel name"),
+        display_name,
+        way,
+    })
+}
+
 prop_compose! {
     fn postgres_task()(
         name in "[a-z0-9]{1,30}",
@@ -236,12 +288,12 @@ prop_compose! {
         start in prop_oneof![Just(StartAt::Now), (1..u64::MAX).prop_map(|at| StartAt::Lsn(Lsn(at)))],
         on_bad_record in
             prop_oneof![Just(BadRecord::Stop), word().prop_map(BadRecord::DeadLetter)],
-        (retry, limits) in (retry(), limits()),
+        (retry, limits, alerts) in (retry(), limits(), alerts()),
     ) -> PostgresTask {
         PostgresTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change, delivery, start,
-            on_bad_record, retry, limits,
+            on_bad_record, retry, limits, alerts,
         }
     }
 }
@@ -301,13 +353,13 @@ prop_compose! {
         shards in
             prop_oneof![Just(Shards::Auto), (1..=Shards::MOST).prop_map(Shards::Count)],
         delivery in one(&[Delivery::ExactlyOnce, Delivery::AtLeastOnce]),
-        (retry, limits) in (retry(), limits()),
+        (retry, limits, alerts) in (retry(), limits(), alerts()),
     ) -> KafkaTask {
         KafkaTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, start, existing_data, topics,
             sync_configs: SyncConfigs { enabled, exclude },
-            shards, delivery, retry, limits,
+            shards, delivery, retry, limits, alerts,
         }
     }
 }
@@ -344,6 +396,7 @@ pub(super) fn plain_spec() -> PostgresTask {
         on_bad_record: BadRecord::default(),
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 
