@@ -229,16 +229,6 @@ impl<'a> Keys<'a> {
         self.get(key).map_or(Ok(default), |place| read(&place))
     }
 
-    /// Refuses a key that this version reads but does not act on, unless it says what holds anyway.
-    pub(super) fn later_unless(&self, key: &str, default: bool, remedy: &str) -> Walk<()> {
-        match self.get(key) {
-            Some(place) if !default => {
-                place.later(format_args!("`{key}` other than its default"), remedy)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The mapping itself.
     pub(super) fn place(&self) -> &Place<'a> {
         &self.place

@@ -120,7 +120,6 @@ fn start(keys: &Keys<'_>) -> Walk<StartAt> {
     if named.is_none() {
         return lsn.wrong("needs a slot that exists", "add slot: {mode: existing, name: …}");
     }
-    keys.later_unless("start", false, "write start: now")?;
     Ok(StartAt::Lsn(start))
 }
 

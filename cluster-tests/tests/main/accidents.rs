@@ -344,6 +344,7 @@ fn a_rotated_password_and_a_revoked_right_are_told_and_come_back() {
         },
     );
     task.insert(1..=1);
+    assert_eq!(task.delivered_inserts_of_the_table(), 1, "by then every session is open");
     task.sql("ALTER ROLE rotated PASSWORD 'two'");
     task.insert(2..=2);
     assert_eq!(task.delivered_inserts_of_the_table(), 2, "sessions that are open go on");

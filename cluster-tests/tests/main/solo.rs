@@ -155,7 +155,8 @@ impl Task {
 
     /// What was delivered: operation and id, in order.
     pub(crate) fn delivered(&self) -> Vec<(Operation, String)> {
-        cluster().wait(self.name, "caught-up", LIMIT).unwrap();
+        let waited = cluster().wait(self.name, "caught-up", LIMIT);
+        waited.unwrap_or_else(|error| panic!("{error}: {}", cluster().task(self.name).unwrap()));
         self.read()
     }
 

@@ -67,6 +67,8 @@ pub struct TopicHandle {
 pub struct TransactionalProducer {
     // Topics go before the handle they belong to.
     topics: Vec<(String, Topic)>,
+    /// Whether the open transaction has records for them, in the same order.
+    touched: Vec<bool>,
     client: Arc<Client>,
     transactional_id: String,
     record_bytes: u64,
@@ -110,6 +112,7 @@ impl TransactionalProducer {
             .map_err(|error| error.fault("target.properties"))?;
         Ok(Self {
             topics: Vec::new(),
+            touched: Vec::new(),
             client: Arc::new(client),
             transactional_id: transactional_id.to_owned(),
             record_bytes: settings.record_bytes(),
@@ -175,6 +178,7 @@ impl TransactionalProducer {
                 let topic = Topic::with(&self.client, name, options)
                     .map_err(|error| error.fault(format!("topic {name}")))?;
                 self.topics.push((name.to_owned(), topic));
+                self.touched.push(false);
                 self.topics.len() - 1
             }
         };
@@ -191,6 +195,7 @@ impl TransactionalProducer {
         self.client.take_end_requests();
         self.client.begin_transaction().map_err(|error| self.fault(&error))?;
         self.sent = 0;
+        self.touched.fill(false);
         self.phase = Phase::InTransaction;
         Ok(())
     }
@@ -288,6 +293,9 @@ impl TransactionalProducer {
             Ok(()) => {
                 self.sent += 1;
                 self.sending.note(handle.index, record);
+                if let Some(touched) = self.touched.get_mut(handle.index) {
+                    *touched = true;
+                }
                 Ok(Sent::Queued)
             }
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
@@ -441,10 +449,13 @@ impl TransactionalProducer {
 
     /// The fault of a transactional call. A bare timeout is explained by what the connection reported.
     fn fault(&self, call: &CallError) -> Fault {
-        let object = self.object();
         if let Err(fault) = self.alive() {
             return fault;
         }
+        let object = match call.error.code {
+            Code::TopicAuthorizationFailed => self.written_topics(),
+            _ => self.object(),
+        };
         let vague = kind_of(call.error.code) == FaultKind::TargetBusy;
         match self.client.trouble() {
             Some(trouble) if vague && kind_of(trouble.code) != FaultKind::TargetBusy => {
@@ -467,6 +478,20 @@ impl TransactionalProducer {
 
     fn object(&self) -> String {
         format!("producer {}", self.transactional_id)
+    }
+
+    /// The topics of the open transaction: a refusal of the whole does not say which it is about.
+    fn written_topics(&self) -> String {
+        const NAMED: usize = 10;
+        let touched = self.topics.iter().zip(&self.touched).filter(|(_, touched)| **touched);
+        let names: Vec<&str> = touched.map(|((name, _), _)| name.as_str()).collect();
+        let first = names.get(..NAMED).unwrap_or(&names).join(", ");
+        match names.len() {
+            0 => self.object(),
+            1 => format!("topic {first}"),
+            2..=NAMED => format!("one of the topics {first}"),
+            more => format!("one of the topics {first} and {} more", more - NAMED),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tidewire_shared::spec::{
     Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TimeMode,
     TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
 };
-use tidewire_shared::{ByteSize, Period, SecretRef, TaskSpec};
+use tidewire_shared::{ByteSize, Lsn, Period, SecretRef, TaskSpec};
 
 /// Texts that YAML likes to misread stand beside plain ones.
 pub(super) fn text() -> impl Strategy<Value = String> {
@@ -404,14 +404,19 @@ prop_compose! {
         key_change in prop_oneof![Just(KeyChange::Split), Just(KeyChange::Keep)],
         (retry, limits) in (retry(), limits()),
         (delivery, on_bad_record) in (delivery(), bad_record()),
+        lsn in option::of(1..=u64::MAX),
     ) -> PostgresTask {
+        let start = match (&source.slot, lsn) {
+            (Managed::Existing(_), Some(lsn)) => StartAt::Lsn(Lsn(lsn)),
+            _ => StartAt::Now,
+        };
         PostgresTask {
             name: name.parse().expect("a task name"),
             display_name, source, target, objects, format, partition, key_change,
             retry,
             limits,
             delivery,
-            start: StartAt::default(),
+            start,
             on_bad_record,
         }
     }

@@ -70,6 +70,10 @@ impl Cluster {
         self.state.task(&self.task(0)).expect("the task").revision()
     }
 
+    fn document(&self) -> Arc<TaskSpec> {
+        Arc::clone(self.state.task(&self.task(0)).expect("the task").spec())
+    }
+
     fn shard_epoch(&self) -> Epoch {
         let id = ShardId { task: self.task(0), index: 0 };
         self.state.shard(&id).expect("the shard").epoch()
@@ -147,7 +151,7 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     other.objects[0].topic = "other".to_owned();
     cluster.modify(document(other.clone())).expect("a draft");
     cluster.until("taken", |it| it.revision() == 3 && it.shown() == Phase::Synchronizing);
-    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
+    let kept = cluster.document();
     assert_eq!(
         sample::postgres(&kept),
         PostgresTask { objects: other.objects.clone(), ..with_passwords("one", "two") }
@@ -174,8 +178,7 @@ fn hidden_secrets_of_a_task_given_back_stay_as_they_are() {
     moved.source.hosts = vec!["elsewhere:5432".to_owned()];
     cluster.modify(document(moved)).expect("a draft");
     cluster.until("taken", |it| it.revision() == 4 && it.shown() == Phase::Synchronizing);
-    let kept = Arc::clone(cluster.state.task(&cluster.task(0)).expect("the task").spec());
-    let kept = sample::postgres(&kept);
+    let kept = sample::postgres(&cluster.document());
     assert_eq!(kept.source.password, Some(SecretRef::Value("three".to_owned())));
     assert_eq!(kept.target, with_passwords("three", "two").target);
 }

@@ -2,8 +2,7 @@
 
 use tidewire_shared::Fault;
 use tidewire_shared::precheck::CheckItem;
-use tidewire_shared::spec::Managed;
-use tidewire_shared::spec::PostgresTask;
+use tidewire_shared::spec::{Managed, PostgresTask, StartAt};
 
 use super::surroundings::OURS;
 use super::{Finding, columns, identifier, publication, surroundings, tables};
@@ -172,7 +171,8 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     }
     let database = look.spec.source.database.as_str();
     match unusable(slot, database) {
-        None => Finding::pass(found(slot)),
+        None if look.started_before => Finding::pass(found(slot)),
+        None => place(look.spec.start, slot, seen),
         Some(message) if look.started_before => Finding::fail(
             found(slot),
             message,
@@ -183,6 +183,19 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             message,
             format!("SELECT pg_drop_replication_slot('{}');", name.replace('\'', "''")),
         ),
+    }
+}
+
+/// Whether a task may begin where its document says.
+fn place(start: StartAt, slot: &SlotFacts, seen: &SourcePrecheck) -> Finding {
+    let (from, to) = (slot.confirmed_flush.unwrap_or_default(), seen.server.flush_lsn);
+    match start {
+        StartAt::Lsn(start) if !(from..=to).contains(&start) => Finding::fail(
+            format!("start {start}; slot {} has the log from {from} to {to}", slot.name),
+            "the changes from there on cannot be had, or are not there yet",
+            format!("write start: now, or start: {{lsn: …}} from {from} to {to}"),
+        ),
+        StartAt::Lsn(_) | StartAt::Now => Finding::pass(found(slot)),
     }
 }
 

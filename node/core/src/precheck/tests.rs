@@ -254,6 +254,25 @@ fn a_slot_that_others_make_is_there_and_no_tasks_own() {
 }
 
 #[test]
+fn a_start_lies_in_what_the_slot_has() {
+    let mut spec = spec();
+    let confirmed_flush = Some(Lsn(0x100));
+    let seen = SourcePrecheck { slot: Some(SlotFacts { confirmed_flush, ..slot() }), ..source() };
+    let mut judge = |start: u64, started_before: bool| {
+        spec.start = StartAt::Lsn(Lsn(start));
+        named(judged(&spec, started_before, &seen), "slot_state")
+    };
+    assert_eq!(judge(0x100, false).result, CheckResult::Pass);
+    assert_eq!(judge(0x200, false).result, CheckResult::Pass, "the end of the log");
+    for outside in [0xFF, 0x201] {
+        let item = judge(outside, false);
+        assert_eq!(item.result, CheckResult::Fail, "{outside}");
+        assert!(item.found.contains("from 0/100 to 0/200") && item.remedy.contains("start: now"));
+        assert_eq!(judge(outside, true).result, CheckResult::Pass, "it began long ago");
+    }
+}
+
+#[test]
 fn a_pattern_that_fits_nothing_is_worth_a_word() {
     let mut spec = spec();
     let name = |glob: &str| NamePattern::Glob(glob.into());

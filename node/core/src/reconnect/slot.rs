@@ -1,5 +1,6 @@
 //! Whether a replication slot still holds everything after our position.
 
+use tidewire_shared::spec::StartAt;
 use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition};
 
 use super::{ExpectedSlot, Fingerprint};
@@ -94,22 +95,30 @@ pub struct FirstSlot<'a> {
     pub expected: ExpectedSlot<'a>,
     /// How it came about.
     pub origin: SlotOrigin,
+    /// Where the document has the task begin.
+    pub start: StartAt,
     /// What the server is asked to decode.
     pub fingerprint: Fingerprint,
 }
 
 /// The position of a shard that never claimed: the consistent point of its new slot, or the
 /// confirmed_flush of a slot of its name that no claim mentions (nobody streamed from it, so nothing
-/// was confirmed that is not before its own start).
+/// was confirmed that is not before its own start), or the place in such a slot that the document names.
 ///
 /// # Errors
-/// [`FaultKind::SourceState`] where the slot that was found cannot be used, and
+/// [`FaultKind::SourceState`] where the slot that was found cannot be used or lacks that place, and
 /// [`FaultKind::SourceBusy`] on a standby.
 pub fn first_position(first: &FirstSlot<'_>) -> Result<PgPosition, Fault> {
     super::primary(first.server)?;
     let lsn = match &first.origin {
         SlotOrigin::Created { consistent_point } => *consistent_point,
-        SlotOrigin::Found(slot) => usable(first.expected, slot)?,
+        SlotOrigin::Found(slot) => {
+            let confirmed = usable(first.expected, slot)?;
+            match first.start {
+                StartAt::Now => confirmed,
+                StartAt::Lsn(start) => within(&slot.name, start, confirmed, first.server)?,
+            }
+        }
     };
     Ok(PgPosition {
         system_id: first.server.system_id,
@@ -120,4 +129,15 @@ pub fn first_position(first: &FirstSlot<'_>) -> Result<PgPosition, Fault> {
         fingerprint: first.fingerprint.into(),
         next_ordinal: 1,
     })
+}
+
+/// A place to begin at that the slot still has and the server has reached.
+fn within(name: &str, start: Lsn, confirmed: Lsn, server: &ServerFacts) -> Result<Lsn, Fault> {
+    let end = server.flush_lsn;
+    if (confirmed..=end).contains(&start) {
+        return Ok(start);
+    }
+    let text = format!("cannot be read from {start}: it has the log from {confirmed} to {end}");
+    Err(state(name, &text)
+        .remedy(format!("write start: now, or start: {{lsn: …}} from {confirmed} to {end}")))
 }

@@ -1,5 +1,5 @@
 use tidewire_shared::InTransaction;
-use tidewire_shared::spec::{Operations, TableName};
+use tidewire_shared::spec::{Operations, StartAt, TableName};
 
 use super::*;
 use crate::facts::PublishedTable;
@@ -254,4 +254,29 @@ fn decoding_may_change_between_transactions_but_not_inside_one() {
     assert!(
         matches!(seen.verdict(), Verdict::Stop(fault) if fault.kind == FaultKind::SourceHistory)
     );
+}
+
+#[test]
+fn a_first_start_begins_where_its_slot_stands_or_where_it_is_told() {
+    let seen = healthy();
+    let begin = |start: StartAt| {
+        let first = FirstSlot {
+            server: &seen.server,
+            expected: ExpectedSlot { name: "tidewire_k", database: "shop" },
+            origin: SlotOrigin::Found(seen.slot.clone().expect("a slot")),
+            start,
+            fingerprint: Fingerprint::from(5),
+        };
+        first_position(&first).map(|position| position.lsn)
+    };
+    assert_eq!(begin(StartAt::Now), Ok(Lsn(0x100)));
+    for start in [Lsn(0x100), Lsn(0x180), Lsn(0x200)] {
+        assert_eq!(begin(StartAt::Lsn(start)), Ok(start));
+    }
+    for outside in [Lsn(0xFF), Lsn(0x201)] {
+        let fault = begin(StartAt::Lsn(outside)).expect_err("not there");
+        assert_eq!(fault.kind, FaultKind::SourceState);
+        assert!(fault.message.contains("from 0/100 to 0/200"), "{fault}");
+        assert!(fault.remedy.contains("start: now"), "{fault}");
+    }
 }

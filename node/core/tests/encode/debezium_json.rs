@@ -186,8 +186,8 @@ fn hstore(options: &DebeziumOptions) -> Value {
     const HSTORE: u32 = 90_001;
     let columns = vec![described(true, "id", 20), described(false, "v", HSTORE)];
     let mut table = facts(OID, name("public", "t"), &columns, vec![primary_key(&["id"])]);
-    table.columns[1].base.name = "hstore".to_owned();
-    table.columns[1].base.schema = "public".to_owned();
+    "hstore".clone_into(&mut table.columns[1].base.name);
+    "public".clone_into(&mut table.columns[1].base.schema);
     let mut stream = Stream::default();
     stream.begin(LSN, COMMIT_US, 741).relation(OID, ("public", "t"), 'd', &columns);
     stream.insert(OID, &[text("1"), text(r#""a"=>"1", "b"=>NULL"#)]).commit(LSN, LSN + 48);

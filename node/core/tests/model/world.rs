@@ -8,7 +8,7 @@ use tidewire_node_core::reconnect::{
 };
 use tidewire_node_core::takeover::{Fact, Holder, Owner, Ownership};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
-use tidewire_shared::spec::{Operations, TableName};
+use tidewire_shared::spec::{Operations, StartAt, TableName};
 use tidewire_shared::{ClusterId, Epoch, Lsn, PgPosition};
 
 use super::broker::{Broker, Foreign, Late, Refused};
@@ -202,7 +202,13 @@ impl World {
         };
         let server = source.history.server();
         let fingerprint = Fingerprint::from(0);
-        match first_position(&FirstSlot { server: &server, expected: SLOT, origin, fingerprint }) {
+        match first_position(&FirstSlot {
+            server: &server,
+            expected: SLOT,
+            origin,
+            start: StartAt::Now,
+            fingerprint,
+        }) {
             Ok(position) => Fact::StartFound(position),
             Err(fault) => Fact::Failed(fault),
         }

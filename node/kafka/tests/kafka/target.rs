@@ -133,6 +133,7 @@ fn rights_that_are_missing_are_named_by_topic() {
     let end = producer.commit(SOON);
     let fault = end.outcome.expect_err("denied");
     assert_eq!((end.clean, fault.kind), (false, FaultKind::TargetDenied), "{fault:?}");
+    assert!(fault.object.contains(&unwritable), "{fault:?}");
 
     // The cause is told while records are still being sent, too.
     let mut producer = crate::broker::producer(&settings, &fresh("id"));

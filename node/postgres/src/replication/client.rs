@@ -52,11 +52,17 @@ impl ReplicationClient {
         let host = wire.host.clone();
         let settings = "SELECT current_setting('server_version_num'), pg_is_in_recovery(), \
             current_setting('wal_level'), \
-            (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')";
+            (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), \
+            current_setting('server_encoding')";
         let row = first(wire.query(&host, settings).await?, &host)?;
         let mut columns = row.into_iter();
         let mut next = || columns.next().flatten().unwrap_or_default();
         let (version, recovery, wal_level, timeout) = (next(), next(), next(), next());
+        if next() == "SQL_ASCII" {
+            // Nothing says what its bytes mean. Asked for UTF-8 the server would end the stream at the
+            // first row that is none, wherever that stands; so it sends them, and they are looked at here.
+            wire.query(&host, "SET client_encoding TO 'SQL_ASCII'").await?;
+        }
         Ok(Self {
             wire,
             pid,

@@ -11,7 +11,9 @@ use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
     Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
 };
-use tidewire_shared::spec::{Managed, PostgresSource, PostgresTask, SlotFailover, TableName};
+use tidewire_shared::spec::{
+    Managed, PostgresSource, PostgresTask, SlotFailover, StartAt, TableName,
+};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
 
 use super::objects::SourceObjects;
@@ -23,6 +25,7 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(60);
 /// The source of one shard during a start.
 pub(super) struct SourceSide {
     spec: PostgresSource,
+    start: StartAt,
     owner: Owner,
     objects: SourceObjects,
     slot: String,
@@ -73,6 +76,7 @@ impl SourceSide {
             publication: spec.publication.name(&ours),
             heartbeat: spec.heartbeat.beats_into(),
             spec,
+            start: task.start,
             owner,
             source,
             ahead: None,
@@ -152,6 +156,7 @@ impl SourceSide {
             server: &facts,
             expected: self.expected_slot(),
             origin,
+            start: self.start,
             fingerprint: self.objects.fingerprint(&facts),
         })?;
         Ok(Fact::StartFound(position))
