@@ -61,9 +61,14 @@ impl Judged<'_> {
             return items;
         }
         items.push(ends::source_version(self).item("source_version"));
-        items.push(rights::source(self).item("source_rights"));
+        // Without its topics nothing is known of rights and places.
+        if self.seen.listed.is_ok() {
+            items.push(rights::source(self).item("source_rights"));
+        }
         items.push(matches::topics_match(self).item("topics_match"));
-        items.push(start::position(self).item("start_position"));
+        if self.seen.listed.is_ok() {
+            items.push(start::position(self).item("start_position"));
+        }
         items
     }
 

@@ -96,6 +96,7 @@ impl Filled<'_> {
     }
 
     fn is_compacted_only(&self) -> bool {
-        self.copy.setting("cleanup.policy").is_some_and(|it| it.value.trim() == "compact")
+        let policy = self.copy.setting("cleanup.policy");
+        policy.is_some_and(|it| it.value.split(',').all(|word| word.trim() != "delete"))
     }
 }
