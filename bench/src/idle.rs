@@ -84,6 +84,8 @@ pub(crate) fn run(idle: &Idle) -> Result<()> {
         open -= fetched.items().filter(|item| matches!(item, Item::Reached { .. })).count();
     }
     let assigned_ms = began.elapsed().as_millis();
+    // What the start leaves to do is not idleness.
+    cores(|| consumer.next(PAUSE).map(drop).map_err(Into::into))?;
     let idle_cores = cores(|| consumer.next(PAUSE).map(drop).map_err(Into::into))?;
     let mut producer = PlainProducer::create(&target, &[name(0)], Idempotence::On)?;
     let mut took = Vec::new();
