@@ -10,10 +10,14 @@ use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 
 mod backlog;
 mod catch_up;
+mod copy;
+mod floor;
+mod idle;
 mod interruption;
 mod latency;
 mod peers;
 mod report;
+mod room;
 mod task;
 mod transaction;
 mod usage;
@@ -29,6 +33,10 @@ enum Measurement {
     Interruption,
     /// One very large transaction, once, and the memory of the node that carries it.
     Transaction,
+    /// A backlog from Kafka to Kafka, beside a bare librdkafka loop.
+    Copy,
+    /// A reader of a thousand topics in which nothing happens.
+    Idle,
 }
 
 #[derive(Parser)]
@@ -46,6 +54,9 @@ struct Arguments {
     /// Rows of the large transaction
     #[arg(long, default_value_t = 10_000_000)]
     transaction_rows: u64,
+    /// MiB of the backlog from Kafka to Kafka
+    #[arg(long, default_value_t = 2_048)]
+    copy_mebibytes: u64,
     /// Repetitions of each measurement
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -55,7 +66,25 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
+    // The loops that are measured are this program again.
+    match std::env::args().nth(1).as_deref() {
+        Some(floor::WORD) => return floor::run(&floor::Copy::parse_from(std::env::args().skip(1))),
+        Some(room::WORD) => return room::run(&floor::Copy::parse_from(std::env::args().skip(1))),
+        Some(idle::WORD) => return idle::run(&idle::Idle::parse_from(std::env::args().skip(1))),
+        _ => {}
+    }
     let arguments = Arguments::parse();
+    if arguments.only.contains(&Measurement::Idle) {
+        report::print(&idle::measure(1_000)?);
+        return Ok(());
+    }
+    if arguments.only.contains(&Measurement::Copy) {
+        let (size, rounds) = (arguments.copy_mebibytes, arguments.rounds);
+        for figures in copy::measure(size, rounds, arguments.peers)? {
+            report::print(&figures);
+        }
+        return Ok(());
+    }
     if arguments.peers {
         report::print(&peers::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
         return Ok(());

@@ -72,6 +72,24 @@ impl Default for SourceLimits {
     }
 }
 
+impl SourceLimits {
+    /// What suits a consumer of so many partitions.
+    ///
+    /// librdkafka names every partition in every request, and a broker that has nothing to say answers
+    /// for every one: with thousands of them requests are made seldom, and answers large.
+    #[must_use]
+    pub fn for_partitions(count: usize) -> Self {
+        let few = Self::default();
+        match count {
+            0..=256 => few,
+            257..=1_000 => Self { partition_bytes: few.fetch_bytes, ..few },
+            _ => {
+                Self { partition_bytes: few.fetch_bytes, fetch_wait: Duration::from_secs(1), ..few }
+            }
+        }
+    }
+}
+
 /// A partition, and where to begin in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcePartition {
