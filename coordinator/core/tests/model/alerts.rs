@@ -12,6 +12,7 @@ use tidewire_coordinator_core::{
 use tidewire_shared::alert::When;
 use tidewire_shared::channel::Way;
 use tidewire_shared::connection::HIDDEN;
+use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::{
     AlertName, AlertRule, Channel, FaultKind, NodeName, Period, Phase, SecretRef, TaskSpec,
 };
@@ -42,7 +43,8 @@ fn rule(delay_above: Option<u64>, phases: &[Phase], lasting: u64, repeat: u64) -
 }
 
 fn with(rules: Vec<AlertRule>) -> Arc<TaskSpec> {
-    Arc::new(TaskSpec { alerts: rules, ..sample::spec("task-0").as_ref().clone() })
+    let task = sample::postgres(&sample::spec("task-0"));
+    Arc::new(PostgresTask { alerts: rules, ..task }.into())
 }
 
 impl Desk {

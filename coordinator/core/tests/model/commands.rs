@@ -247,7 +247,9 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
         }
         CommandKind::ModifyTask { task, spec } => {
             if let Some(task) = state.task(task) {
-                Arc::make_mut(spec).name.clone_from(task.name());
+                let mut named = sample::postgres(spec);
+                named.name.clone_from(task.name());
+                *spec = Arc::new(named.into());
             }
         }
         CommandKind::RecordPush { message, channel, .. } => {

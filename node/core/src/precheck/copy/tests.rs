@@ -48,6 +48,7 @@ fn task() -> KafkaTask {
         delivery: Delivery::ExactlyOnce,
         retry: Retry::default(),
         limits: Limits::default(),
+        alerts: Vec::new(),
     }
 }
 
