@@ -38,14 +38,17 @@ pub(crate) fn test(quick: bool) -> Result<()> {
     screen::step("servers for the tests", fetch_servers)?;
     verify()?;
     cargo::run("documentation tests", &["test", "--quiet", "--workspace", "--doc"], &[])?;
-    let rooms = ["test", "--workspace", "--exclude", CLUSTER_TESTS, "--lib", "--bins", "--tests"];
+    // With the points in it that the cluster tests need, so that the binary is built once. They do
+    // nothing where nobody names them.
+    let mut rooms = vec!["test", "--workspace", "--exclude", CLUSTER_TESTS];
+    rooms.extend(["--lib", "--bins", "--tests", "--features", FAULT_POINTS]);
     cargo::run("the rooms", &rooms, &[])?;
     if quick {
         return Ok(());
     }
     let binary = build_for_faults()?;
-    // One after the other: each has a cluster and a load of its own, and measures times, which are
-    // shown and judged by nobody.
+    // Two at a time: each has a cluster and a load of its own, and waits most of the time. The times
+    // that they show are judged by nobody.
     // Its own summary line is the last thing that the whole run prints.
     let clusters = [
         "test",
@@ -54,13 +57,14 @@ pub(crate) fn test(quick: bool) -> Result<()> {
         "--test",
         "main",
         "--",
-        "--test-threads=1",
+        "--test-threads=2",
         "--show-output",
     ];
     cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
 }
 
 const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
+const FAULT_POINTS: &str = "tidewire/fault-points";
 
 /// The binary of the cluster tests. They hold a node at named points inside the order of a start or
 /// of a commit, which no signal from outside can hit by chance; demo and bench run the binary that
