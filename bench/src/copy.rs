@@ -8,6 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde::Deserialize;
+use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 use tidewire_testbed::servers::mirror::{Mirror, MirrorTuning};
 
@@ -35,11 +36,14 @@ struct Run {
 enum Reader {
     /// A loop of this program, by its word.
     Loop(&'static str),
+    /// A task on a cluster with one node.
+    Task,
     Mirror(MirrorTuning),
 }
 
-const READERS: [(&str, Reader); 5] = [
+const READERS: [(&str, Reader); 6] = [
     ("bare librdkafka loop", Reader::Loop(floor::WORD)),
+    ("tidewire, exactly once", Reader::Task),
     ("our clients alone, exactly once", Reader::Loop(room::WORD)),
     ("MirrorMaker 2 default", Reader::Mirror(MirrorTuning::Default)),
     ("MirrorMaker 2 tuned", Reader::Mirror(MirrorTuning::Tuned)),
@@ -59,7 +63,7 @@ fn one_codec(codec: &str, mebibytes: u64, rounds: usize, peers: bool) -> Result<
     step(&format!("writing {mebibytes} MiB, {codec}"));
     load(&source, codec, records)?;
     let readers =
-        || READERS.iter().filter(|(_, reader)| peers || matches!(reader, Reader::Loop(_)));
+        || READERS.iter().filter(|(_, reader)| peers || !matches!(reader, Reader::Mirror(_)));
     let mut runs: Vec<Vec<Run>> = readers().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
         for ((name, reader), runs) in readers().zip(&mut runs) {
@@ -69,6 +73,7 @@ fn one_codec(codec: &str, mebibytes: u64, rounds: usize, peers: bool) -> Result<
             target.create_topic("copied", PARTITIONS, &[])?;
             let run = match reader {
                 Reader::Loop(word) => in_process(word, &source, &target, codec, records)?,
+                Reader::Task => task(&source, &target, records)?,
                 Reader::Mirror(tuning) => mirror(*tuning, &source, &target, codec, records)?,
             };
             step(&format!("{run:?}"));
@@ -142,24 +147,51 @@ fn mirror(
     records: u64,
 ) -> Result<Run> {
     let mut mirror = Mirror::start(source, target, &["copied"], tuning, codec)?;
-    let copied = || -> Result<u64> { Ok(target.end_offsets("copied")?.stable.values().sum()) };
+    let time = copied(target, records, || {
+        ensure!(mirror.is_running(), "{}", mirror.log());
+        Ok(())
+    })?;
+    cost(time, records, mirror.pid())
+}
+
+/// One shard: what the loops beside it do in one process, too.
+fn task(source: &Kafka, target: &Kafka, records: u64) -> Result<Run> {
+    let cluster = Cluster::start(ClusterOptions { nodes: 1, ..ClusterOptions::default() })?;
+    let brokers = |kafka: &Kafka| format!("{{brokers: [\"{}\"]}}", kafka.bootstrap());
+    cluster.apply_and_start(&format!(
+        "apiVersion: tidewire/v1\nkind: kafka_to_kafka\nname: copy\nsource: {}\ntarget: {}\n\
+         topics: [{{match: [copied]}}]\nshards: 1\n",
+        brokers(source),
+        brokers(target)
+    ))?;
+    let time = copied(target, records, || Ok(()))?;
+    cost(time, records, cluster.member("node-1")?.pid)
+}
+
+/// Waits until all is copied; gives the time since the first record was seen.
+fn copied(target: &Kafka, records: u64, alive: impl Fn() -> Result<()>) -> Result<Duration> {
     let mut began: Option<Instant> = None;
     let give_up = Instant::now() + LIMIT;
     loop {
-        let count = copied()?;
+        let count: u64 = target.end_offsets("copied")?.stable.values().sum();
         if count > 0 && began.is_none() {
             began = Some(Instant::now());
         }
         if let (Some(began), true) = (began, count >= records) {
-            #[allow(clippy::cast_precision_loss)]
-            let megabytes = (records * 1024) as f64 / 1e6;
-            return Ok(Run {
-                mb_per_second: megabytes / began.elapsed().as_secs_f64(),
-                cpu_seconds_per_gb: usage::cpu_seconds(mirror.pid())? / (megabytes / 1e3),
-                peak_rss_mib: usage::peak_mib(mirror.pid())?,
-            });
+            return Ok(began.elapsed());
         }
-        ensure!(mirror.is_running() && Instant::now() < give_up, "{}", mirror.log());
+        alive()?;
+        ensure!(Instant::now() < give_up, "{count} of {records} records in {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn cost(time: Duration, records: u64, pid: u32) -> Result<Run> {
+    #[allow(clippy::cast_precision_loss)]
+    let megabytes = (records * 1024) as f64 / 1e6;
+    Ok(Run {
+        mb_per_second: megabytes / time.as_secs_f64(),
+        cpu_seconds_per_gb: usage::cpu_seconds(pid)? / (megabytes / 1e3),
+        peak_rss_mib: usage::peak_mib(pid)?,
+    })
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use tidewire_shared::alert::When;
-use tidewire_shared::{Desired, Fault, Phase, ShardId};
+use tidewire_shared::precheck::{CheckItem, CheckResult};
+use tidewire_shared::{Desired, Fault, FaultKind, Phase, ShardId};
 
 use crate::lifecycle::{phase_of, settled_phase};
 use crate::liveness::Standing;
@@ -24,7 +25,7 @@ pub struct Facts {
     pub delay_ms: Option<u64>,
     /// Whether it is not later than that.
     pub delay_is_exact: bool,
-    /// Why it is retrying or failed.
+    /// Why it is retrying or failed, or did not start.
     pub fault: Option<Fault>,
 }
 
@@ -65,8 +66,18 @@ pub fn facts(task: &Task, observed: &Observed, delays: &mut Delays, now_ms: u64)
         phase_is_sure: phase_is_sure(task, observed, now_ms),
         delay_ms,
         delay_is_exact,
-        fault: task.fault().cloned().or_else(told),
+        fault: task.fault().cloned().or_else(told).or_else(|| refusal(task)),
     }
+}
+
+/// What a failed precheck found, in short.
+fn refusal(task: &Task) -> Option<Fault> {
+    let failed = |item: &&CheckItem| item.result == CheckResult::Fail;
+    let items = || task.precheck().into_iter().flat_map(|report| &report.items).filter(failed);
+    let first = items().next().filter(|_| settled_phase(task) == Phase::PrecheckFailed)?;
+    let names: Vec<&str> = items().map(|item| item.name.as_str()).collect();
+    let message = format!("failed at {}", names.join(", "));
+    Some(Fault::new(FaultKind::Configuration, "precheck", message).remedy(first.remedy.clone()))
 }
 
 /// Whether the task shall be in time: somebody started it, and it may run or has failed.

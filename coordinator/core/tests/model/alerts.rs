@@ -12,6 +12,7 @@ use tidewire_coordinator_core::{
 use tidewire_shared::alert::When;
 use tidewire_shared::channel::Way;
 use tidewire_shared::connection::HIDDEN;
+use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::{
     AlertName, AlertRule, Channel, FaultKind, NodeName, Period, Phase, SecretRef, TaskSpec,
@@ -207,6 +208,35 @@ fn a_paused_task_need_not_be_in_time() {
     desk.ask(CommandKind::SetDesired { task: sample::task(0), wish: Move::Pause }).expect("paused");
     desk.seconds(120);
     assert_eq!(desk.kinds(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_precheck_that_failed_is_told_with_what_it_found() {
+    let mut desk = Desk::running(rule(None, &[Phase::PrecheckFailed], 0, 0));
+    desk.fail();
+    desk.seconds(5);
+    desk.cluster.with(0, |node| node.clumsy = true);
+    desk.cluster.with(1, |node| node.clumsy = true);
+    desk.ask(CommandKind::SetDesired { task: sample::task(0), wish: Move::Start })
+        .expect("started");
+    let item = |name: &str| CheckItem {
+        name: name.to_owned(),
+        result: CheckResult::Fail,
+        found: String::new(),
+        message: String::new(),
+        remedy: format!("repair {name}"),
+        overridable: false,
+        waiver: None,
+    };
+    let report =
+        PrecheckReport { at_ms: 0, items: vec![item("wal_level"), item("source_account")] };
+    let record = CommandKind::RecordPrecheck { task: sample::task(0), revision: 1, report };
+    desk.ask(record).expect("recorded");
+    desk.seconds(5);
+    let seen = desk.told().remove(0).seen.clone().expect("seen");
+    let fault = seen.fault.expect("why");
+    assert_eq!(fault.to_string(), "precheck: failed at wal_level, source_account");
+    assert_eq!(fault.remedy, "repair wal_level");
 }
 
 #[test]
