@@ -266,7 +266,7 @@ fn look_at(
         answer.as_ref().is_ok_and(|it| it.as_ref().is_some_and(TopicSettings::is_empty))
     };
     let tells_none = settings.iter().any(|(_, answer)| told_none(answer));
-    let release = topics.release().or(tells_none.then_some(Release::V0_10));
+    let release = topics.release().or_else(|| tells_none.then_some(Release::V0_10));
     let mut ends = ends(topics, &described, (isolation, at), deadline);
     let mut settings: BTreeMap<String, _> = settings.into_iter().collect();
     let seen = described.into_iter().map(|(name, answer)| {
