@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::Isolation;
 use tidewire_kafka::codec::codec_of;
 use tidewire_kafka::topics::{At, NewTopic, Topics};
+use tidewire_kafka::{Isolation, Positions, positions};
 use tidewire_shared::FaultKind;
 use tidewire_shared::spec::Compression;
 use tidewire_testbed::writer::{Writer, Written};
@@ -61,6 +61,39 @@ fn a_topic_is_made_like_another_and_follows_it() {
     let fault = fault[0].1.clone().expect_err("fewer");
     assert_eq!(fault.kind, FaultKind::Configuration, "{fault:?}");
     assert!(fault.remedy.contains("raised"), "{fault:?}");
+}
+
+#[test]
+fn topics_of_the_brokers_and_of_our_own_are_internal() {
+    let kafka = broker();
+    let positions = Positions::ensure(&settings(&kafka), 2, SOON).expect("positions topic");
+    drop(positions);
+    let plain = fresh_topic(&kafka, 1);
+    let listed = Topics::new(&source(&kafka)).expect("topics").list(SOON).expect("list");
+    let internal = |name: &str| listed.iter().find(|it| it.name == name).map(|it| it.internal);
+    assert_eq!(internal(positions::TOPIC), Some(true));
+    assert_eq!(internal(&plain), Some(false));
+}
+
+#[test]
+fn what_would_be_done_is_told_and_not_done() {
+    let kafka = broker();
+    let target = Topics::new(&settings(&kafka)).expect("topics");
+    let name = fresh("tried");
+    let topic = |replicas| NewTopic {
+        name: name.clone(),
+        partitions: 1,
+        replicas: Some(replicas),
+        configs: config(&[]),
+    };
+    assert_eq!(target.try_create(&[topic(1)], SOON).expect("asked")[0].1, Ok(true));
+    let fault = target.try_create(&[topic(3)], SOON).expect("asked")[0].1.clone();
+    assert_eq!(fault.expect_err("replicas").kind, FaultKind::Configuration);
+    assert_eq!(target.own_configs(&[&name], SOON).expect("configs")[0].1, Ok(None));
+    let plain = fresh_topic(&kafka, 1);
+    assert_eq!(target.try_add_partitions(&[(&plain, 3)], SOON).expect("asked")[0].1, Ok(()));
+    let listed = target.list(SOON).expect("list");
+    assert_eq!(listed.iter().find(|it| it.name == plain).map(|it| it.partitions), Some(1));
 }
 
 #[test]

@@ -39,11 +39,11 @@ fn a_task_that_takes_its_own_copies_is_refused() {
     assert_eq!(told(&item), expected);
     assert_eq!(looped(&all, &[], &seen()).result, Pass, "two clusters");
     assert_eq!(looped(&task(), &[], &one_cluster()).result, Pass, "takes orders alone");
-    let mut without = all.clone();
-    without.topics[0].exclude = vec![NamePattern::Glob("dr.*".to_owned())];
-    assert_eq!(looped(&without, &[], &one_cluster()).result, Pass);
     let itself = KafkaTask { topics: vec![rule(&["orders"], "{topic}")], ..task() };
     assert_eq!(looped(&itself, &[], &one_cluster()).found, "orders to orders to orders");
+    let mut without = all;
+    without.topics[0].exclude = vec![NamePattern::Glob("dr.*".to_owned())];
+    assert_eq!(looped(&without, &[], &one_cluster()).result, Pass);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_other_tasks_bring_back_is_refused() {
     // Round over three clusters, and nowhere near us.
     let on = way("on", "east", "north", rule(&[], "{topic}"));
     let home = way("home", "north", "west", rule(&["orders"], "{topic}"));
-    let found = looped(&same, &[home.clone(), on.clone()], &seen()).found;
+    let found = looped(&same, &[home, on.clone()], &seen()).found;
     assert_eq!(found, "orders to orders to orders (task on) to orders (task home) to orders");
     assert_eq!(looped(&same, &[on], &seen()).result, Pass);
     let elsewhere =
