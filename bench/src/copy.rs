@@ -169,7 +169,7 @@ fn task(source: &Kafka, target: &Kafka, records: u64) -> Result<Run> {
 }
 
 /// Waits until all is copied; gives the time since the first record was seen.
-fn copied(target: &Kafka, records: u64, alive: impl Fn() -> Result<()>) -> Result<Duration> {
+fn copied(target: &Kafka, records: u64, mut alive: impl FnMut() -> Result<()>) -> Result<Duration> {
     let mut began: Option<Instant> = None;
     let give_up = Instant::now() + LIMIT;
     loop {
