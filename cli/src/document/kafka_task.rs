@@ -144,7 +144,7 @@ fn rule(place: &Place<'_>) -> Walk<TopicRule> {
         Some(at) => at.list()?.iter().map(pattern).collect::<Walk<Vec<_>>>()?,
         None => Vec::new(),
     };
-    let rename = keys.get_or("rename", TopicRule::SAME_NAME.to_owned(), |at| renamed(&at))?;
+    let rename = keys.get_or("rename", TopicRule::SAME_NAME.to_owned(), renamed)?;
     if let Some(at) = keys.get("rename")
         && !rename.contains(TopicRule::SAME_NAME)
         && !matches!(topics.as_slice(), [NamePattern::Exact(_)])
