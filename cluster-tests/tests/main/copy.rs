@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use tidewire_cluster_tests::copy::{COPY, CopyLoad, CopyScene, longest_gap};
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
@@ -174,4 +175,118 @@ fn an_owner_that_is_frozen_wherever_it_stands_adds_nothing_when_it_wakes_up() {
         }
         Ok(())
     });
+}
+
+/// One of several copies of the same topic.
+struct Named<'a> {
+    name: &'a str,
+    lines: &'a str,
+}
+
+impl Named<'_> {
+    fn document(&self, scene: &CopyScene) -> String {
+        let text = scene.document(&format!(
+            "{}\ntopics: [{{match: [orders], rename: \"{}.{{topic}}\"}}]\nshards: 1",
+            self.lines, self.name
+        ));
+        text.replace(&format!("name: {COPY}"), &format!("name: {}", self.name))
+    }
+
+    fn values(&self, scene: &CopyScene) -> Vec<String> {
+        scene.cluster.wait(self.name, "caught-up", Duration::from_secs(60)).unwrap();
+        let topic = format!("{}.orders", self.name);
+        let records = Reader::all(&scene.target, &[topic.as_str()]).unwrap();
+        records.into_iter().map(|it| String::from_utf8(it.value.unwrap()).unwrap()).collect()
+    }
+}
+
+/// Records a second apart; not so old that retention removes them.
+fn numbered(from: Timestamp, numbers: std::ops::Range<u64>) -> Vec<Written> {
+    let from = u64::try_from(from.as_millisecond()).unwrap();
+    let record = |number: u64| Written {
+        timestamp: Some(from + number * 1_000),
+        ..Written::value(number.to_string())
+    };
+    numbers.map(record).collect()
+}
+
+fn texts(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|number| number.to_string()).collect()
+}
+
+#[test]
+fn a_copy_begins_where_its_document_says_and_treats_what_is_there_as_it_says() {
+    let scene = CopyScene::start(1, 1).unwrap();
+    scene.source.create_topic("orders", 1, &[]).unwrap();
+    let mut writer = Writer::start(&scene.source, "lz4", None).unwrap();
+    let hour_ago = Timestamp::now() - jiff::SignedDuration::from_hours(1);
+    let stamped =
+        format!("start: {{timestamp: \"{}\"}}", hour_ago + jiff::SignedDuration::from_secs(5));
+    writer.send("orders", &numbered(hour_ago, 0..10)).unwrap();
+    for topic in ["rewritten.orders", "appended.orders", "stopped.orders"] {
+        scene.target.create_topic(topic, 1, &[]).unwrap();
+        let mut there = Writer::start(&scene.target, "none", None).unwrap();
+        there.send(topic, &[Written::value("old")]).unwrap();
+    }
+    let copies = [
+        Named { name: "latest", lines: "start: latest" },
+        Named { name: "stamped", lines: &stamped },
+        Named { name: "placed", lines: "start: {offsets: {orders: {0: 7}}}" },
+        Named { name: "rewritten", lines: "existingData: rewrite" },
+        Named { name: "appended", lines: "existingData: append\ndelivery: at_least_once" },
+    ];
+    for copy in &copies {
+        scene.cluster.apply_and_start(&copy.document(&scene)).unwrap();
+        scene.cluster.wait(copy.name, "Synchronizing", Duration::from_secs(60)).unwrap();
+    }
+    writer.send("orders", &numbered(hour_ago, 10..12)).unwrap();
+    let with_old = [vec!["old".to_owned()], texts(0..12)].concat();
+    let expected = [texts(10..12), texts(5..12), texts(7..12), texts(0..12), with_old];
+    for (copy, expected) in copies.iter().zip(&expected) {
+        assert_eq!(copy.values(&scene), *expected, "{}", copy.name);
+    }
+
+    // What a start does once is not done again.
+    for copy in &copies {
+        scene.cluster.done(&["task", "pause", copy.name]).unwrap();
+        scene.cluster.wait(copy.name, "Paused", Duration::from_secs(60)).unwrap();
+        scene.cluster.done(&["task", "resume", copy.name]).unwrap();
+    }
+    writer.send("orders", &numbered(hour_ago, 12..13)).unwrap();
+    for (copy, before) in copies.iter().zip(expected) {
+        assert_eq!(copy.values(&scene), [before, texts(12..13)].concat(), "{}", copy.name);
+    }
+
+    let stopped = Named { name: "stopped", lines: "existingData: stop" };
+    let file = scene.cluster.document("stopped", &stopped.document(&scene)).unwrap();
+    let arguments = ["task", "apply", "-f", file.to_str().unwrap(), "--start"];
+    let refused = scene.cluster.cli(&arguments).unwrap();
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains("topic_data") && said.contains("stopped.orders"), "{said}");
+}
+
+#[test]
+fn a_copy_grows_with_its_topic_and_stops_when_that_is_another_one() {
+    let scene = CopyScene::start(1, 1).unwrap();
+    scene.source.create_topic("orders", 2, &[]).unwrap();
+    let mut writer = Writer::start(&scene.source, "none", None).unwrap();
+    writer.send("orders", &nasty(1)).unwrap();
+    scene.copy("shards: 2").unwrap();
+    scene.prove(&["orders"], str::to_owned).unwrap();
+    scene.source.set_partitions("orders", 5).unwrap();
+    writer.send("orders", &nasty(4)).unwrap();
+    let wide = || scene.target.end_offsets("orders").unwrap().stable.len() == 5;
+    assert!((0..300).any(|_| {
+        thread::sleep(Duration::from_millis(100));
+        wide()
+    }));
+    scene.prove(&["orders"], str::to_owned).unwrap();
+
+    scene.source.delete_topic("orders").unwrap();
+    scene.source.create_topic("orders", 5, &[]).unwrap();
+    scene.cluster.wait(COPY, "Failed", Duration::from_secs(60)).unwrap();
+    let task = scene.cluster.task(COPY).unwrap();
+    let error = task["error"].to_string();
+    assert!(error.contains("source topic orders") && error.contains("deleted"), "{error}");
 }

@@ -518,7 +518,14 @@ pub(crate) fn refused_record(
             "the topic's max.message.bytes, batch framing included, is less",
         );
     }
-    error.fault(format!("topic {topic}, partition {partition}"))
+    let object = format!("topic {topic}, partition {partition}");
+    if error.code == Code::UnknownPartition {
+        // It was there when the task looked. One that went, with its topic, is told of by the watcher.
+        let message = "is not known yet to the brokers that were asked";
+        return Fault::new(FaultKind::TargetBusy, object, message)
+            .remedy("nothing to do: the task tries again");
+    }
+    error.fault(object)
 }
 
 pub(crate) fn too_large(topic: &str, size: usize, bound: &str) -> Fault {

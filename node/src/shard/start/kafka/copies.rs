@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::topics::{NewTopic, Topics};
 use tidewire_node_core::copy::{CopiedTopic, carried};
 use tidewire_node_core::facts::TopicFacts;
-use tidewire_shared::Fault;
 use tidewire_shared::spec::SyncConfigs;
+use tidewire_shared::{Fault, FaultKind};
 
 use super::unnamed;
 
@@ -116,8 +116,18 @@ impl Copies<'_> {
         for ((_, partitions), (name, widened)) in
             narrow.iter().zip(self.target.add_partitions(&narrow, timeout)?)
         {
-            widened?;
-            told.push(format!("widened topic {name} at the target to {partitions} partitions"));
+            match widened {
+                Ok(()) => {
+                    told.push(format!(
+                        "widened topic {name} at the target to {partitions} partitions"
+                    ));
+                }
+                // Another shard of the task was quicker; if nobody was, the next looks tell.
+                Err(fault) if fault.kind == FaultKind::Configuration => {
+                    tracing::debug!(%fault, "was widened by another shard");
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(true)
     }
