@@ -58,16 +58,18 @@ fn source_remedy_of(code: Code) -> String {
         | Code::UnknownTopicId
         | Code::UnknownPartition => "take the topic out of the task, or see why it is gone",
         Code::OffsetOutOfRange | Code::AutoOffsetReset => {
-            "records were removed before they were copied, and going on leaves a gap: choose it with \
-             tidewire task rewind, and keep the topic's records longer (retention.ms, retention.bytes)"
+            "keep the topic's records longer (retention.ms, retention.bytes); to go on with the gap delete \
+             the task and make it again with start: {offsets: …} and existingData: append"
         }
         Code::LogTruncation => {
             "the source took back records that were copied (an unclean leader election, or a topic \
-             made again): choose where to go on with tidewire task rewind"
+             made again): to go on delete the task and make it again with start: {offsets: …} and \
+             existingData: append"
         }
         Code::BadMessage | Code::InvalidMessage => {
             "the batch is damaged on the broker's disk or on the way: read it with \
-             kafka-dump-log --deep-iteration, and step over it with tidewire task rewind"
+             kafka-dump-log --deep-iteration; to step over it delete the task and make it again with \
+             start: {offsets: …} and existingData: append"
         }
         Code::BadCompression | Code::NotImplemented => {
             "the batch is compressed or framed in a way that this version does not read: see who \

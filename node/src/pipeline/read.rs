@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::Consumer;
-use tidewire_shared::Fault;
+use tidewire_shared::{Fault, FaultKind};
 use tokio::sync::mpsc;
 
 use super::delivery::Read;
 use super::kill::KillSwitch;
+use super::watch::SourceIdentity;
 
 /// Longest wait for records before the switch is looked at.
 const WAIT: Duration = Duration::from_millis(200);
@@ -24,6 +25,7 @@ pub(crate) struct Reader {
     pub(crate) consumer: Consumer,
     /// Partitions that it reads, numbered from 0.
     pub(crate) slots: usize,
+    pub(crate) identity: SourceIdentity,
     pub(crate) kill: KillSwitch,
 }
 
@@ -32,7 +34,18 @@ impl Reader {
     pub(crate) fn run(mut self, next: &mpsc::Sender<Read>) {
         let _guard = self.kill.guard("read");
         if let Err(fault) = self.read(next) {
-            self.kill.trip(fault);
+            self.kill.trip(self.reason(fault));
+        }
+    }
+
+    /// Of a topic that was made again offsets are missing, too: that is told as what it is.
+    fn reason(&self, fault: Fault) -> Fault {
+        if fault.kind != FaultKind::SourceHistory {
+            return fault;
+        }
+        match self.identity.verify() {
+            Err(reason) if reason.kind == FaultKind::SourceHistory => reason,
+            _ => fault,
         }
     }
 

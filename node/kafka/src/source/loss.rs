@@ -82,8 +82,7 @@ pub(super) fn absent(client: &Client, topic: &str, error: &KafkaError) -> Fault 
         }
     }
     Fault::new(FaultKind::SourceState, object, "was deleted while the task read it").remedy(
-        "what was not copied of it is gone; take the topic out of the task, or make it again and choose \
-         where to begin in it with tidewire task rewind",
+        "what was not copied of it is gone; to go on with the others take the topic out of the task",
     )
 }
 

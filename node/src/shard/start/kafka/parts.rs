@@ -55,7 +55,12 @@ impl Fitter<'_> {
         let (target_watched, target_ended) = std::sync::mpsc::sync_channel(1);
         let (source_watched, source_ended) = std::sync::mpsc::sync_channel(1);
         Ok(CopyParts {
-            reader: Reader { consumer, slots: count, kill: kill.clone() },
+            reader: Reader {
+                consumer,
+                slots: count,
+                identity: identity.clone(),
+                kill: kill.clone(),
+            },
             delivery: Delivery {
                 carrier,
                 outlet,
