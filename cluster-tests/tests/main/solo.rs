@@ -116,6 +116,11 @@ impl Task {
         cluster().done(&["task", "resume", self.name, "--wait", "--timeout", "30s"]).unwrap();
     }
 
+    /// Resumes; what comes of it is not waited for.
+    pub(crate) fn tries_to_resume(&self) {
+        cluster().done(&["task", "resume", self.name]).unwrap();
+    }
+
     /// A resume ends in a failure that holds `words`.
     pub(crate) fn refuses_to_resume(&self, words: &[&str]) {
         let resume = ["task", "resume", self.name, "--wait", "--timeout", "30s"];

@@ -47,7 +47,9 @@ fn a_right_that_is_taken_away_stops_the_task_until_it_is_given_back() {
     guarded().allow_only("denied", &READING).unwrap();
     task.insert(6..=9);
     task.shows("Failed", &["TargetDenied", "denied"]);
-    task.refuses_to_resume(&["denied"]);
+    // It streams again before the broker refuses its first transaction.
+    task.tries_to_resume();
+    task.shows("Failed", &["TargetDenied", "denied"]);
     assert_eq!(task.read().len(), 5, "nothing of the refused transaction is seen");
     guarded().allow_only("denied", &[]).unwrap();
     task.resume();
