@@ -28,7 +28,7 @@ pub fn look(settings: &Settings, names: &[&str]) -> TargetPrecheck {
         return seen;
     }
     let positions_topic =
-        Topics::new(settings).and_then(|topics| positions::look(&topics, left(deadline)));
+        Topics::new(settings).and_then(|topics| positions::probe(&topics, left(deadline)));
     TargetPrecheck { transactions: transactions(settings, left(deadline)), positions_topic, ..seen }
 }
 

@@ -91,7 +91,8 @@ pub struct TopicLook {
     pub operations: Option<Vec<Operation>>,
     /// Its settings, or why they cannot be seen.
     pub settings: Result<TopicSettings, Fault>,
-    /// Where each of its partitions begins and ends.
+    /// Where each of its partitions begins and ends; a fault also where only the place of the timestamp
+    /// cannot be found.
     pub ends: Vec<Result<PartitionFacts, Fault>>,
     /// Of each partition the first offset that is not older than the task's start; none where there is
     /// no such record. Empty where nobody asked.

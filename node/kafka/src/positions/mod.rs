@@ -10,8 +10,8 @@ mod topic;
 
 pub use read::PositionRead;
 pub use show::{ShownPosition, show};
-pub(crate) use topic::look;
 pub use topic::partition_of;
+pub(crate) use topic::probe;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::facts::{Operation, TopicFacts};
 use tidewire_shared::{Fault, FaultKind};
 
 use super::TOPIC;
@@ -51,12 +51,42 @@ pub(super) fn ensure(
 }
 
 /// The topic as it is, if it is there; a fault when it could lose records.
-pub(crate) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
+pub(super) fn look(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
+    Ok(seen(topics, timeout)?.map(|(facts, _)| facts))
+}
+
+/// The topic, and what our user may do with it; empty where brokers do not say.
+fn seen(topics: &Topics, timeout: Duration) -> Result<Option<(TopicFacts, Vec<Operation>)>, Fault> {
     let answer = topics.look(&[TOPIC], timeout)?.pop().map_or(Ok(None), |(_, answer)| answer)?;
     let Some(seen) = answer else { return Ok(None) };
     let (facts, config) = seen.configured?;
     judge(&config)?;
-    Ok(Some(facts))
+    Ok(Some((facts, seen.described.operations)))
+}
+
+/// The topic as it is, if it is there; a fault when it could lose records, or when our user may not make
+/// it, read it or write to it. Nothing is made.
+pub(crate) fn probe(topics: &Topics, timeout: Duration) -> Result<Option<TopicFacts>, Fault> {
+    let Some((facts, may)) = seen(topics, timeout)? else {
+        let replicas = topics.count_brokers(timeout)?.clamp(1, REPLICAS);
+        let answers = topics.try_create(&[plan(super::PARTITIONS, replicas)], timeout)?;
+        let refused = answers.into_iter().find_map(|(_, answer)| answer.err());
+        return refused.map_or(Ok(None), Err);
+    };
+    let needed = [Operation::Read, Operation::Write];
+    let lacks = needed.into_iter().find(|right| !may.is_empty() && !may.contains(right));
+    match lacks {
+        None => Ok(Some(facts)),
+        Some(right) => Err(Fault::new(
+            FaultKind::TargetDenied,
+            format!("topic {TOPIC}"),
+            format!("the task's user lacks {} on it", right.as_str()),
+        )
+        .remedy(format!(
+            "kafka-acls.sh --add --allow-principal User:USER --operation Read --operation Write \
+             --operation Describe --operation DescribeConfigs --topic {TOPIC}"
+        ))),
+    }
 }
 
 /// Whether it was not there yet.
@@ -66,6 +96,10 @@ fn create(
     replicas: u32,
     timeout: Duration,
 ) -> Result<bool, Fault> {
+    Ok(topics.create_all(&[plan(partitions, replicas)], timeout)?.contains(&true))
+}
+
+fn plan(partitions: u32, replicas: u32) -> NewTopic {
     let in_sync = if replicas >= REPLICAS { "2" } else { "1" };
     let configs = [
         ("cleanup.policy", "compact"),
@@ -74,13 +108,12 @@ fn create(
         ("min.insync.replicas", in_sync),
         ("unclean.leader.election.enable", "false"),
     ];
-    let topic = NewTopic {
+    NewTopic {
         name: TOPIC.to_owned(),
         partitions,
         replicas: Some(replicas),
         configs: configs.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-    };
-    Ok(topics.create_all(&[topic], timeout)?.contains(&true))
+    }
 }
 
 /// Refuses a topic that could lose records.

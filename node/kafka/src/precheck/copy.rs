@@ -141,7 +141,7 @@ impl Target {
             Err(fault) => target.cluster = Err(fault),
             Ok((settings, topics)) => {
                 if task.delivery == Delivery::ExactlyOnce {
-                    target.positions_topic = positions::look(&topics, left(deadline));
+                    target.positions_topic = positions::probe(&topics, left(deadline));
                     target.transactions = transactions(&settings, left(deadline));
                 }
                 target.client = Some(topics);
@@ -305,10 +305,17 @@ fn ends(
     let facts = low.into_iter().zip(end).map(|(low, end)| {
         Ok(PartitionFacts { low: low?.unwrap_or_default(), end: end?.unwrap_or_default() })
     });
-    let ends: Vec<_> = facts.collect();
+    let mut ends: Vec<_> = facts.collect();
     let at_timestamp = at.map(|ms| {
-        let answers = ask(At::Timestamp(ms)).into_iter();
-        answers.map(|answer| answer.ok().flatten()).collect::<Vec<_>>().into_iter()
+        let answers = ask(At::Timestamp(ms)).into_iter().zip(&mut ends);
+        let places = answers.map(|(answer, ends)| match answer {
+            Ok(place) => place,
+            Err(fault) => {
+                *ends = Err(fault);
+                None
+            }
+        });
+        places.collect::<Vec<_>>().into_iter()
     });
     Ends { ends: ends.into_iter(), at_timestamp }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::topics::{At, Config, NewTopic, Topics};
-use tidewire_kafka::{Settings, precheck};
+use tidewire_kafka::{Settings, positions, precheck};
 use tidewire_node_core::facts::{CopyPrecheck, Neighbour};
 use tidewire_node_core::precheck::{CopyLook, judge_copy};
 use tidewire_shared::SecretRef;
@@ -292,6 +292,24 @@ fn each_right_that_is_missing_is_named_with_the_command_that_grants_it() {
     assert!(told().found.contains("AlterConfigs on orders"), "{:?}", told());
     target_may("ALTER_CONFIGS");
     until(|| told().result == Pass);
+    keeps_positions(&task, &target, &principal);
+}
+
+/// The topic of positions is made by the first start, if our account may.
+fn keeps_positions(task: &KafkaTask, target: &SecuredKafka, principal: &str) {
+    let fault = || seen(task).positions_topic.expect_err("refused");
+    let may = |what| target.kafka.allow(principal, what, positions::TOPIC).expect("allowed");
+    may("DESCRIBE");
+    until(|| fault().remedy.contains("grant the task's user Create"));
+    target
+        .kafka
+        .create_topic(positions::TOPIC, 1, &[("cleanup.policy", "compact")])
+        .expect("topic");
+    may("DESCRIBE_CONFIGS");
+    may("READ");
+    until(|| fault().message == "the task's user lacks Write on it");
+    may("WRITE");
+    until(|| seen(task).positions_topic.is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewire_shared::FaultKind;
 use tidewire_shared::spec::NamePattern;
 
 use super::{Finding, Judged, count, listed};
@@ -110,6 +111,15 @@ fn meeting(copies: &[CopiedTopic]) -> Option<Finding> {
     })
 }
 
+/// Whether a topic is not there, or no topic can be called so.
+fn is_absent(judged: &Judged<'_>, name: &str) -> bool {
+    match judged.seen.source.topics.get(name) {
+        Some(Ok(there)) => there.is_none(),
+        Some(Err(fault)) => fault.kind == FaultKind::SourceState,
+        None => false,
+    }
+}
+
 /// Names that are not there, and patterns that fit nothing.
 fn unmatched(judged: &Judged<'_>) -> (Vec<String>, Vec<String>) {
     let listed = judged.seen.listed.as_deref().unwrap_or_default();
@@ -117,7 +127,7 @@ fn unmatched(judged: &Judged<'_>) -> (Vec<String>, Vec<String>) {
     for pattern in judged.task.topics.iter().flat_map(|rule| &rule.topics) {
         match pattern {
             // One that may not be described is told of by `source_rights`.
-            NamePattern::Exact(name) if judged.seen.source.lacks(name) => absent.push(name.clone()),
+            NamePattern::Exact(name) if is_absent(judged, name) => absent.push(name.clone()),
             NamePattern::Exact(_) => {}
             NamePattern::Glob(_)
                 if listed.iter().any(|it| !it.internal && pattern.fits(&it.name)) => {}

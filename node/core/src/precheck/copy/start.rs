@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::Fault;
 use tidewire_shared::spec::{KafkaStart, StartOffset};
+use tidewire_shared::{Fault, FaultKind};
 
 use super::{Finding, Judged, count, listed};
 use crate::copy::PartitionFacts;
@@ -21,17 +21,15 @@ pub(super) fn position(judged: &Judged<'_>) -> Finding {
         })
         .flat_map(|(name, look)| (0..).zip(&look.ends).map(move |(number, it)| (name, number, it)))
         .collect();
-    let unseen: Vec<String> = ends
-        .iter()
-        .filter_map(|(topic, partition, ends)| {
-            let fault = ends.as_ref().err()?;
-            Some(format!("{topic}, partition {partition}: {}", fault.message))
-        })
-        .collect();
+    let mut unseen = unseen_topics(judged);
+    unseen.extend(ends.iter().filter_map(|(topic, partition, ends)| {
+        let fault = ends.as_ref().err()?;
+        Some(format!("{topic}, partition {partition}: {}", fault.message))
+    }));
     if !unseen.is_empty() {
         return Finding::fail(
             listed(&unseen, "; "),
-            "where these partitions begin and end cannot be seen",
+            "where their partitions begin and end cannot be seen",
             format!(
                 "start the brokers that `kafka-topics.sh --bootstrap-server {} --describe \
                  --unavailable-partitions` names",
@@ -52,6 +50,17 @@ pub(super) fn position(judged: &Judged<'_>) -> Finding {
         KafkaStart::Timestamp(_) => timestamp(judged),
         KafkaStart::Offsets(starts) => offsets(judged, starts, &ends),
     }
+}
+
+/// Topics that were listed and cannot be looked at; `source_rights` tells those that may not be.
+fn unseen_topics(judged: &Judged<'_>) -> Vec<String> {
+    let unseen = judged.copies.iter().filter_map(|copied| {
+        let name = &copied.source.name;
+        let fault = judged.seen.source.topics.get(name)?.as_ref().err()?;
+        let denied = fault.kind == FaultKind::SourceDenied;
+        (!denied).then(|| format!("{name}: {}", fault.message))
+    });
+    unseen.collect()
 }
 
 /// Every offset that is named lies in its partition.

@@ -30,6 +30,17 @@ fn names_that_are_not_there_fail_until_that_is_wanted() {
         true,
     );
     assert_eq!(told(&item), expected);
+    // What brokers do not take as a name.
+    let item =
+        only(changed(&KafkaTask { topics: rules(&["orders", "or ders"]), ..task() }, |seen| {
+            let fault = Fault::new(FaultKind::SourceState, "topic or ders", "InvalidTopic");
+            seen.source.topics.insert("or ders".to_owned(), Err(fault));
+        }));
+    assert_eq!(item.found, "or ders does not exist at the source");
+}
+
+fn rules(names: &[&str]) -> Vec<TopicRule> {
+    vec![rule(names, "dr.{topic}")]
 }
 
 #[test]

@@ -76,6 +76,11 @@ fn ends_that_cannot_be_seen_fail() {
     let item = from(KafkaStart::Earliest, |seen| original(seen).ends[1] = Err(fault));
     assert_eq!((item.result, item.found.as_str()), (Fail, "orders, partition 1: no leader"));
     assert!(item.remedy.contains("--bootstrap-server west:9092"), "{item:?}");
+    let fault = Fault::new(FaultKind::SourceBusy, "brokers west:9092", "timed out");
+    let item = from(KafkaStart::Latest, |seen| {
+        seen.source.topics.insert("orders".to_owned(), Err(fault));
+    });
+    assert_eq!((item.result, item.found.as_str()), (Fail, "orders: timed out"));
 }
 
 #[test]
