@@ -1,9 +1,9 @@
 //! Where partitions begin and end, and where a moment lies in them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidewire_shared::{Fault, FaultKind};
+use tidewire_shared::{Fault, FaultKind, Persistence};
 
 use super::Topics;
 use crate::config::Isolation;
@@ -21,6 +21,11 @@ pub enum At {
     Timestamp(i64),
 }
 
+/// Partitions that were just made, or whose leader moved, have one again by then.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Between two looks for leaders.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// ListOffsets' words for places that are no time.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
@@ -33,6 +38,24 @@ impl Topics {
     ///
     /// The cluster cannot be reached; that of a partition says why it has none.
     pub fn offsets(
+        &self,
+        partitions: &[(&str, u32)],
+        at: At,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Option<i64>, Fault>>, Fault> {
+        let settled = Instant::now() + timeout.min(SETTLING);
+        loop {
+            let offsets = self.offsets_now(partitions, at, timeout)?;
+            let passes = |fault: &Fault| fault.persistence() != Persistence::Definite;
+            let waits = offsets.iter().any(|offset| offset.as_ref().err().is_some_and(passes));
+            if !waits || Instant::now() >= settled {
+                return Ok(offsets);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn offsets_now(
         &self,
         partitions: &[(&str, u32)],
         at: At,
