@@ -81,7 +81,10 @@ impl<'a> PostgresDocument<'a> {
             name: spec.name.as_str(),
             display_name: &spec.display_name,
             source: Source::new(&spec.source),
-            target: Target::new(&spec.target),
+            target: Target {
+                create_topics: Some(Creation::new(spec.target.create_topics)),
+                ..Target::new(&spec.target)
+            },
             objects: spec.objects.iter().map(Object::new).collect(),
             format: FormatOptions::new(&spec.format),
             partition: word(&POLICIES, spec.partition),
@@ -270,7 +273,9 @@ struct Target<'a> {
     security: Option<Security<'a>>,
     compression: &'static str,
     properties: &'a BTreeMap<String, String>,
-    create_topics: Creation,
+    /// An option of tasks from PostgreSQL alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create_topics: Option<Creation>,
 }
 
 impl<'a> Target<'a> {
@@ -279,9 +284,9 @@ impl<'a> Target<'a> {
             connection: target.connection.as_ref().map(ConnectionName::as_str),
             brokers: &target.brokers,
             security: target.connection.is_none().then(|| Security::new(&target.security)),
-            compression: word(&target::COMPRESSIONS, target.compression),
+            compression: target.compression.as_str(),
             properties: &target.properties,
-            create_topics: Creation::new(target.create_topics),
+            create_topics: None,
         }
     }
 }

@@ -5,9 +5,8 @@ use tidewire_shared::spec::{
 };
 
 use super::alert::alerts;
-use super::{
-    ConvertError, each, enumerated, listed, named, parsed, required, same_variants, text, texts,
-};
+use super::target::named_or_inline;
+use super::{ConvertError, each, enumerated, listed, parsed, required, same_variants, text};
 use crate::task::v1 as pb;
 use crate::task::v1::kafka_start::{At, Earliest, Latest};
 
@@ -80,16 +79,10 @@ impl TryFrom<pb::KafkaSource> for KafkaSource {
     type Error = ConvertError;
 
     fn try_from(source: pb::KafkaSource) -> Result<Self, Self::Error> {
-        let connection = named(&source.connection)?;
-        let logs_in = source.security.as_ref().is_some_and(|security| security.sasl.is_some());
-        if connection.is_some() && (logs_in || !source.brokers.is_empty()) {
-            return Err(ConvertError::new("connection", "stands beside inline fields"));
-        }
+        let (connection, brokers) =
+            named_or_inline(&source.connection, source.security.as_ref(), source.brokers)?;
         Ok(Self {
-            brokers: match connection {
-                None => texts("brokers", source.brokers)?,
-                Some(_) => Vec::new(),
-            },
+            brokers,
             connection,
             properties: source.properties.into_iter().collect(),
             security: required("security", source.security)?,

@@ -1,5 +1,6 @@
 //! The Kafka side of a task.
 
+use tidewire_shared::ConnectionName;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
 };
@@ -28,16 +29,10 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
     type Error = ConvertError;
 
     fn try_from(target: pb::KafkaTarget) -> Result<Self, Self::Error> {
-        let connection = named(&target.connection)?;
-        let logs_in = target.security.as_ref().is_some_and(|security| security.sasl.is_some());
-        if connection.is_some() && (logs_in || !target.brokers.is_empty()) {
-            return Err(ConvertError::new("connection", "stands beside inline fields"));
-        }
+        let (connection, brokers) =
+            named_or_inline(&target.connection, target.security.as_ref(), target.brokers)?;
         Ok(Self {
-            brokers: match connection {
-                None => texts("brokers", target.brokers)?,
-                Some(_) => Vec::new(),
-            },
+            brokers,
             connection,
             compression: enumerated::<pb::Compression, _>("compression", target.compression)?,
             properties: target.properties.into_iter().collect(),
@@ -45,6 +40,24 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
             create_topics: optional("create_topics", target.create_topics)?,
         })
     }
+}
+
+/// A Kafka cluster: the name of its connection, or its brokers and security in place.
+pub(super) fn named_or_inline(
+    connection: &str,
+    security: Option<&pb::KafkaSecurity>,
+    brokers: Vec<String>,
+) -> Result<(Option<ConnectionName>, Vec<String>), ConvertError> {
+    let connection = named(connection)?;
+    let logs_in = security.is_some_and(|security| security.sasl.is_some());
+    if connection.is_some() && (logs_in || !brokers.is_empty()) {
+        return Err(ConvertError::new("connection", "stands beside inline fields"));
+    }
+    let brokers = match connection {
+        None => texts("brokers", brokers)?,
+        Some(_) => Vec::new(),
+    };
+    Ok((connection, brokers))
 }
 
 impl From<KafkaSecurity> for pb::KafkaSecurity {

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidewire_shared::ConnectionName;
-use tidewire_shared::spec::{
-    KafkaSource, KafkaStart, KafkaTarget, KafkaTask, NamePattern, Shards, TopicRule,
-};
+use tidewire_shared::spec::{KafkaSource, KafkaStart, KafkaTask, NamePattern, Shards, TopicRule};
 
 use super::super::alerts::Alert;
-use super::super::kafka_task::{COMPRESSIONS, EXISTING_DATA};
+use super::super::kafka_task::EXISTING_DATA;
 use super::super::postgres_task::DELIVERIES;
-use super::{Limits, Retry, Security, word};
+use super::{Limits, Retry, Security, Target, word};
 
 /// A `kafka_to_kafka` document.
 #[derive(Debug, Serialize)]
@@ -82,30 +80,6 @@ impl<'a> Source<'a> {
             brokers: &source.brokers,
             security: source.connection.is_none().then(|| Security::new(&source.security)),
             properties: &source.properties,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Target<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    brokers: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    security: Option<Security<'a>>,
-    compression: &'static str,
-    properties: &'a BTreeMap<String, String>,
-}
-
-impl<'a> Target<'a> {
-    fn new(target: &'a KafkaTarget) -> Self {
-        Self {
-            connection: target.connection.as_ref().map(ConnectionName::as_str),
-            brokers: &target.brokers,
-            security: target.connection.is_none().then(|| Security::new(&target.security)),
-            compression: word(&COMPRESSIONS, target.compression),
-            properties: &target.properties,
         }
     }
 }

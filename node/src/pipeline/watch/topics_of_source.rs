@@ -82,10 +82,8 @@ impl TopicsWatch {
             let now = self.layout.again(&self.rules, &listed(&self.identity.topics, LOOK)?)?;
             if now.has_more_than(&self.layout) {
                 tracing::info!("topics or partitions appeared that the task copies");
-                return {
-                    self.kill.rebuild();
-                    Ok(())
-                };
+                self.kill.rebuild();
+                return Ok(());
             }
         }
         match &self.configs {

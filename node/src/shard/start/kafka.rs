@@ -15,7 +15,7 @@ use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
 use tidewire_node_core::takeover::{Fact, Start};
 use tidewire_shared::spec::{KafkaStart, KafkaTask};
-use tidewire_shared::{Clearing, ClusterId, Fault, FaultKind, KafkaPosition, NodeName};
+use tidewire_shared::{Clearing, ClusterId, Fault, KafkaPosition, NodeName};
 
 use super::Ends;
 use super::target::{CALL, TargetSide, blocking};
@@ -80,7 +80,9 @@ impl<'a> KafkaEnds<'a> {
     /// Asks where the partitions of the shard begin and end.
     async fn look_at_partitions(&mut self) -> Result<(), Fault> {
         let (topics, layout) = (self.clients()?.source, self.layout.clone());
-        self.facts = blocking(move || partition_facts(&topics, &layout, CALL)).await?;
+        self.facts =
+            blocking(move || bounds(&topics, &partitions_of(&layout), Isolation::Committed))
+                .await?;
         Ok(())
     }
 
@@ -114,16 +116,19 @@ pub(crate) fn listed(topics: &Topics, timeout: Duration) -> Result<Vec<SourceTop
     Ok(topics.list(timeout)?.into_iter().map(SourceTopic::from).collect())
 }
 
-/// Where the partitions of a shard begin and end, in the order of its layout.
-pub(crate) fn partition_facts(
+/// The partitions of a shard, in the order of its layout.
+fn partitions_of(layout: &Layout) -> Vec<(&str, u32)> {
+    layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect()
+}
+
+/// Where partitions begin and end, in their order.
+fn bounds(
     topics: &Topics,
-    layout: &Layout,
-    timeout: Duration,
+    partitions: &[(&str, u32)],
+    isolation: Isolation,
 ) -> Result<Vec<PartitionFacts>, Fault> {
-    let partitions: Vec<_> =
-        layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
-    let low = topics.offsets(&partitions, At::Earliest, timeout)?;
-    let end = topics.offsets(&partitions, At::Latest(Isolation::Committed), timeout)?;
+    let low = topics.offsets(partitions, At::Earliest, CALL)?;
+    let end = topics.offsets(partitions, At::Latest(isolation), CALL)?;
     low.into_iter()
         .zip(end)
         .map(|(low, end)| {
@@ -235,9 +240,7 @@ impl Ends for KafkaEnds<'_> {
 }
 
 fn first_at(topics: &Topics, layout: &Layout, ms: i64) -> Result<Vec<Option<i64>>, Fault> {
-    let partitions: Vec<_> =
-        layout.partitions().map(|at| (at.copied.source.name.as_str(), at.partition)).collect();
-    topics.offsets(&partitions, At::Timestamp(ms), CALL)?.into_iter().collect()
+    topics.offsets(&partitions_of(layout), At::Timestamp(ms), CALL)?.into_iter().collect()
 }
 
 /// The partitions of the copies that fall to the shard: also those that the source has not.
@@ -250,17 +253,12 @@ fn target_partitions(topics: &Topics, layout: &Layout) -> Result<Vec<TargetParti
         let ours = (0..partitions).filter(|number| layout.has(&copied.source.name, *number));
         found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
     }
-    let low = topics.offsets(&found, At::Earliest, CALL)?;
-    let end = topics.offsets(&found, At::Latest(Isolation::Uncommitted), CALL)?;
-    let facts = found.iter().zip(low).zip(end).map(|(((topic, partition), low), end)| {
-        let (low, end) = (low?.unwrap_or_default(), end?.unwrap_or_default());
-        Ok(TargetPartition { topic: (*topic).to_owned(), partition: *partition, low, end })
+    let facts = bounds(topics, &found, Isolation::Uncommitted)?;
+    let partitions = found.iter().zip(facts).map(|((topic, partition), facts)| TargetPartition {
+        topic: (*topic).to_owned(),
+        partition: *partition,
+        low: facts.low,
+        end: facts.end,
     });
-    facts.collect()
-}
-
-/// An answer that names no topic.
-fn unnamed(topic: &str) -> Fault {
-    Fault::new(FaultKind::TargetState, format!("topic {topic}"), "was made, but is not there yet")
-        .remedy("nothing to do: the task looks again")
+    Ok(partitions.collect())
 }

@@ -1,13 +1,17 @@
 //! The target of a start, whatever the source: producer, positions, claim. librdkafka's calls block,
 //! so each runs on a thread for blocking work.
 
+use std::collections::BTreeSet;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use prost::Message;
+use tidewire_kafka::topics::Identity;
 use tidewire_kafka::{
-    Idempotence, PlainProducer, PositionRead, Positions, Settings, TransactionalProducer, positions,
+    Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity,
+    TransactionalProducer, positions,
 };
-use tidewire_node_core::takeover::{PositionEntry, PositionHint, TopicPin};
+use tidewire_node_core::takeover::{PositionEntry, PositionHint, SourcePosition, TopicPin};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_proto::position::v1 as pb;
 use tidewire_shared::spec::{Compression, Delivery};
@@ -19,6 +23,7 @@ use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};
 use crate::pipeline::positions::{PositionWriter, Recorded, entry};
+use crate::pipeline::watch::TargetWatch;
 
 /// Longest single call; the supervisor tries again after it.
 pub(super) const CALL: Duration = Duration::from_secs(30);
@@ -191,6 +196,30 @@ impl TargetSide {
                 Ok(Outlet::Leased(leased))
             }
         }
+    }
+
+    /// Watches the topics that are written to, as the claim pins them. Pins outlive what goes there: a
+    /// topic to which nothing can go any more may be deleted.
+    pub(super) fn watch<P: SourcePosition>(
+        &self,
+        claim: &PositionEntry<P>,
+        written: &[OutletTopic],
+        (kill, ended): (&KillSwitch, Receiver<()>),
+    ) -> Result<TargetWatch, Fault> {
+        let written: BTreeSet<&str> = written.iter().map(|topic| topic.name.as_str()).collect();
+        let pins = claim.topics.iter().filter(|pin| written.contains(pin.name.as_str()));
+        let identity = |pin: &TopicPin| Identity {
+            name: pin.name.clone(),
+            id: pin.id,
+            partitions: pin.partitions,
+        };
+        Ok(TargetWatch {
+            identity: TopicIdentity::new(&self.settings)?,
+            pins: pins.map(identity).collect(),
+            growth: P::GROWTH,
+            kill: kill.clone(),
+            ended,
+        })
     }
 
     fn fenced(

@@ -11,8 +11,6 @@ use tidewire_node_core::facts::TopicFacts;
 use tidewire_shared::spec::SyncConfigs;
 use tidewire_shared::{Fault, FaultKind};
 
-use super::unnamed;
-
 /// Between two looks for a topic that was just made.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -48,7 +46,7 @@ impl Copies<'_> {
             match late {
                 None => return Ok((seen, told)),
                 Some((topic, _)) if Instant::now() >= deadline => {
-                    return Err(unnamed(&topic.target));
+                    return Err(not_there_yet(&topic.target));
                 }
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
@@ -131,6 +129,12 @@ impl Copies<'_> {
         }
         Ok(true)
     }
+}
+
+/// The target took longer than a start waits.
+fn not_there_yet(topic: &str) -> Fault {
+    Fault::new(FaultKind::TargetBusy, format!("topic {topic}"), "was made, but is not there yet")
+        .remedy("nothing to do: the task looks again")
 }
 
 /// Carries changes of configurations over, for the whole task.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_kafka::topics::Identity;
-use tidewire_kafka::{Consumer, Settings, SourceLimits, SourcePartition, TopicIdentity, codec};
+use tidewire_kafka::{Consumer, Settings, SourceLimits, SourcePartition, codec};
 use tidewire_node_core::copy::{CopyProgress, Layout, PartitionFacts};
-use tidewire_node_core::takeover::{SourcePosition, Start};
+use tidewire_node_core::takeover::Start;
 use tidewire_node_core::throttle::Throttle;
 use tidewire_shared::spec::{Compression, KafkaTask};
 use tidewire_shared::{Fault, KafkaPosition};
@@ -18,7 +17,7 @@ use crate::pipeline::CopyParts;
 use crate::pipeline::delivery::{CopyCarrier, Delivery, Slot};
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::read::Reader;
-use crate::pipeline::watch::{SourceIdentity, TargetWatch, TopicsWatch};
+use crate::pipeline::watch::{SourceIdentity, TopicsWatch};
 use crate::shard::meter::Meter;
 
 /// Fits reader, delivery and watchers together.
@@ -67,13 +66,7 @@ impl Fitter<'_> {
                 kill: kill.clone(),
                 throttle: Throttle::new(&self.task.limits),
             },
-            target_watch: TargetWatch {
-                identity: TopicIdentity::new(&target.settings)?,
-                pins: self.pins(&topics),
-                growth: KafkaPosition::GROWTH,
-                kill: kill.clone(),
-                ended: target_ended,
-            },
+            target_watch: target.watch(&self.start.claim, &topics, (&kill, target_ended))?,
             source_watch: TopicsWatch {
                 identity,
                 rules: self.task.topics.clone(),
@@ -149,13 +142,6 @@ impl Fitter<'_> {
         let known = self.layout.topics_of_shard();
         let known = known.map(|it| (it.source.name.clone(), it.source.id)).collect();
         SourceIdentity { topics: Arc::clone(&self.clients.source), known: Arc::new(known) }
-    }
-
-    fn pins(&self, topics: &[OutletTopic]) -> Vec<Identity> {
-        let written = |name: &str| topics.iter().any(|topic| topic.name == name);
-        let pins = self.start.claim.topics.iter().filter(|pin| written(&pin.name));
-        pins.map(|pin| Identity { name: pin.name.clone(), id: pin.id, partitions: pin.partitions })
-            .collect()
     }
 
     /// One shard carries configurations over for all.

@@ -1,16 +1,13 @@
 //! The pipeline of a shard from PostgreSQL: its stages, made of what the steps of the start have found.
 
-use std::collections::BTreeSet;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use tidewire_kafka::topics::Identity;
-use tidewire_kafka::{Idempotence, TopicIdentity};
+use tidewire_kafka::Idempotence;
 use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{DeadLetterTopic, EncodeConfig, Encoder};
 use tidewire_node_core::progress::Progress;
 use tidewire_node_core::schema::TaskTables;
-use tidewire_node_core::takeover::{SourcePosition, Start, TopicPin};
+use tidewire_node_core::takeover::Start;
 use tidewire_node_core::throttle::Throttle;
 use tidewire_postgres::heartbeat::Beat;
 use tidewire_postgres::{Feedback, Source};
@@ -30,7 +27,7 @@ use crate::pipeline::delivery::{Delivery as Deliver, Fittings, PostgresCarrier};
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::letters::Letters;
 use crate::pipeline::pool::Pool;
-use crate::pipeline::watch::{LogEnd, SourceWatch, TargetWatch};
+use crate::pipeline::watch::{LogEnd, SourceWatch};
 use crate::shard::meter::Meter;
 
 /// Fits the stages of a pipeline together.
@@ -66,9 +63,10 @@ impl Fitter<'_> {
             server_version,
         } = stream;
         self.headers_fit(&target)?;
+        let topics = self.outlet_topics();
         let outlet = {
             let serial = start.claim.serial;
-            target.outlet(serial, &self.outlet_topics(), task.delivery, (meter, lease, &kill))?
+            target.outlet(serial, &topics, task.delivery, (meter, lease, &kill))?
         };
         let timeline = start.opening.timeline;
         let progress = Progress::resume(&start.claim, timeline, confirmed, Duration::ZERO)?;
@@ -93,7 +91,7 @@ impl Fitter<'_> {
                 meter: meter.clone(),
                 kill: kill.clone(),
             },
-            target_watch: self.target_watch(&target, &kill, ended)?,
+            target_watch: target.watch(&start.claim, &topics, (&kill, ended))?,
             target_watched,
             heartbeat: beat,
             emptied: emptied.clone(),
@@ -116,21 +114,6 @@ impl Fitter<'_> {
         })
     }
 
-    fn target_watch(
-        &self,
-        target: &TargetSide,
-        kill: &KillSwitch,
-        ended: Receiver<()>,
-    ) -> Result<TargetWatch, Fault> {
-        Ok(TargetWatch {
-            identity: TopicIdentity::new(&target.settings)?,
-            pins: self.pins(),
-            growth: PgPosition::GROWTH,
-            kill: kill.clone(),
-            ended,
-        })
-    }
-
     fn headers_fit(&self, target: &TargetSide) -> Result<(), Fault> {
         let headers = self.task.format.identity_headers
             || matches!(self.task.on_bad_record, BadRecord::DeadLetter(_));
@@ -145,13 +128,6 @@ impl Fitter<'_> {
     fn outlet_topics(&self) -> Vec<OutletTopic> {
         let topics = self.tables.topics().iter();
         topics.map(|name| OutletTopic { name: name.clone(), compression: None }).collect()
-    }
-
-    /// Pins outlive their tables: a topic that nothing can go to any more may be deleted.
-    fn pins(&self) -> Vec<Identity> {
-        let written: BTreeSet<&str> = self.tables.topics().iter().map(String::as_str).collect();
-        let pins = self.start.claim.topics.iter();
-        pins.filter(|pin| written.contains(pin.name.as_str())).map(identity).collect()
     }
 
     fn decoder(&self, heartbeat: Option<TableName>, objects: &SourceObjects) -> Decoder {
@@ -223,8 +199,4 @@ impl Beats<'_> {
         let beats = tidewire_postgres::heartbeat::run(source, every, beat, seen, feedback);
         Some(AbortOnDropHandle::new(actix_rt::spawn(beats)))
     }
-}
-
-fn identity(pin: &TopicPin) -> Identity {
-    Identity { name: pin.name.clone(), id: pin.id, partitions: pin.partitions }
 }
