@@ -1,16 +1,17 @@
 //! Everything that can be asked of `tidewire` on its command line.
 
 pub(crate) mod alert;
+pub(crate) mod place;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use tidewire_shared::{ConnectionName, Lsn, NodeName, Period, TaskName};
+use tidewire_shared::{ConnectionName, NodeName, Period, TaskName};
 
 use crate::command::wait::Goal;
 
-/// Carries PostgreSQL changes into Kafka, exactly once, on a cluster.
+/// Carries changes of PostgreSQL and topics of Kafka into Kafka, exactly once, on a cluster.
 #[derive(Debug, Parser)]
 #[command(name = "tidewire", version, after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -273,17 +274,27 @@ pub(crate) enum TaskCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Set the position of a paused task back, within what its slot still has.
-    #[command(after_help = "Example:
+    /// Have a paused or failed task go on from elsewhere, within what its source still has.
+    #[command(after_help = "Examples: a task from PostgreSQL goes back, a copy passes over a gap
   tidewire task pause orders --wait
   tidewire task rewind orders --to 0/16B3748 --yes
-  tidewire task resume orders")]
+  tidewire task resume orders
+
+  tidewire task rewind mirror --to orders/0=120,orders/1=earliest --yes
+  tidewire task resume mirror")]
     Rewind(RewindArgs),
     /// Have another node run a task.
     #[command(after_help = "Examples:
   tidewire task move orders --to node-2
   tidewire task move orders/0 --to node-2")]
     Move(RelocateArgs),
+    /// Show how a task did in each of the last sixty minutes: delay, rates, lag.
+    #[command(after_help = "Example:
+  tidewire task indicators orders -o json")]
+    Indicators {
+        /// Which task.
+        name: TaskName,
+    },
     /// Show the documents of a task with what changed, and what was asked of it.
     #[command(after_help = "Example:
   tidewire task history orders")]
@@ -416,10 +427,11 @@ pub(crate) struct MoveArgs {
 pub(crate) struct RewindArgs {
     /// Which task.
     pub(crate) name: TaskName,
-    /// Position in the source's log, like 0/16B3748.
-    #[arg(long, value_name = "LSN")]
-    pub(crate) to: Lsn,
-    /// Changes after the position may go out twice.
+    /// Position in PostgreSQL's log, like 0/16B3748; of a copy one or more places, like orders/0=120,
+    /// orders=earliest, orders=latest, orders=2026-01-01T00:00:00Z, or earliest for all topics.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) to: place::Goal,
+    /// What lies behind the position goes out twice; of a copy, what it jumps over never does.
     #[arg(long)]
     pub(crate) yes: bool,
 }

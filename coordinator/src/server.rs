@@ -128,6 +128,7 @@ async fn live(
     tasks.spawn(handle.clone().keep_membership());
     tasks.spawn(leader.clone().run());
     tasks.spawn(leader.clone().weigh_idle_wal());
+    tasks.spawn(leader.clone().note_indicators());
     tasks.spawn(leader.clone().watch_alerts());
     tasks.spawn(leader.clone().deliver_alerts());
     tasks.spawn(report_health(leader, health));

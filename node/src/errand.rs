@@ -47,7 +47,10 @@ pub(crate) async fn run(
         }
         Some(pb::work_order::Work::Rewind(order)) => rewind(node, cluster, order)
             .await
-            .map(|()| pb::work_done::Outcome::Rewind(pb::RewindDone {})),
+            .map(|()| pb::work_done::Outcome::Rewind(pb::RewindDone::default())),
+        Some(pb::work_order::Work::RewindCopy(order)) => {
+            kafka::rewind(node, cluster, order).await.map(pb::work_done::Outcome::Rewind)
+        }
         None => Err(Fault::new(FaultKind::Internal, "work order", "is of a kind not known here")
             .remedy("run coordinators and nodes of the same release")),
     };

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod id;
 pub mod lsn;
 pub mod phase;
+pub mod place;
 pub mod position;
 pub mod precheck;
 pub mod report;
@@ -28,6 +29,7 @@ pub use id::{
 };
 pub use lsn::Lsn;
 pub use phase::{Desired, Phase};
+pub use place::{Place, PlaceAt};
 pub use position::{
     Clearing, InTransaction, KafkaPosition, PartitionPosition, PgPosition, TopicPosition,
 };

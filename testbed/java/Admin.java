@@ -19,6 +19,7 @@ import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
@@ -79,6 +80,9 @@ public final class Admin {
             case "partitions" -> admin.createPartitions(
                 Map.of(topic, NewPartitions.increaseTo(command.path("count").asInt()))).all().get();
             case "config" -> config(topic, command.path("configs"));
+            case "truncate" -> admin.deleteRecords(Map.of(
+                new TopicPartition(topic, command.path("partition").asInt()),
+                RecordsToDelete.beforeOffset(command.path("before").asLong()))).all().get();
             case "grant" -> grant(topic, command);
             case "ends" -> ends(topic, answer);
             case "allow" -> allow(topic, command.path("operations"));

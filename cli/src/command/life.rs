@@ -1,4 +1,4 @@
-//! `tidewire task history|logs|rewind|move` and what becomes of another document.
+//! `tidewire task history|indicators|logs|rewind|move` and what becomes of another document.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,10 +10,12 @@ use tidewire_shared::{Phase, TaskName};
 use tonic::Request;
 
 use super::wait;
+use crate::args::place::Goal;
 use crate::args::{Format, LogArgs, RelocateArgs, RewindArgs};
 use crate::client::{Client, request_id};
 use crate::failure::{Exit, Failure};
 use crate::output::history::{HistoryView, LogView, history_table, log_line};
+use crate::output::indicators::{IndicatorsView, indicators_table};
 use crate::output::{note, print, write};
 
 /// Pause between two looks at a revision, and before a broken log is followed again.
@@ -103,6 +105,21 @@ pub(super) async fn history(
     print(format, &view, |_| history_table(&view))
 }
 
+pub(super) async fn indicators(
+    client: &Client,
+    name: &TaskName,
+    format: Format,
+) -> Result<(), Failure> {
+    let request = pb::GetTaskRequest { name: name.to_string() };
+    let answer = client
+        .call(&format!("task {name}"), request, |mut service, request| async move {
+            service.task_indicators(request).await
+        })
+        .await?;
+    let view = IndicatorsView::new(name.as_str(), answer);
+    print(format, &view, |_| indicators_table(&view))
+}
+
 /// Prints the lines there are; with `-f` those that come too, until it is stopped. A leader that goes
 /// away is replaced by the next, and lines that both know are printed once.
 pub(super) async fn logs(client: &Client, args: LogArgs, format: Format) -> Result<(), Failure> {
@@ -144,28 +161,41 @@ fn without_deadline<T>(mut request: Request<T>) -> Request<T> {
     request
 }
 
-/// Sets the position of a paused task back. What lies after it goes out a second time, so it has to be
+/// Has a task that rests go on from elsewhere. Records go out a second time, or never, so it has to be
 /// asked for by name.
 pub(super) async fn rewind(client: &Client, args: RewindArgs) -> Result<pb::Task, Failure> {
     let object = format!("task {}", args.name);
     if !args.yes {
-        let why = "readers get every change after that position a second time";
+        let why = match args.to {
+            Goal::Lsn(_) => "readers get every change after that position a second time",
+            Goal::Places(_) => {
+                "what lies behind the place where a partition stands now is copied a second time, and \
+                 what it jumps over never"
+            }
+        };
         return Err(
             Failure::new(Exit::Usage, "invalid", object, why).remedy("add --yes if that is meant")
         );
     }
-    let request = pb::RewindTaskRequest {
-        request_id: request_id(),
-        name: args.name.to_string(),
-        to: args.to.0,
+    let goes_on = args.to.to_string();
+    let (to, places) = match args.to {
+        Goal::Lsn(lsn) => (lsn.0, Vec::new()),
+        Goal::Places(places) => (0, places.into_iter().map(Into::into).collect()),
     };
+    let name = args.name.to_string();
+    let request = pb::RewindTaskRequest { request_id: request_id(), name, to, places };
     let answer =
         client
             .call(&object, request, |mut service, request| async move {
                 service.rewind_task(request).await
             })
             .await?;
-    note(&format!("task {} goes on at {}; resume it", args.name, args.to));
+    if answer.moved.is_empty() {
+        note(&format!("task {} goes on at {goes_on}; resume it", args.name));
+    } else {
+        answer.moved.iter().for_each(|moved| note(moved));
+        note(&format!("resume it: `tidewire task resume {}`", args.name));
+    }
     Ok(answer.task.unwrap_or_default())
 }
 

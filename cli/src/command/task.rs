@@ -74,6 +74,7 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
         }
         TaskCommand::Rewind(args) => show(life::rewind(&client(PRECHECK)?, args).await?, format),
         TaskCommand::Move(args) => show(life::relocate(&client(CALL)?, args).await?, format),
+        TaskCommand::Indicators { name } => life::indicators(&client(CALL)?, &name, format).await,
         TaskCommand::History { name } => life::history(&client(CALL)?, &name, format).await,
         TaskCommand::Logs(args) => life::logs(&client(CALL)?, args, format).await,
         TaskCommand::Get { name } => show(wait::get(&client(CALL)?, &name).await?, format),

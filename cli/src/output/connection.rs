@@ -3,13 +3,12 @@
 use serde::Serialize;
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::{ConvertError, required};
-use tidewire_shared::ByteSize;
 use tidewire_shared::connection::{
     Connection, ConnectionTest, Discovery, Endpoint, HostTest, Right, Verdict,
 };
 use tidewire_shared::connection::{DatabaseRow, TableRow, TopicRow};
 
-use super::{drawn, table, time};
+use super::{drawn, rounded, table, time};
 use crate::document::ExplainedConnection;
 use crate::failure::{Exit, Failure};
 
@@ -251,12 +250,6 @@ fn topic_table(topics: &[TopicRow]) -> String {
         ]);
     }
     drawn(&rows)
-}
-
-/// A size in the largest unit of which there are at least ten, so that people read three digits.
-fn rounded(bytes: u64) -> String {
-    let shift = [30_u32, 20, 10].into_iter().find(|shift| bytes >> shift >= 10).unwrap_or(0);
-    ByteSize((bytes >> shift) << shift).to_string()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod alert;
 pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod history;
+pub(crate) mod indicators;
 pub(crate) mod leftovers;
 pub(crate) mod positions;
 pub(crate) mod precheck;
@@ -62,6 +63,12 @@ pub(crate) fn warn(format: Format, text: &str) {
         Format::Json => note(&serde_json::json!({"warning": text}).to_string()),
         _ => note(&format!("warning: {text}")),
     }
+}
+
+/// A size in the largest unit of which there are at least ten, so that people read three digits.
+fn rounded(bytes: u64) -> String {
+    let shift = [30_u32, 20, 10].into_iter().find(|shift| bytes >> shift >= 10).unwrap_or(0);
+    tidewire_shared::ByteSize((bytes >> shift) << shift).to_string()
 }
 
 /// A table as all commands draw it: no lines, columns apart.

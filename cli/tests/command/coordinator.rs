@@ -101,7 +101,8 @@ impl AdminService for Coordinator {
 
     unused! {
         task_history(GetTaskRequest) -> TaskHistoryResponse;
-        rewind_task(RewindTaskRequest) -> TaskResponse;
+        task_indicators(GetTaskRequest) -> TaskIndicatorsResponse;
+        rewind_task(RewindTaskRequest) -> RewindTaskResponse;
         move_task(MoveTaskRequest) -> TaskResponse;
         forget_leftovers(TaskRequest) -> ForgetLeftoversResponse;
         remove_node(NodeRequest) -> RemoveNodeResponse;

@@ -16,6 +16,7 @@ use tidewire_shared::{
 };
 
 use crate::alert::{AlertMove, Push};
+use crate::indicators::Indicators;
 use crate::lifecycle::Move;
 
 /// One entry of the log.
@@ -262,6 +263,18 @@ pub enum CommandKind {
         channel: ChannelName,
         /// What came of it.
         push: Push,
+    },
+    /// A node has moved partitions of a copy that nobody runs.
+    RecordMove {
+        /// The task.
+        task: TaskId,
+        /// What was moved, a line each.
+        moved: Vec<String>,
+    },
+    /// How tasks did in the minute that is over.
+    RecordIndicators {
+        /// At most one per task.
+        minutes: Vec<(TaskId, Indicators)>,
     },
 }
 

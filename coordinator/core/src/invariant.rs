@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::{Desired, Epoch};
 
+use crate::indicators::MINUTES_KEPT;
 use crate::revision::{DEEDS_KEPT, REVISIONS_KEPT};
 use crate::state::{AUDIT_KEPT, ClusterState, LEFTOVERS_KEPT, REMOVED_KEPT, Shard, Task};
 
@@ -84,9 +85,11 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
         && state.removed.len() <= REMOVED_KEPT
         && state.leftovers.len() <= LEFTOVERS_KEPT
         && state.alerts.keeps_its_bounds()
-        && state
-            .tasks()
-            .all(|task| task.revisions.len() <= REVISIONS_KEPT && task.deeds.len() <= DEEDS_KEPT);
+        && state.tasks().all(|task| {
+            task.revisions.len() <= REVISIONS_KEPT
+                && task.deeds.len() <= DEEDS_KEPT
+                && task.indicators.len() <= MINUTES_KEPT
+        });
     found.unless(bounded, "INV-05", || "a list has outgrown its bound".to_owned());
     let empty = state.nodes.is_empty()
         && state.tasks.is_empty()

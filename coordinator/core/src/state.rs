@@ -15,6 +15,7 @@ use tidewire_shared::{
 use crate::alert::Alerts;
 use crate::command::{Checkpoint, DrainCause, RequestId};
 use crate::connection::{Registered, SpecRevisions};
+use crate::indicators::Indicators;
 use crate::outcome::{Outcome, Rejection};
 use crate::revision::{Deed, Document, Draft, Revision};
 use crate::ring::Ring;
@@ -242,6 +243,7 @@ pub struct Task {
     pub(crate) draft: Option<Draft>,
     pub(crate) revisions: Ring<Revision>,
     pub(crate) deeds: Ring<Deed>,
+    pub(crate) indicators: Ring<Indicators>,
     pub(crate) shards: BTreeMap<u32, Shard>,
 }
 
@@ -326,6 +328,11 @@ impl Task {
     /// What was asked of it, oldest first.
     pub fn deeds(&self) -> impl DoubleEndedIterator<Item = &Deed> {
         self.deeds.iter()
+    }
+
+    /// How it did in the last minutes, oldest first.
+    pub fn indicators(&self) -> impl DoubleEndedIterator<Item = &Indicators> {
+        self.indicators.iter()
     }
 
     /// Why it is Failed.

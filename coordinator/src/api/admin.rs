@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::relay::{Route, marked, not_relayed, route};
 use super::waive::Decisions;
-use super::{Door, alert, connection, error, life, view};
+use super::{Door, alert, connection, error, life, rewind, view};
 use crate::clock;
 use crate::identity_text;
 use crate::leader::{Leader, Term, WorkError};
@@ -108,6 +108,13 @@ impl AdminService for Service {
         at_leader!(self, request, task_history, writes: false, life::history)
     }
 
+    async fn task_indicators(
+        &self,
+        request: Request<pb::GetTaskRequest>,
+    ) -> Result<Response<pb::TaskIndicatorsResponse>, Status> {
+        at_leader!(self, request, task_indicators, writes: false, life::indicators)
+    }
+
     type TaskLogsStream = life::LogStream;
 
     async fn task_logs(
@@ -128,8 +135,8 @@ impl AdminService for Service {
     async fn rewind_task(
         &self,
         request: Request<pb::RewindTaskRequest>,
-    ) -> Result<Response<pb::TaskResponse>, Status> {
-        at_leader!(self, request, rewind_task, writes: true, life::rewind)
+    ) -> Result<Response<pb::RewindTaskResponse>, Status> {
+        at_leader!(self, request, rewind_task, writes: true, rewind::rewind)
     }
 
     async fn move_task(

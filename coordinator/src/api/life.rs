@@ -1,18 +1,18 @@
 //! The calls about the life of a task beyond starting and stopping: another document, its history, its
-//! log, another node, an earlier position, and what a deleted one left.
+//! log and indicators, another node, and what a deleted one left.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tidewire_coordinator_core::{CommandKind, Outcome, Revision, RevisionVerdict, Task};
+use tidewire_coordinator_core::{CommandKind, Outcome, Revision, RevisionVerdict};
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::parsed;
-use tidewire_shared::{Desired, Lsn, NodeName, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::admin::{no_task, not_looked, propose, read, request_id, resolve, view_task};
+use super::admin::{no_task, propose, read, request_id, resolve, view_task};
 use super::error;
 use crate::leader::Leader;
 
@@ -84,6 +84,25 @@ fn revision(revision: &Revision) -> pb::Revision {
     }
 }
 
+pub(super) async fn indicators(
+    leader: Leader,
+    request: pb::GetTaskRequest,
+) -> Result<pb::TaskIndicatorsResponse, Status> {
+    let (id, object) = resolve(&leader, &request.name).await?;
+    let state = leader.handle().state();
+    let task = state.task(&id).ok_or_else(|| no_task(&object))?;
+    let minutes = task.indicators().map(|minute| pb::Indicators {
+        at_ms: minute.at_ms,
+        phase: minute.phase.to_string(),
+        delay_ms: minute.delay_ms,
+        records_per_second: minute.records_per_second,
+        bytes_per_second: minute.bytes_per_second,
+        lag: minute.lag,
+        wal_retained_bytes: minute.wal_retained_bytes,
+    });
+    Ok(pb::TaskIndicatorsResponse { minutes: minutes.collect() })
+}
+
 pub(super) async fn move_task(
     leader: Leader,
     request: pb::MoveTaskRequest,
@@ -94,48 +113,6 @@ pub(super) async fn move_task(
     let shard = ShardId { task: task.clone(), index: request.shard };
     propose(&leader, request_id, CommandKind::MoveShard { shard, node }, &object).await?;
     Ok(pb::TaskResponse { task: Some(view_task(&leader, &task, &object)?) })
-}
-
-pub(super) async fn rewind(
-    leader: Leader,
-    request: pb::RewindTaskRequest,
-) -> Result<pb::TaskResponse, Status> {
-    let request_id = request_id(request.request_id)?;
-    let (id, object) = resolve(&leader, &request.name).await?;
-    let state = leader.handle().state();
-    match state.outcome_of(&request_id) {
-        // The same wish again.
-        Some(Ok(_)) => {}
-        Some(Err(rejection)) => return Err(error::rejected(rejection)),
-        None => {
-            let task = state.task(&id).ok_or_else(|| no_task(&object))?;
-            let shard = at_rest(task, &object)?;
-            let rewound = leader.rewind(task, &shard, Lsn(request.to)).await;
-            rewound.map_err(|error| not_looked(&object, error))?;
-            let kind = CommandKind::RecordRewind { shard, to: Lsn(request.to) };
-            propose(&leader, request_id, kind, &object).await?;
-        }
-    }
-    Ok(pb::TaskResponse { task: Some(view_task(&leader, &id, &object)?) })
-}
-
-/// The shard of a task that has a position and runs nowhere.
-fn at_rest(task: &Task, object: &str) -> Result<ShardId, Status> {
-    let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
-    let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
-    let paused = task.desired() == Desired::Paused || task.failure().is_some();
-    let name = task.name();
-    if ended {
-        return Err(error::refused(object, "it has ended", "create another task"));
-    }
-    if owned || !paused {
-        let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
-        return Err(error::refused(object, "only a paused task can be rewound", &remedy));
-    }
-    let shard = task.shards().next().filter(|(_, shard)| shard.checkpoint().is_some());
-    shard
-        .map(|(id, _)| id)
-        .ok_or_else(|| error::refused(object, "it has no position yet", "start it first"))
 }
 
 pub(super) async fn forget_leftovers(

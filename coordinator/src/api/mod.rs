@@ -8,6 +8,7 @@ mod life;
 pub(crate) mod node;
 pub(crate) mod raft;
 mod relay;
+mod rewind;
 mod view;
 mod waive;
 

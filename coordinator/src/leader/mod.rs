@@ -12,6 +12,7 @@
 
 mod dispatch;
 mod idle_wal;
+mod indicators;
 mod neighbours;
 mod observation;
 mod rounds;
@@ -26,6 +27,7 @@ use tidewire_coordinator_core::Timing;
 use tidewire_shared::NodeName;
 use tokio::sync::Notify;
 
+pub(crate) use observation::wire_hint;
 pub(crate) use session::{OpenError, SessionKey};
 pub(crate) use task_log::TaskLogs;
 pub(crate) use term::Term;

@@ -30,7 +30,7 @@ pub(super) fn observation(report: ShardReport) -> core::ShardObservation {
 }
 
 /// Where a start may begin to read the positions topic.
-pub(super) fn wire_hint(hint: core::PositionHint) -> WireHint {
+pub(crate) fn wire_hint(hint: core::PositionHint) -> WireHint {
     WireHint {
         topic_id_high: hint.topic_id_high,
         topic_id_low: hint.topic_id_low,

@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, Task, WorkKind};
+use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, WorkKind};
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, Rewind, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, WorkDone, WorkOrder};
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec};
+use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
 use super::neighbours::neighbours;
-use super::observation::wire_hint;
 use super::session::Inbox;
 use super::term::{Outbox, Term};
 use super::{Leader, SessionKey};
@@ -43,8 +42,6 @@ enum Purpose {
     Look(oneshot::Sender<Result<PrecheckReport, Fault>>),
     /// A call that waits for whatever the node answers.
     Ask(oneshot::Sender<Result<Outcome, Fault>>),
-    /// A call that waits until a position is set back.
-    Rewind(oneshot::Sender<Result<(), Fault>>),
 }
 
 /// Why no node does the work.
@@ -151,15 +148,14 @@ impl Leader {
                 return self.prechecked(purpose, report);
             }
             (
-                answer @ (Outcome::Tested(_) | Outcome::Discovered(_) | Outcome::WalWeighed(_)),
+                answer @ (Outcome::Tested(_)
+                | Outcome::Discovered(_)
+                | Outcome::WalWeighed(_)
+                | Outcome::Rewind(_)),
                 Purpose::Ask(call),
             ) => {
                 // Whoever asked may have gone, here and below.
                 drop(call.send(Ok(answer)));
-                None
-            }
-            (Outcome::Rewind(_), Purpose::Rewind(answer)) => {
-                drop(answer.send(Ok(())));
                 None
             }
             (Outcome::CleanUp(clean_up), Purpose::Step(task, WorkKind::CleanUp)) => {
@@ -218,39 +214,6 @@ impl Leader {
     fn step_done(&self, task: &TaskId, kind: WorkKind) {
         if let Some(term) = self.lock().as_mut() {
             term.observed.work_done(task, kind);
-        }
-    }
-
-    /// Has a connected node set the position of a shard back.
-    ///
-    /// # Errors
-    /// When this coordinator does not lead, no node is connected, or the node did not do it.
-    pub(crate) async fn rewind(&self, task: &Task, id: &ShardId, to: Lsn) -> Result<(), WorkError> {
-        let state = self.handle.state();
-        let spec = state.resolve(task.spec()).map_err(|_| WorkError::NotLeader)?;
-        let shard = state.shard(id).ok_or(WorkError::NotLeader)?;
-        let rewind = Rewind {
-            spec: Some(spec.as_ref().clone().into()),
-            task_id: id.task.to_string(),
-            shard: id.index,
-            ordinal: shard.ordinal(),
-            epoch: shard.epoch().0,
-            to: to.0,
-            hint: shard.checkpoint().map(|checkpoint| wire_hint(checkpoint.hint)),
-        };
-        let (answer, done) = oneshot::channel();
-        {
-            let mut term = self.lock();
-            let term = term.as_mut().ok_or(WorkError::NotLeader)?;
-            let node = term.worker().ok_or(WorkError::NoNode)?;
-            if !term.order(&node, Work::Rewind(rewind), Purpose::Rewind(answer)) {
-                return Err(WorkError::NoNode);
-            }
-        }
-        match done.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(fault)) => Err(WorkError::Failed(Box::new(fault))),
-            Err(_) => Err(WorkError::NotLeader),
         }
     }
 
@@ -351,7 +314,6 @@ impl Term {
     fn order(&mut self, node: &NodeName, work: Work, purpose: Purpose) -> bool {
         self.orders.retain(|_, order| match &order.purpose {
             Purpose::Look(answer) => !answer.is_closed(),
-            Purpose::Rewind(answer) => !answer.is_closed(),
             Purpose::Ask(answer) => !answer.is_closed(),
             Purpose::Step(..) | Purpose::Precheck(..) => true,
         });
@@ -387,7 +349,6 @@ fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {
         }
         // Whoever asked may have gone.
         Purpose::Look(answer) => drop(answer.send(Err(fault))),
-        Purpose::Rewind(answer) => drop(answer.send(Err(fault))),
         Purpose::Ask(answer) => drop(answer.send(Err(fault))),
     }
 }

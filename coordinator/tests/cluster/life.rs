@@ -126,6 +126,7 @@ async fn a_task_moves_where_it_is_wanted_and_only_a_paused_one_is_rewound() {
         request_id: request_id.to_owned(),
         name: "orders".to_owned(),
         to: 100,
+        places: Vec::new(),
     };
     let refused = group.client("c1").rewind_task(rewind("w1")).await.expect_err("it runs");
     let detail = detail_of(&refused).expect("detail");

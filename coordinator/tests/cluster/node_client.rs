@@ -240,7 +240,7 @@ async fn work(address: String, node: String, instance: u64) {
             }
             Some(Work::Test(work)) => Outcome::Tested(tested(&node, work.connection)),
             Some(Work::Discover(work)) => Outcome::Discovered(discovered(work.connection)),
-            Some(Work::Rewind(_)) => Outcome::Rewind(RewindDone {}),
+            Some(Work::Rewind(_)) => Outcome::Rewind(RewindDone::default()),
             _ => continue,
         };
         let answer =

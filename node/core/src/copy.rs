@@ -9,12 +9,14 @@ mod configs;
 mod layout;
 mod open;
 mod progress;
+mod rewind;
 mod start;
 
 pub use configs::{carried, is_carried};
 pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, rule_of, shard_of, taken};
 pub use open::{PartitionFacts, PartitionStart, judge, same_topic};
 pub use progress::CopyProgress;
+pub use rewind::{MoveFacts, PartitionMove, moves, rewound};
 pub use start::{FirstStart, TargetPartition};
 
 #[cfg(test)]

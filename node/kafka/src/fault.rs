@@ -58,18 +58,18 @@ fn source_remedy_of(code: Code) -> String {
         | Code::UnknownTopicId
         | Code::UnknownPartition => "take the topic out of the task, or see why it is gone",
         Code::OffsetOutOfRange | Code::AutoOffsetReset => {
-            "keep the topic's records longer (retention.ms, retention.bytes); to go on with the gap delete \
-             the task and make it again with start: {offsets: …} and existingData: append"
+            "keep the topic's records longer (retention.ms, retention.bytes); to go on with the gap: \
+             `tidewire task rewind NAME --to TOPIC/PARTITION=earliest --yes`, then resume"
         }
         Code::LogTruncation => {
             "the source took back records that were copied (an unclean leader election, or a topic \
-             made again): to go on delete the task and make it again with start: {offsets: …} and \
-             existingData: append"
+             made again): to go on behind what it holds now: `tidewire task rewind NAME --to \
+             TOPIC/PARTITION=latest --yes`, or name an offset to copy from, then resume"
         }
         Code::BadMessage | Code::InvalidMessage => {
             "the batch is damaged on the broker's disk or on the way: read it with \
-             kafka-dump-log --deep-iteration; to step over it delete the task and make it again with \
-             start: {offsets: …} and existingData: append"
+             kafka-dump-log --deep-iteration; to step over it: `tidewire task rewind NAME --to \
+             TOPIC/PARTITION=OFFSET --yes`, then resume"
         }
         Code::BadCompression | Code::NotImplemented => {
             "the batch is compressed or framed in a way that this version does not read: see who \

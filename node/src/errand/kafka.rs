@@ -1,14 +1,17 @@
-//! Errands about a task from Kafka: its precheck.
+//! Errands about a task from Kafka: its precheck, its rewind.
 
 use tidewire_kafka::Settings;
 use tidewire_kafka::precheck::look_at_copy;
 use tidewire_node_core::facts::Neighbour;
 use tidewire_node_core::precheck::{CopyLook, judge_copy};
-use tidewire_shared::Fault;
+use tidewire_proto::convert::ConvertError;
+use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::KafkaTask;
+use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, Place, ShardId, TaskSpec};
 
-use crate::shard::{blocking, source_settings};
+use super::{first_shard, parse};
+use crate::shard::{self, Assignment, blocking, source_settings};
 
 /// Looks at both ends and judges what is there.
 pub(super) async fn precheck(
@@ -24,4 +27,33 @@ pub(super) async fn precheck(
         Ok(judge_copy(&look))
     })
     .await
+}
+
+/// Has partitions of a copy that nobody runs go on from elsewhere.
+pub(super) async fn rewind(
+    node: &NodeName,
+    cluster: &ClusterId,
+    order: pb::RewindCopy,
+) -> Result<pb::RewindDone, Fault> {
+    let unreadable = |error: String| Fault::new(FaultKind::Internal, "work order", error);
+    let spec = parse(order.spec)?;
+    let TaskSpec::KafkaToKafka(task) = &spec else {
+        return Err(unreadable("is about a task that copies no topics".to_owned()));
+    };
+    let first = first_shard(&order.task_id)?;
+    let at_rest = |shard: pb::ShardAtRest| {
+        Ok(Assignment {
+            shard: ShardId { index: shard.shard, ..first.clone() },
+            epoch: Epoch(shard.epoch),
+            spec: spec.clone(),
+            ordinal: shard.ordinal,
+            hint: shard.hint.map(TryInto::try_into).transpose()?,
+            record: shard.record,
+        })
+    };
+    let shards: Result<Vec<_>, ConvertError> = order.shards.into_iter().map(at_rest).collect();
+    let places: Result<Vec<_>, _> = order.places.into_iter().map(Place::try_from).collect();
+    let shards = shards.map_err(|error| unreadable(error.to_string()))?;
+    let places = places.map_err(|error| unreadable(error.to_string()))?;
+    shard::rewind_copy(task, shards, &places, cluster, node).await
 }

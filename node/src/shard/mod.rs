@@ -17,7 +17,9 @@ use tidewire_shared::report::{PositionHint, ShardReport};
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId, TaskSpec};
 
 use meter::Meter;
-pub(crate) use start::{ConfigSync, SourceObjects, blocking, listed, rewind, source_settings};
+pub(crate) use start::{
+    ConfigSync, SourceObjects, blocking, listed, rewind, rewind_copy, source_settings,
+};
 
 /// What the leader wants of a shard.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ use kafka::KafkaEnds;
 use postgres::PostgresEnds;
 use target::TargetSide;
 
-pub(crate) use kafka::{ConfigSync, listed, source_settings};
+pub(crate) use kafka::{ConfigSync, listed, rewind_copy, source_settings};
 pub(crate) use postgres::{SourceObjects, rewind};
 pub(crate) use target::blocking;
 

@@ -173,6 +173,14 @@ impl Kafka {
         self.admin().set_partitions(topic, count)
     }
 
+    /// Deletes the records of a partition before an offset, as retention does.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn delete_records(&self, topic: &str, partition: u32, before: u64) -> Result<()> {
+        self.admin().delete_records(topic, partition, before)
+    }
+
     /// Changes a topic's configuration; none takes a setting away.
     ///
     /// # Errors

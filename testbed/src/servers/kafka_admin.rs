@@ -58,6 +58,17 @@ impl KafkaAdmin {
         self.ask(json!({"do": "partitions", "topic": topic, "count": count})).map(drop)
     }
 
+    pub(crate) fn delete_records(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        before: u64,
+    ) -> Result<()> {
+        let command =
+            json!({"do": "truncate", "topic": topic, "partition": partition, "before": before});
+        self.ask(command).map(drop)
+    }
+
     pub(crate) fn configure(
         &mut self,
         topic: &str,

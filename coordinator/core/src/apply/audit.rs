@@ -7,6 +7,9 @@ use crate::command::{Command, CommandKind, DrainCause};
 use crate::revision::{DEEDS_KEPT, Deed};
 use crate::state::{AUDIT_KEPT, AuditEntry, ClusterState};
 
+/// Partitions of a rewind that are named in its line.
+const MOVES_SHOWN: usize = 50;
+
 /// The line for a command, written before it is applied: afterwards its task may have no name.
 pub(super) fn draft(state: &ClusterState, command: &Command) -> Option<AuditEntry> {
     let (object, action) = describe(state, &command.kind)?;
@@ -42,6 +45,7 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
     let id = match &command.kind {
         CommandKind::SetDesired { task, .. }
         | CommandKind::ClearFault { task }
+        | CommandKind::RecordMove { task, .. }
         | CommandKind::Waive { task, .. } => task,
         CommandKind::TaskFailed { shard, .. }
         | CommandKind::MoveShard { shard, .. }
@@ -91,13 +95,7 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::ClearFault { task: id } => (task(id), "clear fault".into()),
         CommandKind::RemoveTask { task: id, .. } => (task(id), "remove".into()),
         CommandKind::Waive { task: id, ignore, overrides } => {
-            let said = [("ignore", ignore), ("override", overrides)]
-                .into_iter()
-                .filter(|(_, items)| !items.is_empty())
-                .map(|(word, items)| format!("{word} {}", items.join(", ")))
-                .collect::<Vec<_>>()
-                .join("; ");
-            (task(id), format!("{said} in prechecks"))
+            (task(id), format!("{} in prechecks", decided(ignore, overrides)))
         }
         CommandKind::ModifyTask { task: id, .. } => (task(id), "modify".into()),
         CommandKind::RecordRevision { task: id, revision, report } => {
@@ -111,6 +109,9 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::RecordRewind { shard, to } => {
             (task(&shard.task), format!("rewind shard {} to {to}", shard.index))
         }
+        CommandKind::RecordMove { task: id, moved } => {
+            (task(id), format!("rewind {}", first_of(moved)))
+        }
         CommandKind::RegisterNode { .. }
         | CommandKind::RecordLeftovers { .. }
         | CommandKind::RecordPrecheck { .. }
@@ -119,7 +120,24 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         | CommandKind::Release { .. }
         | CommandKind::MoveAlerts { .. }
         | CommandKind::RecordPush { .. }
+        | CommandKind::RecordIndicators { .. }
         | CommandKind::Checkpoints { .. } => return None,
     };
     Some(said)
+}
+
+fn decided(ignore: &[String], overrides: &[String]) -> String {
+    let said = [("ignore", ignore), ("override", overrides)]
+        .into_iter()
+        .filter(|(_, items)| !items.is_empty())
+        .map(|(word, items)| format!("{word} {}", items.join(", ")));
+    said.collect::<Vec<_>>().join("; ")
+}
+
+fn first_of(moved: &[String]) -> String {
+    let shown = moved.iter().take(MOVES_SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    match moved.len().saturating_sub(MOVES_SHOWN) {
+        0 => shown,
+        rest => format!("{shown}; and {rest} more"),
+    }
 }

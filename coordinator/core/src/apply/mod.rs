@@ -10,6 +10,7 @@ mod channel;
 mod checkpoint;
 mod cluster;
 mod connection;
+mod indicators;
 mod leftovers;
 mod modify;
 mod node;
@@ -125,5 +126,7 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
             task::slot_dropped(state, shard, node, fault, at_ms, events)
         }
         CommandKind::RecordRewind { shard, .. } => assignment::rewound(state, shard, events),
+        CommandKind::RecordMove { task, .. } => task::moved(state, task, events),
+        CommandKind::RecordIndicators { minutes } => Ok(indicators::record(state, minutes)),
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn create(
         draft: None,
         revisions,
         deeds: Ring::default(),
+        indicators: Ring::default(),
         shards,
     };
     state.tasks.insert(id.clone(), task);
@@ -304,6 +305,13 @@ pub(super) fn slot_dropped(
         at_ms,
     });
     touch(task, at_ms, events);
+    Ok(Outcome::Done)
+}
+
+/// Partitions of it go on from elsewhere. Whoever runs it by now read the new places, or fenced the move.
+pub(super) fn moved(state: &mut ClusterState, id: &TaskId, events: &mut Vec<Event>) -> Verdict {
+    state.task(id).ok_or_else(|| Rejection::no_task(id))?;
+    events.push(Event::TaskChanged { task: id.clone() });
     Ok(Outcome::Done)
 }
 

@@ -192,6 +192,10 @@ impl fmt::Display for Subject<'_> {
             CommandKind::MoveShard { shard, node } => write!(f, "move {shard} to {node}"),
             CommandKind::SlotDropped { shard, .. } => write!(f, "slot of {shard} dropped"),
             CommandKind::RecordRewind { shard, to } => write!(f, "rewind {shard} to {to}"),
+            CommandKind::RecordIndicators { minutes } => {
+                write!(f, "indicators of {} tasks", minutes.len())
+            }
+            CommandKind::RecordMove { task, .. } => write!(f, "partitions of {task} moved"),
         }
     }
 }

@@ -107,36 +107,46 @@ pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Res
         format!("source topic {name}"),
         "was deleted and made again: it has another topic id than when the task last read it",
     )
-    .remedy(
-        "records of the old topic that were not copied are gone; to copy the new one into the same \
-         copy, delete the task and make it again with existingData: append",
-    ))
+    .remedy(format!(
+        "records of the old topic that were not copied are gone; to go on with the new one, behind \
+         them in the same copy: `tidewire task rewind NAME --to {name}=earliest --yes`, then resume",
+    )))
 }
 
 fn no_gap(topic: &str, partition: u32, next: i64, facts: PartitionFacts) -> Result<(), Fault> {
-    let object = format!("source topic {topic}, partition {partition}");
-    if next < facts.low {
-        let message = format!(
-            "holds records from offset {} on, but {next} to {} were not copied yet: retention or \
-             somebody deleted them",
-            facts.low,
-            facts.low - 1
+    let fault = |message: String, remedy: String| {
+        let object = format!("source topic {topic}, partition {partition}");
+        Err(Fault::new(FaultKind::SourceHistory, object, message).remedy(remedy))
+    };
+    let rewind = |to: &str| {
+        format!("`tidewire task rewind NAME --to {topic}/{partition}={to} --yes`, then resume")
+    };
+    let PartitionFacts { low, end } = facts;
+    if next < low {
+        let lost = low - 1;
+        return fault(
+            format!(
+                "holds records from offset {low} on, but {next} to {lost} were not copied yet: \
+                 retention or somebody deleted them"
+            ),
+            format!(
+                "they cannot be had back: raise the topic's retention; to go on without them: {}",
+                rewind("earliest")
+            ),
         );
-        return Err(Fault::new(FaultKind::SourceHistory, object, message).remedy(
-            "they cannot be had back; raise the topic's retention, and to go on without them delete \
-             the task and make it again with start: {offsets: …} and existingData: append",
-        ));
     }
-    if next > facts.end {
-        let message = format!(
-            "ends at offset {}, but everything below {next} was copied: its log was cut, and new \
-             records may stand where copied ones stood",
-            facts.end
+    if next > end {
+        return fault(
+            format!(
+                "ends at offset {end}, but everything below {next} was copied: its log was cut, and \
+                 new records may stand where copied ones stood"
+            ),
+            format!(
+                "find out what its brokers lost; to go on behind what it holds now: {}, or name an \
+                 offset to copy from",
+                rewind("latest")
+            ),
         );
-        return Err(Fault::new(FaultKind::SourceHistory, object, message).remedy(
-            "find out what its brokers lost; to go on, delete the task and make it again with \
-             start: {offsets: …} and existingData: append",
-        ));
     }
     Ok(())
 }

@@ -151,14 +151,16 @@ fn a_copy_goes_on_where_it_was_and_takes_partitions_that_appeared() {
 #[test]
 fn what_is_gone_or_was_replaced_stops_the_copy() {
     let other = SourceTopic { id: (9, 9), ..topic("orders", 1) };
-    for (position, source, told) in [
-        (copied(9), topic("orders", 1), "9 to 9 were not copied yet"),
-        (copied(51), topic("orders", 1), "its log was cut"),
-        (copied(20), other, "deleted and made again"),
+    for (position, source, told, goes_on) in [
+        (copied(9), topic("orders", 1), "9 to 9 were not copied yet", "orders/0=earliest"),
+        (copied(51), topic("orders", 1), "its log was cut", "orders/0=latest"),
+        (copied(20), other, "deleted and made again", "orders=earliest"),
     ] {
         let Verdict::Stop(fault) = judged(&position, source) else { panic!("went on: {told}") };
         assert_eq!(fault.kind, FaultKind::SourceHistory);
         assert!(fault.message.contains(told), "{fault}");
+        let command = format!("rewind NAME --to {goes_on} --yes");
+        assert!(fault.remedy.contains(&command), "{}", fault.remedy);
     }
     let old_brokers = SourceTopic { id: (0, 0), ..topic("orders", 1) };
     assert!(matches!(judged(&copied(20), old_brokers), Verdict::Stream(_)));

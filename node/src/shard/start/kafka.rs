@@ -2,6 +2,7 @@
 
 mod copies;
 mod parts;
+mod rewind;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::shard::meter::Meter;
 use copies::Copies;
 
 pub(crate) use copies::ConfigSync;
+pub(crate) use rewind::rewind as rewind_copy;
 
 /// Both ends of a shard.
 pub(super) struct KafkaEnds<'a> {

@@ -1,0 +1,193 @@
+//! `RewindTask`: a task that rests goes on from elsewhere. A node moves its positions; the log keeps that
+//! it was asked, by whom, and what was moved.
+
+use tidewire_coordinator_core::{
+    Checkpoint, CheckpointReport, Command, CommandKind, Outcome, PositionHint, Task,
+};
+use tidewire_proto::admin::v1 as pb;
+use tidewire_proto::convert::{ConvertError, each, required};
+use tidewire_proto::node::v1::work_done::Outcome as Done;
+use tidewire_proto::node::v1::work_order::Work;
+use tidewire_proto::node::v1::{Rewind, RewindCopy, RewindDone, Rewound, ShardAtRest};
+use tidewire_shared::{Desired, Fault, FaultKind, Lsn, Place, ShardId, TaskSpec};
+use tonic::Status;
+
+use super::admin::{no_task, not_looked, propose, request_id, resolve, view_task};
+use super::error;
+use crate::clock;
+use crate::leader::{Leader, WorkError, wire_hint};
+
+pub(super) async fn rewind(
+    leader: Leader,
+    request: pb::RewindTaskRequest,
+) -> Result<pb::RewindTaskResponse, Status> {
+    let request_id = request_id(request.request_id.clone())?;
+    let (id, object) = resolve(&leader, &request.name).await?;
+    let state = leader.handle().state();
+    let mut moved = Vec::new();
+    match state.outcome_of(&request_id) {
+        // The same wish again.
+        Some(Ok(_)) => {}
+        Some(Err(rejection)) => return Err(error::rejected(rejection)),
+        None => {
+            let known = state.task(&id).ok_or_else(|| no_task(&object))?;
+            let shards = at_rest(known, &object)?;
+            let spec =
+                state.resolve(known.spec()).map_err(|rejection| error::rejected(&rejection))?;
+            let rest = AtRest { leader: &leader, task: known, spec: spec.as_ref().clone(), shards };
+            let (kind, failed) = match spec.as_ref() {
+                TaskSpec::PostgresToKafka(_) => (rest.to_lsn(&request, &object).await?, None),
+                TaskSpec::KafkaToKafka(_) => {
+                    let done = rest.to_places(&request, &object).await?;
+                    moved = done.moved;
+                    let kind = CommandKind::RecordMove { task: id.clone(), moved: moved.clone() };
+                    (kind, done.failed)
+                }
+            };
+            propose(&leader, request_id, kind, &object).await?;
+            if let Some(fault) = failed {
+                let fault: Fault = required("failed", Some(fault))?;
+                return Err(not_looked(&object, WorkError::Failed(Box::new(fault))));
+            }
+        }
+    }
+    Ok(pb::RewindTaskResponse { task: Some(view_task(&leader, &id, &object)?), moved })
+}
+
+/// The shards of a task that have a position, none of which runs anywhere.
+fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
+    let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
+    let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
+    let paused = task.desired() == Desired::Paused || task.failure().is_some();
+    let name = task.name();
+    if ended {
+        return Err(error::refused(object, "it has ended", "create another task"));
+    }
+    if owned || !paused {
+        let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
+        return Err(error::refused(object, "only a paused task can be rewound", &remedy));
+    }
+    let placed = task.shards().filter(|(_, shard)| shard.checkpoint().is_some());
+    let placed: Vec<_> = placed.map(|(id, _)| id).collect();
+    if placed.is_empty() {
+        return Err(error::refused(object, "it has no position yet", "start it first"));
+    }
+    Ok(placed)
+}
+
+/// A task that nobody runs.
+struct AtRest<'a> {
+    leader: &'a Leader,
+    task: &'a Task,
+    /// With its connections filled in.
+    spec: TaskSpec,
+    shards: Vec<ShardId>,
+}
+
+impl AtRest<'_> {
+    /// Sets the one shard of a task from PostgreSQL back.
+    async fn to_lsn(
+        &self,
+        request: &pb::RewindTaskRequest,
+        object: &str,
+    ) -> Result<CommandKind, Status> {
+        if !request.places.is_empty() {
+            let why = "reads a log of PostgreSQL: places in topics mean nothing there";
+            return Err(error::invalid(object, why, "name a position like 0/16B3748"));
+        }
+        let to = Lsn(request.to);
+        let shard = self.shards.first().ok_or_else(|| no_task(object))?;
+        let resting = self.resting(shard).ok_or_else(|| no_task(object))?;
+        let order = Rewind {
+            spec: Some(self.spec.clone().into()),
+            task_id: shard.task.to_string(),
+            shard: shard.index,
+            ordinal: resting.ordinal,
+            epoch: resting.epoch,
+            to: to.0,
+            hint: resting.hint,
+        };
+        self.ask(Work::Rewind(order), object).await?;
+        Ok(CommandKind::RecordRewind { shard: shard.clone(), to })
+    }
+
+    /// Moves partitions of a task from Kafka.
+    async fn to_places(
+        &self,
+        request: &pb::RewindTaskRequest,
+        object: &str,
+    ) -> Result<RewindDone, Status> {
+        let _checked: Vec<Place> = each("places", request.places.clone())?;
+        if request.places.is_empty() {
+            let why = "copies topics: a position in a log of PostgreSQL means nothing there";
+            return Err(error::invalid(
+                object,
+                why,
+                "name places like orders/0=120 or orders=earliest",
+            ));
+        }
+        let order = RewindCopy {
+            spec: Some(self.spec.clone().into()),
+            task_id: self.task.id().to_string(),
+            shards: self.shards.iter().filter_map(|shard| self.resting(shard)).collect(),
+            places: request.places.clone(),
+        };
+        let done = self.ask(Work::RewindCopy(order), object).await?;
+        self.keep(&done.kept, object).await?;
+        Ok(done)
+    }
+
+    fn resting(&self, id: &ShardId) -> Option<ShardAtRest> {
+        let (_, shard) = self.task.shards().find(|(other, _)| other == id)?;
+        Some(ShardAtRest {
+            shard: id.index,
+            ordinal: shard.ordinal(),
+            epoch: shard.epoch().0,
+            hint: shard.checkpoint().map(|checkpoint| wire_hint(checkpoint.hint)),
+            record: shard.checkpoint().map_or_else(Vec::new, |it| it.record.clone()),
+        })
+    }
+
+    async fn ask(&self, work: Work, object: &str) -> Result<RewindDone, Status> {
+        match self.leader.ask(work).await {
+            Ok(Done::Rewind(done)) => Ok(done),
+            Ok(_) => Err(ConvertError::new("outcome", "is no answer to what was asked").into()),
+            Err(error) => Err(not_looked(object, error)),
+        }
+    }
+
+    /// The log is the only place where an at_least_once task has its positions.
+    async fn keep(&self, kept: &[Rewound], object: &str) -> Result<(), Status> {
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let report = |rewound: &Rewound| {
+            let id = self.shards.iter().find(|id| id.index == rewound.shard)?;
+            let (_, shard) = self.task.shards().find(|(other, _)| other == id)?;
+            let hint = PositionHint { serial: rewound.serial, ..PositionHint::default() };
+            let checkpoint = Checkpoint {
+                lsn: Lsn::ZERO,
+                hint,
+                at_ms: clock::wall_ms(),
+                record: rewound.record.clone(),
+            };
+            Some(CheckpointReport { shard: id.clone(), epoch: shard.epoch(), checkpoint })
+        };
+        let reports: Vec<_> = kept.iter().filter_map(report).collect();
+        let kind = CommandKind::Checkpoints { reports };
+        let command = Command::internal(clock::wall_ms(), kind);
+        match self.leader.handle().propose(command).await {
+            Ok(Outcome::Checkpointed { stale: 0, .. }) => Ok(()),
+            Ok(_) => {
+                let fault = Fault::new(
+                    FaultKind::Fenced,
+                    object,
+                    "a node runs it again: not all of its positions were moved",
+                )
+                .remedy("pause it and wait until it is Paused, then rewind it again");
+                Err(not_looked(object, WorkError::Failed(Box::new(fault))))
+            }
+            Err(error) => Err(error::not_proposed(self.leader.handle(), object, error).await),
+        }
+    }
+}
