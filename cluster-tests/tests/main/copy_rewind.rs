@@ -1,9 +1,11 @@
 //! Copies that go on from elsewhere: over a gap, back, and in a topic that was made again.
 
+use std::thread;
 use std::time::Duration;
 
 use tidewire_cluster_tests::copy::{COPY, CopyScene};
 use tidewire_testbed::cluster::CliOutput;
+use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::writer::{Writer, Written};
 
@@ -43,7 +45,7 @@ fn failed(scene: &CopyScene) -> String {
     scene.cluster.task(COPY).unwrap()["error"].to_string()
 }
 
-fn goes_on_as_its_user_says(delivery: &str) {
+fn goes_on_as_its_user_says(delivery: &str) -> CopyScene {
     let scene = CopyScene::start(1, 1).unwrap();
     scene.source.create_topic("orders", 2, &[]).unwrap();
     let mut writer = Writer::start(&scene.source, "none", None).unwrap();
@@ -96,14 +98,31 @@ fn goes_on_as_its_user_says(delivery: &str) {
     assert_eq!(moved.code, 0, "{}", moved.stderr);
     resume(&scene);
     assert_eq!(copied(&scene, 0), (0..10).chain(20..30).chain(50..55).collect::<Vec<_>>());
+    scene
 }
 
 #[test]
 fn an_exactly_once_copy_goes_on_as_its_user_says() {
-    goes_on_as_its_user_says("exactly_once");
+    let scene = goes_on_as_its_user_says("exactly_once");
+    // Its minutes outlive whoever leads.
+    let minutes = || scene.cluster.json(&["task", "indicators", COPY]).unwrap()["minutes"].clone();
+    let told = (0..90).find_map(|_| {
+        thread::sleep(Duration::from_secs(1));
+        minutes().as_array().filter(|minutes| !minutes.is_empty()).cloned()
+    });
+    let told = told.unwrap();
+    assert!(told[0]["at"].is_string() && told[0]["delayMs"].is_u64(), "{told:?}");
+    let leader = scene.cluster.leader().unwrap();
+    process::signal(leader.pid, Signal::KILL).unwrap();
+    let again = (0..30).find_map(|_| {
+        thread::sleep(Duration::from_secs(1));
+        let asked = scene.cluster.json(&["task", "indicators", COPY]).ok()?;
+        asked["minutes"].as_array().cloned()
+    });
+    assert_eq!(again.unwrap()[..told.len()], told[..]);
 }
 
 #[test]
 fn an_at_least_once_copy_goes_on_as_its_user_says() {
-    goes_on_as_its_user_says("at_least_once");
+    drop(goes_on_as_its_user_says("at_least_once"));
 }
