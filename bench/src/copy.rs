@@ -16,9 +16,11 @@ use crate::report::{Figures, median, step};
 use crate::{floor, room, usage};
 
 /// Bytes of a record.
-const RECORD: usize = 1024;
+pub(crate) const RECORD: usize = 1024;
+/// What is copied.
+pub(crate) const TOPIC: &str = "copied";
 /// Partitions of source and copy.
-const PARTITIONS: u32 = 4;
+pub(crate) const PARTITIONS: u32 = 4;
 /// Longest time for one copy.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -58,7 +60,7 @@ pub(crate) fn measure(mebibytes: u64, rounds: usize, peers: bool) -> Result<Vec<
 fn one_codec(codec: &str, mebibytes: u64, rounds: usize, peers: bool) -> Result<Figures> {
     step("starting two clusters");
     let source = Kafka::start(KafkaOptions::default())?;
-    source.create_topic("copied", PARTITIONS, &[])?;
+    source.create_topic(TOPIC, PARTITIONS, &[])?;
     let records = mebibytes * (1 << 20) / u64::try_from(RECORD)?;
     step(&format!("writing {mebibytes} MiB, {codec}"));
     load(&source, codec, records)?;
@@ -70,7 +72,7 @@ fn one_codec(codec: &str, mebibytes: u64, rounds: usize, peers: bool) -> Result<
             step(&format!("round {round} of {rounds}: {name}, {codec}"));
             // A fresh target each time: its disk and page cache start alike for all.
             let target = Kafka::start(KafkaOptions::default())?;
-            target.create_topic("copied", PARTITIONS, &[])?;
+            target.create_topic(TOPIC, PARTITIONS, &[])?;
             let run = match reader {
                 Reader::Loop(word) => in_process(word, &source, &target, codec, records)?,
                 Reader::Task => task(&source, &target, records)?,
@@ -97,7 +99,7 @@ fn row(name: &str, runs: &[Run]) -> Vec<String> {
 }
 
 /// Half of each record is the same, so that it compresses as text does, to about half.
-fn load(source: &Kafka, codec: &str, records: u64) -> Result<()> {
+pub(crate) fn load(source: &Kafka, codec: &str, records: u64) -> Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", source.inner_bootstrap())
         .set("compression.codec", codec)
@@ -110,7 +112,7 @@ fn load(source: &Kafka, codec: &str, records: u64) -> Result<()> {
             random.fill(half);
         }
         let partition = i32::try_from(n % u64::from(PARTITIONS))?;
-        let record = || BaseRecord::<(), [u8]>::to("copied").partition(partition).payload(&value);
+        let record = || BaseRecord::<(), [u8]>::to(TOPIC).partition(partition).payload(&value);
         while producer.send(record()).is_err() {
             producer.poll(Duration::from_millis(10));
         }
@@ -129,7 +131,7 @@ fn in_process(
     records: u64,
 ) -> Result<Run> {
     let output = Command::new(std::env::current_exe()?)
-        .args([word, "--from", "copied", "--to", "copied", "--compression", codec])
+        .args([word, "--from", TOPIC, "--to", TOPIC, "--compression", codec])
         .args(["--source", &source.inner_bootstrap(), "--target", &target.inner_bootstrap()])
         .args(["--records", &records.to_string()])
         .output()?;
@@ -146,8 +148,8 @@ fn mirror(
     codec: &str,
     records: u64,
 ) -> Result<Run> {
-    let mut mirror = Mirror::start(source, target, &["copied"], tuning, codec)?;
-    let time = copied(target, records, || {
+    let mut mirror = Mirror::start(source, target, &[TOPIC], tuning, codec)?;
+    let time = copied(target, TOPIC, records, || {
         ensure!(mirror.is_running(), "{}", mirror.log());
         Ok(())
     })?;
@@ -160,20 +162,25 @@ fn task(source: &Kafka, target: &Kafka, records: u64) -> Result<Run> {
     let brokers = |kafka: &Kafka| format!("{{brokers: [\"{}\"]}}", kafka.bootstrap());
     cluster.apply_and_start(&format!(
         "apiVersion: tidewire/v1\nkind: kafka_to_kafka\nname: copy\nsource: {}\ntarget: {}\n\
-         topics: [{{match: [copied]}}]\nshards: 1\n",
+         topics: [{{match: [{TOPIC}]}}]\nshards: 1\n",
         brokers(source),
         brokers(target)
     ))?;
-    let time = copied(target, records, || Ok(()))?;
+    let time = copied(target, TOPIC, records, || Ok(()))?;
     cost(time, records, cluster.member("node-1")?.pid)
 }
 
 /// Waits until all is copied; gives the time since the first record was seen.
-fn copied(target: &Kafka, records: u64, mut alive: impl FnMut() -> Result<()>) -> Result<Duration> {
+pub(crate) fn copied(
+    target: &Kafka,
+    topic: &str,
+    records: u64,
+    mut alive: impl FnMut() -> Result<()>,
+) -> Result<Duration> {
     let mut began: Option<Instant> = None;
     let give_up = Instant::now() + LIMIT;
     loop {
-        let count: u64 = target.end_offsets("copied")?.stable.values().sum();
+        let count: u64 = target.end_offsets(topic)?.stable.values().sum();
         if count > 0 && began.is_none() {
             began = Some(Instant::now());
         }

@@ -35,7 +35,7 @@ enum Measurement {
     Transaction,
     /// A backlog from Kafka to Kafka, beside a bare librdkafka loop.
     Copy,
-    /// A reader of a thousand topics in which nothing happens.
+    /// A copy of a thousand topics in which nothing happens but in one.
     Idle,
 }
 
@@ -70,7 +70,6 @@ fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some(floor::WORD) => return floor::run(&floor::Copy::parse_from(std::env::args().skip(1))),
         Some(room::WORD) => return room::run(&floor::Copy::parse_from(std::env::args().skip(1))),
-        Some(idle::WORD) => return idle::run(&idle::Idle::parse_from(std::env::args().skip(1))),
         _ => {}
     }
     let arguments = Arguments::parse();

@@ -111,11 +111,8 @@ impl Minute {
         for task in state.tasks() {
             for (id, report) in reports(task, term) {
                 let counters = report.counters.unwrap_or_default();
-                let seen = Seen {
-                    epoch: report.epoch,
-                    records: counters.records,
-                    bytes: counters.bytes,
-                };
+                let seen =
+                    Seen { epoch: report.epoch, records: counters.records, bytes: counters.bytes };
                 self.add(id, seen, report.delay_ms);
             }
         }
