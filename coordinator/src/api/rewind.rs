@@ -9,7 +9,7 @@ use tidewire_proto::convert::{ConvertError, each, required};
 use tidewire_proto::node::v1::work_done::Outcome as Done;
 use tidewire_proto::node::v1::work_order::Work;
 use tidewire_proto::node::v1::{Rewind, RewindCopy, RewindDone, Rewound, ShardAtRest};
-use tidewire_shared::{Desired, Fault, FaultKind, Lsn, Place, ShardId, TaskSpec};
+use tidewire_shared::{Desired, Epoch, Fault, FaultKind, Lsn, Place, ShardId, TaskSpec};
 use tonic::Status;
 
 use super::admin::{no_task, not_looked, propose, request_id, resolve, view_task};
@@ -54,7 +54,8 @@ pub(super) async fn rewind(
     Ok(pb::RewindTaskResponse { task: Some(view_task(&leader, &id, &object)?), moved })
 }
 
-/// The shards of a task that have a position, none of which runs anywhere.
+/// The shards of a task that may have a position, none of which runs anywhere: one whose first start
+/// stopped behind its claim has one that the log has not heard of.
 fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
     let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
@@ -67,7 +68,7 @@ fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
         let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
         return Err(error::refused(object, "only a paused task can be rewound", &remedy));
     }
-    let placed = task.shards().filter(|(_, shard)| shard.checkpoint().is_some());
+    let placed = task.shards().filter(|(_, shard)| shard.epoch() > Epoch::default());
     let placed: Vec<_> = placed.map(|(id, _)| id).collect();
     if placed.is_empty() {
         return Err(error::refused(object, "it has no position yet", "start it first"));

@@ -129,7 +129,8 @@ impl Fitter<'_> {
             })
             .collect();
         blocking(move || {
-            let mut consumer = Consumer::open(&settings, SourceLimits::default())?;
+            let limits = SourceLimits::for_partitions(partitions.len());
+            let mut consumer = Consumer::open(&settings, limits)?;
             if !partitions.is_empty() {
                 consumer.assign(&partitions, CALL)?;
             }
