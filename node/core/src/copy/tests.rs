@@ -22,6 +22,11 @@ fn all(topics: &[SourceTopic]) -> Layout {
     Layout::new(&[rule(&[], "dr.{topic}")], topics, (0, 1)).expect("a layout")
 }
 
+fn no_heritage() -> &'static Heritage {
+    static NONE: std::sync::OnceLock<Heritage> = std::sync::OnceLock::new();
+    NONE.get_or_init(Heritage::default)
+}
+
 const FACTS: PartitionFacts = PartitionFacts { low: 10, end: 50 };
 
 fn first<'a>(
@@ -36,6 +41,7 @@ fn first<'a>(
         start,
         existing: ExistingData::Stop,
         target: &[],
+        heritage: no_heritage(),
     }
 }
 
