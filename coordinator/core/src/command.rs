@@ -263,6 +263,11 @@ pub enum CommandKind {
         /// What came of it.
         push: Push,
     },
+    /// Gives a task as many shards as its document says, in place of those that nobody owns any more.
+    Reshard {
+        /// The task.
+        task: TaskId,
+    },
 }
 
 /// What a node says about itself when it registers.

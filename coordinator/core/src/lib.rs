@@ -29,6 +29,7 @@ pub mod alert;
 pub mod apply;
 pub mod command;
 pub mod connection;
+pub mod generation;
 pub mod invariant;
 pub mod lifecycle;
 pub mod liveness;
@@ -46,6 +47,7 @@ pub use command::{
     RequestId,
 };
 pub use connection::{Registered, SpecRevisions};
+pub use generation::{Generation, Retired};
 pub use invariant::{Violation, check, check_step};
 pub use lifecycle::{Move, is_crash, legal_moves, phase_of, settled_phase};
 pub use liveness::{NodeState, Standing, Timing, admit, may_renew, node_state};

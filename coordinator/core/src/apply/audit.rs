@@ -42,6 +42,7 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
     let id = match &command.kind {
         CommandKind::SetDesired { task, .. }
         | CommandKind::ClearFault { task }
+        | CommandKind::Reshard { task }
         | CommandKind::Waive { task, .. } => task,
         CommandKind::TaskFailed { shard, .. }
         | CommandKind::MoveShard { shard, .. }
@@ -110,6 +111,11 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         }
         CommandKind::RecordRewind { shard, to } => {
             (task(&shard.task), format!("rewind shard {} to {to}", shard.index))
+        }
+        CommandKind::Reshard { task: id } => {
+            let counts = state.task(id).map(|task| (task.shard_count(), task.spec().shards()));
+            let (old, new) = counts.unwrap_or_default();
+            (task(id), format!("reshard from {old} to {new}"))
         }
         CommandKind::RegisterNode { .. }
         | CommandKind::RecordLeftovers { .. }

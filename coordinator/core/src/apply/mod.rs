@@ -13,6 +13,7 @@ mod connection;
 mod leftovers;
 mod modify;
 mod node;
+mod reshard;
 mod secrets;
 mod task;
 
@@ -125,5 +126,6 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
             task::slot_dropped(state, shard, node, fault, at_ms, events)
         }
         CommandKind::RecordRewind { shard, .. } => assignment::rewound(state, shard, events),
+        CommandKind::Reshard { task } => reshard::reshard(state, task, at_ms, events),
     }
 }

@@ -14,7 +14,7 @@ use tidewire_coordinator_core::{
     DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, apply, check, check_step,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
-use tidewire_shared::{Epoch, Fault, FaultKind, Lsn};
+use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, ShardId, TaskSpec};
 
 const TASKS: u64 = 2;
 const NODES: u8 = 3;
@@ -75,6 +75,15 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
         task: sample::task(task),
         spec: sample::spec_of(&format!("name-{task}"), tables),
     });
+    let shards = prop_oneof![2 => Just(1_u32), 1 => 2..4_u32];
+    let divide = (0..TASKS, shards).prop_map(|(task, shards)| CommandKind::ModifyTask {
+        task: sample::task(task),
+        spec: sample::copy(&format!("name-{task}"), shards),
+    });
+    let copy = (0..TASKS, 0..TASKS, 1..4_u32).prop_map(|(task, name, shards)| {
+        let (task, spec) = (sample::task(task), sample::copy(&format!("name-{name}"), shards));
+        CommandKind::CreateTask { task, spec }
+    });
     let revision = (0..TASKS, 1..6_u64, any::<bool>()).prop_map(|(task, revision, passes)| {
         let item = CheckItem {
             name: "tables_exist".to_owned(),
@@ -95,10 +104,13 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
     prop_oneof![
         1 => waive,
         3 => modify,
+        6 => divide,
+        6 => (0..TASKS).prop_map(|task| CommandKind::Reshard { task: sample::task(task) }),
         3 => revision,
         1 => leftovers,
         1 => (0..TASKS).prop_map(|task| CommandKind::ForgetLeftovers { task: sample::task(task) }),
-        4 => create,
+        2 => create,
+        4 => copy,
         6 => (0..TASKS, wish)
             .prop_map(|(task, wish)| CommandKind::SetDesired { task: sample::task(task), wish }),
         4 => precheck,
@@ -114,47 +126,46 @@ fn epoch() -> impl Strategy<Value = Epoch> {
     prop_oneof![40 => (0..4_u64).prop_map(Epoch), 1 => Just(Epoch(u64::MAX))]
 }
 
+/// A shard by its place among those of its task; an aimed command finds its number.
+fn shard() -> impl Strategy<Value = ShardId> {
+    let index = prop_oneof![2 => Just(0), 1 => 0..3_u32];
+    (0..TASKS, index).prop_map(|(task, index)| ShardId { task: sample::task(task), index })
+}
+
 fn report() -> impl Strategy<Value = CheckpointReport> {
-    (0..TASKS, epoch(), 0..40_u64, 0..40_u64).prop_map(|(task, epoch, lsn, serial)| {
+    (shard(), epoch(), 0..40_u64, 0..40_u64).prop_map(|(shard, epoch, lsn, serial)| {
         let hint = PositionHint { serial, ..PositionHint::default() };
         let checkpoint = Checkpoint { lsn: Lsn(lsn), hint, at_ms: 0, record: Vec::new() };
-        CheckpointReport { shard: sample::shard(task), epoch, checkpoint }
+        CheckpointReport { shard, epoch, checkpoint }
     })
 }
 
 fn shard_kinds() -> impl Strategy<Value = CommandKind> {
     let assign =
-        (0..TASKS, 0..NODES, 0..2_u64, epoch()).prop_map(|(task, node, instance, expect_epoch)| {
-            CommandKind::Assign {
-                shard: sample::shard(task),
-                node: sample::node(node),
-                instance,
-                expect_epoch,
-            }
+        (shard(), 0..NODES, 0..2_u64, epoch()).prop_map(|(shard, node, instance, expect_epoch)| {
+            let node = sample::node(node);
+            CommandKind::Assign { shard, node, instance, expect_epoch }
         });
     let kind = prop_oneof![Just(FaultKind::Internal), Just(FaultKind::SourceState)];
-    let failed = (0..TASKS, epoch(), 0..NODES, kind, any::<bool>()).prop_map(
-        |(task, epoch, node, kind, last_node)| CommandKind::TaskFailed {
-            shard: sample::shard(task),
+    let failed = (shard(), epoch(), 0..NODES, kind, any::<bool>()).prop_map(
+        |(shard, epoch, node, kind, last_node)| CommandKind::TaskFailed {
+            shard,
             epoch,
             node: sample::node(node),
             fault: Fault::new(kind, "slot", "is gone"),
             last_node,
         },
     );
-    let moved = (0..TASKS, 0..NODES).prop_map(|(task, node)| CommandKind::MoveShard {
-        shard: sample::shard(task),
-        node: sample::node(node),
-    });
+    let moved = (shard(), 0..NODES)
+        .prop_map(|(shard, node)| CommandKind::MoveShard { shard, node: sample::node(node) });
     prop_oneof![
         1 => moved,
         8 => assign,
-        1 => (0..TASKS, epoch())
-            .prop_map(|(task, above)| CommandKind::RaiseEpoch { shard: sample::shard(task), above }),
-        2 => (0..TASKS, epoch())
-            .prop_map(|(task, epoch)| CommandKind::Release { shard: sample::shard(task), epoch }),
-        3 => vec(report(), 0..4).prop_map(|reports| CommandKind::Checkpoints { reports }),
-        2 => failed,
+        1 => (shard(), epoch())
+            .prop_map(|(shard, above)| CommandKind::RaiseEpoch { shard, above }),
+        4 => (shard(), epoch()).prop_map(|(shard, epoch)| CommandKind::Release { shard, epoch }),
+        6 => vec(report(), 0..4).prop_map(|reports| CommandKind::Checkpoints { reports }),
+        3 => failed,
     ]
 }
 
@@ -201,7 +212,7 @@ fn alert_kinds() -> impl Strategy<Value = CommandKind> {
 /// A command, and whether it is aimed at what the state holds when its turn comes.
 fn command() -> impl Strategy<Value = (Command, bool)> {
     let kind = prop_oneof![
-        2 => node_kinds(), 4 => task_kinds(), 6 => shard_kinds(), 1 => alert_kinds(),
+        2 => node_kinds(), 4 => task_kinds(), 6 => shard_kinds(), 2 => alert_kinds(),
     ];
     let command =
         (any::<i64>(), option::of(0..1_000_u32), kind).prop_map(|(at_ms, request, kind)| {
@@ -215,6 +226,24 @@ fn command() -> impl Strategy<Value = (Command, bool)> {
 fn aim(state: &ClusterState, command: &Command) -> Command {
     let mut command = command.clone();
     let shard_of = |id| state.shard(id).map(|shard| (shard.epoch(), shard.assignment()));
+    let present = |id: &mut ShardId| {
+        let shards = state.task(&id.task).map_or(0, |task| task.shard_count());
+        let first = state.task(&id.task).map_or(0, |task| task.first_shard());
+        id.index = first + id.index.checked_rem(shards).unwrap_or(0);
+    };
+    match &mut command.kind {
+        CommandKind::Assign { shard, .. }
+        | CommandKind::Release { shard, .. }
+        | CommandKind::MoveShard { shard, .. }
+        | CommandKind::RaiseEpoch { shard, .. }
+        | CommandKind::TaskFailed { shard, .. } => present(shard),
+        CommandKind::Checkpoints { reports } => {
+            for report in reports {
+                present(&mut report.shard);
+            }
+        }
+        _ => {}
+    }
     match &mut command.kind {
         CommandKind::Assign { shard, node, instance, expect_epoch } => {
             if let Some((epoch, _)) = shard_of(shard) {
@@ -247,9 +276,22 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
         }
         CommandKind::ModifyTask { task, spec } => {
             if let Some(task) = state.task(task) {
-                let mut named = sample::postgres(spec);
-                named.name.clone_from(task.name());
-                *spec = Arc::new(named.into());
+                let name = task.name().as_str();
+                *spec = match (task.spec().as_ref(), spec.as_ref()) {
+                    (TaskSpec::KafkaToKafka(_), spec) => {
+                        let mut copy = sample::copy(name, spec.shards()).as_ref().clone();
+                        *copy.alerts_mut() = spec.alerts().to_vec();
+                        Arc::new(copy)
+                    }
+                    (TaskSpec::PostgresToKafka(_), TaskSpec::KafkaToKafka(_)) => {
+                        sample::spec_of(name, 1)
+                    }
+                    (TaskSpec::PostgresToKafka(_), TaskSpec::PostgresToKafka(named)) => {
+                        let mut named = named.clone();
+                        named.name.clone_from(task.name());
+                        Arc::new(named.into())
+                    }
+                };
             }
         }
         CommandKind::RecordPush { message, channel, .. } => {
@@ -370,7 +412,7 @@ fn the_trials_reach_what_they_are_about() {
     let crashed =
         |state: &ClusterState| state.shards().any(|(_, _, shard)| !shard.crashed_on().is_empty());
     let (mut moved, mut failed, mut forgiven, mut removed, mut revised) = (0, 0, 0, 0, 0);
-    let mut told = 0;
+    let (mut told, mut resharded, mut inherited) = (0, 0, 0);
     for _ in 0..100 {
         let commands = vec(command(), 250).new_tree(&mut runner).expect("commands").current();
         play(&commands, |before, command, applied, after| {
@@ -381,6 +423,11 @@ fn the_trials_reach_what_they_are_about() {
                 }
                 CommandKind::TaskFailed { .. } => failed += done,
                 CommandKind::RemoveTask { .. } => removed += done,
+                CommandKind::Reshard { task } => {
+                    let after = after.task(task).map_or(0, |task| task.predecessors().len());
+                    resharded += done;
+                    inherited += u32::from(after > 0) * done;
+                }
                 CommandKind::RecordRevision { .. } => revised += done,
                 CommandKind::RecordPush { .. } => {
                     told += u32::from(before.alerts() != after.alerts());
@@ -392,6 +439,6 @@ fn the_trials_reach_what_they_are_about() {
             }
         });
     }
-    let reached = [moved, failed, forgiven, removed, revised, told];
+    let reached = [moved, failed, forgiven, removed, revised, told, resharded, inherited];
     assert!(reached.iter().all(|count| *count >= 3), "{reached:?}");
 }
