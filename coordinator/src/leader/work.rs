@@ -8,7 +8,9 @@ use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, Task,
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, Rewind, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{
+    CleanUp, Neighbour, Precheck, Rewind, ShardPlace, WorkDone, WorkOrder,
+};
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
@@ -336,7 +338,11 @@ impl Term {
                 neighbours: facts.neighbours.clone(),
             }),
             WorkKind::CleanUp | WorkKind::Sweep => {
-                Work::CleanUp(CleanUp { spec, task_id, ordinals: facts.ordinals.clone() })
+                let shards = facts
+                    .shards
+                    .iter()
+                    .map(|(shard, ordinal)| ShardPlace { shard: *shard, ordinal: *ordinal });
+                Work::CleanUp(CleanUp { spec, task_id, shards: shards.collect() })
             }
         };
         let purpose = match kind {
@@ -373,7 +379,8 @@ impl Term {
 pub(super) struct StepFacts {
     pub(super) spec: Arc<TaskSpec>,
     pub(super) started_before: bool,
-    pub(super) ordinals: Vec<u64>,
+    /// For a clean-up, all shards that the task ever had: number, and number in the positions topic.
+    pub(super) shards: Vec<(u32, u64)>,
     /// Of the document that is given.
     pub(super) revision: u64,
     /// The other tasks, for a precheck.

@@ -114,6 +114,8 @@ pub(super) async fn prepare(spec: &TaskSpec) {
         ordinal: 0,
         hint: None,
         record: Vec::new(),
+        place: (0, 1),
+        before: Vec::new(),
     };
     if let TaskSpec::PostgresToKafka(task) = spec {
         postgres::warm(task, &assignment, &cluster).await;
