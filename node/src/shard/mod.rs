@@ -160,3 +160,28 @@ impl ReportBoard {
         self.meters().is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_has_its_place_among_those_that_its_task_has_now() {
+        assert_eq!(place(6, 6, 9).expect("the first"), (0, 9));
+        assert_eq!(place(14, 6, 9).expect("the last"), (8, 9));
+        for (index, first, count) in [(5, 6, 9), (15, 6, 9), (0, 0, 0)] {
+            let fault = place(index, first, count).expect_err("none of them");
+            assert!(fault.remedy.contains("same release"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn shards_that_are_no_more_keep_their_numbers() {
+        let of = shard_id("k3v9", 7).expect("a shard");
+        let retired = |ordinal| pb::RetiredShard { ordinal, ..pb::RetiredShard::default() };
+        let wire = pb::Generation { first: 4, shards: vec![retired(11), retired(3)] };
+        let shards = generation(&of, wire).expect("readable");
+        let seen: Vec<_> = shards.iter().map(|it| (it.shard.to_string(), it.ordinal)).collect();
+        assert_eq!(seen, [("k3v9/4".to_owned(), 11), ("k3v9/5".to_owned(), 3)]);
+    }
+}

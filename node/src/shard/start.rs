@@ -210,6 +210,7 @@ impl<E: Ends> Starter<'_, E> {
             Step::PrepareSource => self.ends.prepare_source().await,
             Step::FindStart => self.ends.find_start().await,
             Step::CommitClaim(entry) => {
+                fault_point::reach("before_claim");
                 let ended = self.ends.target().commit_claim(entry).await;
                 fault_point::reach("after_claim");
                 ended.map(Fact::ClaimEnded)

@@ -55,6 +55,12 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
     task.deeds.push(deed, DEEDS_KEPT);
 }
 
+fn resharding(state: &ClusterState, id: &TaskId) -> String {
+    let counts = state.task(id).map(|task| (task.shard_count(), task.spec().shards()));
+    let (old, new) = counts.unwrap_or_default();
+    format!("reshard from {old} to {new}")
+}
+
 fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)> {
     let task = |id: &TaskId| match state.task(id) {
         Some(task) => format!("task {}", task.name()),
@@ -112,11 +118,7 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::RecordRewind { shard, to } => {
             (task(&shard.task), format!("rewind shard {} to {to}", shard.index))
         }
-        CommandKind::Reshard { task: id } => {
-            let counts = state.task(id).map(|task| (task.shard_count(), task.spec().shards()));
-            let (old, new) = counts.unwrap_or_default();
-            (task(id), format!("reshard from {old} to {new}"))
-        }
+        CommandKind::Reshard { task: id } => (task(id), resharding(state, id)),
         CommandKind::RegisterNode { .. }
         | CommandKind::RecordLeftovers { .. }
         | CommandKind::RecordPrecheck { .. }

@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use tidewire_coordinator_core::alert::{Ending, Step};
 use tidewire_coordinator_core::{
     AlertMove, Applied, Checkpoint, CheckpointReport, ClusterState, Command, CommandKind,
-    DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, apply, check, check_step,
+    DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, Task, apply, check, check_step,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, ShardId, TaskSpec};
@@ -75,15 +75,6 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
         task: sample::task(task),
         spec: sample::spec_of(&format!("name-{task}"), tables),
     });
-    let shards = prop_oneof![2 => Just(1_u32), 1 => 2..4_u32];
-    let divide = (0..TASKS, shards).prop_map(|(task, shards)| CommandKind::ModifyTask {
-        task: sample::task(task),
-        spec: sample::copy(&format!("name-{task}"), shards),
-    });
-    let copy = (0..TASKS, 0..TASKS, 1..4_u32).prop_map(|(task, name, shards)| {
-        let (task, spec) = (sample::task(task), sample::copy(&format!("name-{name}"), shards));
-        CommandKind::CreateTask { task, spec }
-    });
     let revision = (0..TASKS, 1..6_u64, any::<bool>()).prop_map(|(task, revision, passes)| {
         let item = CheckItem {
             name: "tables_exist".to_owned(),
@@ -104,13 +95,11 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
     prop_oneof![
         1 => waive,
         3 => modify,
-        6 => divide,
-        6 => (0..TASKS).prop_map(|task| CommandKind::Reshard { task: sample::task(task) }),
+        16 => copy_kinds(),
         3 => revision,
         1 => leftovers,
         1 => (0..TASKS).prop_map(|task| CommandKind::ForgetLeftovers { task: sample::task(task) }),
         2 => create,
-        4 => copy,
         6 => (0..TASKS, wish)
             .prop_map(|(task, wish)| CommandKind::SetDesired { task: sample::task(task), wish }),
         4 => precheck,
@@ -120,6 +109,20 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
             left: left.clone(),
         }),
     ]
+}
+
+fn copy_kinds() -> impl Strategy<Value = CommandKind> {
+    let copy = |task: u64, shards| sample::copy(&format!("name-{task}"), shards);
+    let create = (0..TASKS, 0..TASKS, 1..4_u32).prop_map(move |(task, name, shards)| {
+        CommandKind::CreateTask { task: sample::task(task), spec: copy(name, shards) }
+    });
+    let shards = prop_oneof![2 => Just(1_u32), 1 => 2..4_u32];
+    let divide = (0..TASKS, shards).prop_map(move |(task, shards)| CommandKind::ModifyTask {
+        task: sample::task(task),
+        spec: copy(task, shards),
+    });
+    let reshard = (0..TASKS).prop_map(|task| CommandKind::Reshard { task: sample::task(task) });
+    prop_oneof![4 => create, 6 => divide, 6 => reshard]
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
@@ -222,28 +225,48 @@ fn command() -> impl Strategy<Value = (Command, bool)> {
     (command, proptest::bool::weighted(0.8))
 }
 
-/// Blind commands rarely meet the right epoch; an aimed one takes it, and the owner, from the state.
-fn aim(state: &ClusterState, command: &Command) -> Command {
-    let mut command = command.clone();
-    let shard_of = |id| state.shard(id).map(|shard| (shard.epoch(), shard.assignment()));
+/// The shard at its place among those that the task has now.
+fn aim_at_shards(state: &ClusterState, kind: &mut CommandKind) {
     let present = |id: &mut ShardId| {
-        let shards = state.task(&id.task).map_or(0, |task| task.shard_count());
-        let first = state.task(&id.task).map_or(0, |task| task.first_shard());
-        id.index = first + id.index.checked_rem(shards).unwrap_or(0);
+        let Some(task) = state.task(&id.task) else { return };
+        id.index = task.first_shard() + id.index % task.shard_count();
     };
-    match &mut command.kind {
+    match kind {
         CommandKind::Assign { shard, .. }
         | CommandKind::Release { shard, .. }
         | CommandKind::MoveShard { shard, .. }
         | CommandKind::RaiseEpoch { shard, .. }
         | CommandKind::TaskFailed { shard, .. } => present(shard),
         CommandKind::Checkpoints { reports } => {
-            for report in reports {
-                present(&mut report.shard);
-            }
+            reports.iter_mut().for_each(|report| present(&mut report.shard));
         }
         _ => {}
     }
+}
+
+/// The document as one of this task: its name, its kind.
+fn of_its_kind(task: &Task, spec: &TaskSpec) -> Arc<TaskSpec> {
+    let name = task.name().as_str();
+    match (task.spec().as_ref(), spec) {
+        (TaskSpec::KafkaToKafka(_), spec) => {
+            let mut copy = sample::copy(name, spec.shards()).as_ref().clone();
+            *copy.alerts_mut() = spec.alerts().to_vec();
+            Arc::new(copy)
+        }
+        (TaskSpec::PostgresToKafka(_), TaskSpec::KafkaToKafka(_)) => sample::spec_of(name, 1),
+        (TaskSpec::PostgresToKafka(_), TaskSpec::PostgresToKafka(named)) => {
+            let mut named = named.clone();
+            named.name.clone_from(task.name());
+            Arc::new(named.into())
+        }
+    }
+}
+
+/// Blind commands rarely meet the right epoch; an aimed one takes it, and the owner, from the state.
+fn aim(state: &ClusterState, command: &Command) -> Command {
+    let mut command = command.clone();
+    let shard_of = |id| state.shard(id).map(|shard| (shard.epoch(), shard.assignment()));
+    aim_at_shards(state, &mut command.kind);
     match &mut command.kind {
         CommandKind::Assign { shard, node, instance, expect_epoch } => {
             if let Some((epoch, _)) = shard_of(shard) {
@@ -276,22 +299,7 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
         }
         CommandKind::ModifyTask { task, spec } => {
             if let Some(task) = state.task(task) {
-                let name = task.name().as_str();
-                *spec = match (task.spec().as_ref(), spec.as_ref()) {
-                    (TaskSpec::KafkaToKafka(_), spec) => {
-                        let mut copy = sample::copy(name, spec.shards()).as_ref().clone();
-                        *copy.alerts_mut() = spec.alerts().to_vec();
-                        Arc::new(copy)
-                    }
-                    (TaskSpec::PostgresToKafka(_), TaskSpec::KafkaToKafka(_)) => {
-                        sample::spec_of(name, 1)
-                    }
-                    (TaskSpec::PostgresToKafka(_), TaskSpec::PostgresToKafka(named)) => {
-                        let mut named = named.clone();
-                        named.name.clone_from(task.name());
-                        Arc::new(named.into())
-                    }
-                };
+                *spec = of_its_kind(task, spec);
             }
         }
         CommandKind::RecordPush { message, channel, .. } => {

@@ -1,6 +1,7 @@
 //! What the steps of a start mean for a task from Kafka.
 
 mod copies;
+mod heritage;
 mod parts;
 
 use std::sync::Arc;
@@ -14,16 +15,17 @@ use tidewire_node_core::copy::{
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
 use tidewire_node_core::takeover::{Fact, Start};
-use tidewire_shared::spec::{Delivery, KafkaStart, KafkaTask};
+use tidewire_shared::spec::{KafkaStart, KafkaTask};
 use tidewire_shared::{Clearing, ClusterId, Fault, KafkaPosition, NodeName};
 
 use super::Ends;
-use super::target::{CALL, TargetSide, blocking, kept};
+use super::target::{CALL, TargetSide, blocking};
 use crate::lease::Lease;
 use crate::pipeline::Parts;
 use crate::shard::meter::Meter;
 use crate::shard::{Assignment, Retired};
 use copies::Copies;
+use heritage::left;
 
 pub(crate) use copies::ConfigSync;
 
@@ -91,19 +93,12 @@ impl<'a> KafkaEnds<'a> {
         Ok(())
     }
 
-    /// What the shards left that this one replaces. Where nothing fences, the coordinators have seen that
-    /// nobody owns them, and keep their positions.
-    async fn heritage(&mut self) -> Result<Heritage, Fault> {
+    /// What the shards left that this one replaces.
+    async fn heritage(&self) -> Result<Heritage, Fault> {
         let mut generations = Vec::with_capacity(self.before.len());
         for shards in self.before {
-            generations.push(match self.task.delivery {
-                Delivery::ExactlyOnce => self.target.retire(shards.clone(), &self.cluster).await?,
-                Delivery::AtLeastOnce => {
-                    let key = |it: &Retired| it.shard.position_key(&self.cluster);
-                    let kept = shards.iter().map(|it| kept(&it.record, &key(it)));
-                    kept.collect::<Result<Vec<_>, _>>()?
-                }
-            });
+            let delivery = self.task.delivery;
+            generations.push(left(&self.target, shards, delivery, &self.cluster).await?);
         }
         Ok(Heritage::new(generations))
     }

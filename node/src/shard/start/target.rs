@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::Receiver;
-use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use prost::Message;
@@ -12,16 +11,14 @@ use tidewire_kafka::{
     Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity,
     TransactionalProducer, positions,
 };
-use tidewire_node_core::takeover::{
-    PositionEntry, PositionHint, Remembered, SourcePosition, TopicPin, missing_record,
-};
+use tidewire_node_core::takeover::{PositionEntry, PositionHint, SourcePosition, TopicPin};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_proto::position::v1 as pb;
 use tidewire_shared::spec::{Compression, Delivery};
 use tidewire_shared::{ByteSize, ClusterId, Fault, FaultKind, NodeName, TaskName, report};
 
+use super::super::Assignment;
 use super::super::meter::Meter;
-use super::super::{Assignment, Retired};
 use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};
@@ -31,9 +28,7 @@ use crate::pipeline::watch::TargetWatch;
 /// Longest single call; the supervisor tries again after it.
 pub(super) const CALL: Duration = Duration::from_secs(30);
 /// A foreign open transaction below our record ends by `transaction.timeout.ms` and a sweep at last.
-const READ: Duration = Duration::from_secs(45);
-/// Shards that are looked after at the same time: each takes two clients and some threads.
-const RETIRED_AT_ONCE: usize = 4;
+pub(super) const READ: Duration = Duration::from_secs(45);
 
 /// The target of one shard during a start.
 pub(super) struct TargetSide {
@@ -48,7 +43,7 @@ pub(super) struct TargetSide {
     producer: Option<TransactionalProducer>,
     /// Brokers before 0.11 know neither idempotent producers nor headers.
     pub(super) idempotence: Idempotence,
-    positions: Option<Positions>,
+    pub(super) positions: Option<Positions>,
     read: Option<PositionRead>,
 }
 
@@ -130,30 +125,6 @@ impl TargetSide {
         let kept = kept(record, &self.key)?;
         self.pin(kept.as_ref());
         Ok(kept)
-    }
-
-    /// The newest positions of shards that are no more, in their order. Their last owners are fenced
-    /// first: whatever they have not committed by then, they never will.
-    pub(super) async fn retire<P: Recorded + Send + 'static>(
-        &self,
-        retired: Vec<Retired>,
-        cluster: &ClusterId,
-    ) -> Result<Vec<Option<PositionEntry<P>>>, Fault> {
-        let positions = self.positions.clone().ok_or_else(too_early)?;
-        let (settings, cluster) = (self.settings.clone(), cluster.clone());
-        blocking(move || {
-            let look = |it: &Retired| look_after_fencing(&settings, &positions, it, &cluster);
-            let mut found = Vec::with_capacity(retired.len());
-            for some in retired.chunks(RETIRED_AT_ONCE) {
-                let looks = std::thread::scope(|scope| {
-                    let asked: Vec<_> = some.iter().map(|it| scope.spawn(|| look(it))).collect();
-                    asked.into_iter().map(joined).collect::<Vec<_>>()
-                });
-                found.extend(looks);
-            }
-            found.into_iter().collect()
-        })
-        .await
     }
 
     fn pin<P>(&mut self, newest: Option<&PositionEntry<P>>) {
@@ -271,31 +242,6 @@ impl TargetSide {
     }
 }
 
-/// Fences whoever owned a shard that is no more, then reads how far it came.
-fn look_after_fencing<P: Recorded>(
-    settings: &Settings,
-    positions: &Positions,
-    retired: &Retired,
-    cluster: &ClusterId,
-) -> Result<Option<PositionEntry<P>>, Fault> {
-    let mut producer =
-        TransactionalProducer::create(settings, &retired.shard.transactional_id(cluster))?;
-    producer.init(CALL)?;
-    drop(producer);
-    let key = retired.shard.position_key(cluster);
-    let partition = positions.partition_of(retired.ordinal);
-    let hint = retired.hint.as_ref().map(core_hint);
-    let read = positions.read(&key, partition, hint.map(wire_hint).as_ref(), READ)?;
-    let newest = read.record.map(|record| entry(record, &key)).transpose()?;
-    let remembered = hint.map_or(Remembered::Nothing, Remembered::Position);
-    missing_record(&retired.shard, remembered, newest.as_ref()).map_or(Ok(newest), Err)
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, Result<T, Fault>>) -> Result<T, Fault> {
-    let panicked = |_| Fault::new(FaultKind::Internal, "kafka call", "panicked");
-    thread.join().map_err(panicked)?
-}
-
 /// A position record that the coordinators kept.
 pub(super) fn kept<P: Recorded>(
     record: &[u8],
@@ -331,7 +277,7 @@ pub(super) fn core_hint(hint: &report::PositionHint) -> PositionHint {
     PositionHint { topic_id, partition, offset, serial }
 }
 
-fn wire_hint(hint: PositionHint) -> pb::PositionHint {
+pub(super) fn wire_hint(hint: PositionHint) -> pb::PositionHint {
     pb::PositionHint {
         topic_id_high: hint.topic_id.0,
         topic_id_low: hint.topic_id.1,
