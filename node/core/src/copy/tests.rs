@@ -190,6 +190,17 @@ fn what_was_accepted_is_sealed_under_the_next_serial() {
 }
 
 #[test]
+fn a_start_that_no_claim_has_fixed_is_told_before_anything_moves() {
+    let (layout, position) = (all(&[topic("orders", 2)]), KafkaPosition::default());
+    let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS; 2]) else { panic!("goes on") };
+    let topics = Vec::new();
+    let start = PositionEntry { serial: 0, epoch: Epoch(1), claim: false, position, topics };
+    let mut progress = CopyProgress::resume(&start, &layout, &starts);
+    let told = progress.seal().expect("nothing wrong").expect("the place where it began");
+    assert_eq!((told.serial, next(&told.position, "orders", 1)), (1, 10));
+}
+
+#[test]
 fn a_slot_never_goes_back() {
     let mut progress = progress();
     progress.accept(0, 25, None).expect("forward");
