@@ -68,6 +68,8 @@ async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Resu
         spec: spec.clone().into(),
         ordinal: order.ordinal,
         record: Vec::new(),
+        place: (0, 1),
+        before: Vec::new(),
         hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
     };
     shard::rewind(&spec, &assignment, cluster, node, Lsn(order.to)).await
@@ -137,9 +139,9 @@ async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>
     if spec.delivery() == Delivery::AtLeastOnce {
         return Ok(left);
     }
-    let shards = (0..).zip(order.ordinals).map(|(index, ordinal)| {
-        let shard = ShardId { index, ..first.clone() };
-        (shard.transactional_id(cluster), shard.position_key(cluster), ordinal)
+    let shards = order.shards.into_iter().map(|place| {
+        let shard = ShardId { index: place.shard, ..first.clone() };
+        (shard.transactional_id(cluster), shard.position_key(cluster), place.ordinal)
     });
     let shards: Vec<_> = shards.collect();
     let key = first.position_key(cluster);

@@ -17,6 +17,7 @@ mod life;
 mod objects;
 mod others;
 mod records;
+mod reshard;
 mod smoke;
 mod solo;
 mod surroundings;

@@ -276,6 +276,11 @@ pub enum CommandKind {
         /// At most one per task.
         minutes: Vec<(TaskId, Indicators)>,
     },
+    /// Gives a task as many shards as its document says, in place of those that nobody owns any more.
+    Reshard {
+        /// The task.
+        task: TaskId,
+    },
 }
 
 /// What a node says about itself when it registers.

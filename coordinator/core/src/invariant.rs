@@ -3,7 +3,7 @@
 //! | name | statement |
 //! |---|---|
 //! | INV-01 | no two tasks have one name |
-//! | INV-02 | no two shards have one ordinal |
+//! | INV-02 | no two shards have one ordinal, those that are taken over from included |
 //! | INV-03 | a shard with an owner has an epoch above 0 |
 //! | INV-04 | an owner is a node that is known |
 //! | INV-05 | remembered requests, audit log, removed tasks, histories and messages keep their bounds |
@@ -19,11 +19,15 @@
 //! | INV-15 | the identity of the cluster never changes, its version never decreases |
 //! | INV-16 | a task that ended never runs again |
 //! | INV-17 | a new owner is the process that registered last, on a node that does not drain |
+//! | INV-18 | the numbers of shards follow each other, above those of every generation before |
+//! | INV-19 | a shard that ran is there, or is known to be no more |
+//! | INV-20 | what shards may have to take over is known until each has a place of its own |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::{Desired, Epoch};
 
+use crate::generation::Generation;
 use crate::indicators::MINUTES_KEPT;
 use crate::revision::{DEEDS_KEPT, REVISIONS_KEPT};
 use crate::state::{AUDIT_KEPT, ClusterState, LEFTOVERS_KEPT, REMOVED_KEPT, Shard, Task};
@@ -62,6 +66,7 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
         found.unless(names.insert(task.name()), "INV-01", || format!("two tasks {}", task.name()));
         found
             .unless(state.removed(task.id()).is_none(), "INV-06", || format!("task {}", task.id()));
+        check_numbers(&mut found, task);
     }
     for spec in state.documents() {
         let resolved = state.resolve(spec);
@@ -79,6 +84,14 @@ pub fn check(state: &ClusterState) -> Vec<Violation> {
         found.unless(shard.epoch() > Epoch::default(), "INV-03", || format!("shard {id}"));
         let known = state.node(&owner.node).is_some();
         found.unless(known, "INV-04", || format!("shard {id} on {}", owner.node));
+    }
+    for task in state.tasks() {
+        for retired in task.predecessors.iter().flat_map(Generation::shards) {
+            let free = !ordinals.contains_key(&retired.ordinal);
+            found.unless(free, "INV-02", || {
+                format!("{} of a shard of {} that is no more", retired.ordinal, task.name())
+            });
+        }
     }
     let bounded = state.requests.is_consistent()
         && state.audit.len() <= AUDIT_KEPT
@@ -116,9 +129,44 @@ pub fn check_step(before: &ClusterState, after: &ClusterState) -> Vec<Violation>
         if let Some(new) = after.task(old.id()) {
             let legal = ended(old) <= ended(new);
             found.unless(legal, "INV-16", || format!("task {}", old.name()));
+            check_generations(&mut found, old, new);
         }
     }
     found.0
+}
+
+/// Numbers are given out once: the present ones follow each other above all that are no more.
+fn check_numbers(found: &mut Found, task: &Task) {
+    let numbers: Vec<u32> = task.shards.keys().copied().collect();
+    let follow = numbers.iter().zip(numbers.iter().skip(1)).all(|(a, b)| a + 1 == *b);
+    let highest = task.retired.keys().next_back();
+    let above = highest.is_none_or(|highest| *highest < task.first_shard());
+    let given = numbers.last().is_some_and(|last| *last < task.shard_numbers);
+    found.unless(follow && above && given, "INV-18", || {
+        format!("task {}: {numbers:?} after {highest:?}", task.name())
+    });
+    let known = |before: &Generation| before.shards.keys().all(|it| task.retired.contains_key(it));
+    found.unless(task.predecessors.iter().all(known), "INV-19", || {
+        format!("task {} takes over from shards that it never had", task.name())
+    });
+}
+
+fn check_generations(found: &mut Found, old: &Task, new: &Task) {
+    let ran = old.shards.iter().filter(|(_, shard)| shard.epoch() > Epoch::default());
+    let known = |number: &u32| new.shards.contains_key(number) || new.retired.contains_key(number);
+    let kept = old.retired.keys().all(|number| new.retired.contains_key(number));
+    found.unless(kept && ran.map(|(number, _)| number).all(known), "INV-19", || {
+        format!("task {} forgot a shard", new.name())
+    });
+    let settled = new.shards.values().all(|shard| shard.checkpoint().is_some());
+    let kept = settled || old.predecessors.iter().all(|it| new.predecessors.contains(it));
+    let same = old.first_shard() == new.first_shard() || !old.generation_has_run();
+    let replaced = || Generation::retire(old.shards.clone());
+    let taken_over = same || new.predecessors.first() == Some(&replaced());
+    let in_time = !settled || new.predecessors.is_empty();
+    found.unless(kept && taken_over && in_time, "INV-20", || {
+        format!("task {}: its shards take over from {:?}", new.name(), new.predecessors)
+    });
 }
 
 /// 0: may run again, 1: ended, 2: on its way out.

@@ -29,6 +29,7 @@ pub mod alert;
 pub mod apply;
 pub mod command;
 pub mod connection;
+pub mod generation;
 pub mod indicators;
 pub mod invariant;
 pub mod lifecycle;
@@ -47,6 +48,7 @@ pub use command::{
     RequestId,
 };
 pub use connection::{Registered, SpecRevisions};
+pub use generation::{Generation, Retired};
 pub use indicators::{Indicators, MINUTES_KEPT};
 pub use invariant::{Violation, check, check_step};
 pub use lifecycle::{Move, is_crash, legal_moves, phase_of, settled_phase};

@@ -137,10 +137,11 @@ pub fn phase_of(task: &Task, observed: &Observed) -> Phase {
     }
 }
 
-/// Whether an owner has yet to be given the present document.
+/// Whether an owner has yet to be given the present document, or its shards are yet to be made.
 fn changes_over(task: &Task) -> bool {
     let given = |shard: &Shard| shard.assignment().map(|owner| owner.given.task);
-    task.shards().any(|(_, shard)| given(shard).is_some_and(|it| it != task.revision()))
+    task.is_to_be_resharded()
+        || task.shards().any(|(_, shard)| given(shard).is_some_and(|it| it != task.revision()))
 }
 
 /// The worst phase among the shards.

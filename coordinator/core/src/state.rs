@@ -15,6 +15,7 @@ use tidewire_shared::{
 use crate::alert::Alerts;
 use crate::command::{Checkpoint, DrainCause, RequestId};
 use crate::connection::{Registered, SpecRevisions};
+use crate::generation::Generation;
 use crate::indicators::Indicators;
 use crate::outcome::{Outcome, Rejection};
 use crate::revision::{Deed, Document, Draft, Revision};
@@ -244,7 +245,14 @@ pub struct Task {
     pub(crate) revisions: Ring<Revision>,
     pub(crate) deeds: Ring<Deed>,
     pub(crate) indicators: Ring<Indicators>,
+    /// Numbers given to shards so far.
+    pub(crate) shard_numbers: u32,
+    /// The present generation.
     pub(crate) shards: BTreeMap<u32, Shard>,
+    /// Generations from which its shards may still have to take over, the newest first.
+    pub(crate) predecessors: Vec<Generation>,
+    /// Ordinals of shards that ran and are no more, by number.
+    pub(crate) retired: BTreeMap<u32, u64>,
 }
 
 impl Task {
@@ -351,6 +359,11 @@ impl Task {
     #[must_use]
     pub fn started_before(&self) -> bool {
         self.shards.values().any(|shard| shard.checkpoint.is_some())
+            || self
+                .predecessors
+                .iter()
+                .flat_map(Generation::shards)
+                .any(|it| it.checkpoint.is_some())
     }
 
     /// Whether it may hold WAL at its source while nobody runs it: it did run, has no owner, and is not
@@ -369,6 +382,7 @@ impl Task {
         self.desired == Desired::Running
             && self.clearance == Clearance::Granted
             && self.failure.is_none()
+            && !self.is_to_be_resharded()
     }
 
     /// Its shards by number.
@@ -493,8 +507,8 @@ pub struct RemovedTask {
 pub struct Leftovers {
     /// Its last document: it says where things are.
     pub document: Document,
-    /// The numbers of its shards in the positions topic.
-    pub ordinals: Vec<u64>,
+    /// The numbers of all shards that it ever had, each with the one in the positions topic.
+    pub shards: Vec<(u32, u64)>,
     /// What could not be dropped, each with how to drop it by hand.
     pub left: Vec<String>,
     /// When the task was removed, milliseconds since 1970.

@@ -207,9 +207,9 @@ impl Question {
             }
         })?;
         let object = format!("shard {}", self.shard);
-        let shard = state
-            .shard(&self.shard)
-            .ok_or_else(|| error::not_found(&object, "stop it: its task is gone"))?;
+        let shard = state.shard(&self.shard).ok_or_else(|| {
+            error::not_found(&object, "stop it: its task is gone, or has other shards now")
+        })?;
         if self.seen > shard.epoch() {
             let current = self.raise(leader, &object).await?;
             return Ok(ConfirmOwnershipResponse { current: false, current_epoch: current.0 });

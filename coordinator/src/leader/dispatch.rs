@@ -1,8 +1,10 @@
 //! Carrying out what the core asks: directives into sessions, orders into work streams.
 
-use tidewire_coordinator_core::{Action, ClusterState, Command, Directive, WorkKind};
+use tidewire_coordinator_core::{Action, ClusterState, Command, Directive, Generation, WorkKind};
 use tidewire_proto::node::v1::to_node::Message;
-use tidewire_proto::node::v1::{Assign, Dismissed, Prepare, Revoke, ToNode};
+use tidewire_proto::node::v1::{
+    Assign, Dismissed, Generation as WireGeneration, Prepare, RetiredShard, Revoke, ToNode,
+};
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId};
 
 use super::neighbours::neighbours;
@@ -61,18 +63,30 @@ fn send(term: &Term, node: &NodeName, directive: &Directive) -> bool {
 
 fn message(directive: &Directive) -> Message {
     match directive {
-        Directive::Assign { shard, epoch, spec, revision, ordinal, hint, record } => {
-            Message::Assign(Assign {
-                task_id: shard.task.to_string(),
-                shard: shard.index,
-                epoch: epoch.0,
-                spec: Some(spec.as_ref().clone().into()),
-                revision: *revision,
-                ordinal: *ordinal,
-                hint: hint.map(wire_hint),
-                record: record.clone(),
-            })
-        }
+        Directive::Assign {
+            shard,
+            epoch,
+            spec,
+            revision,
+            ordinal,
+            first,
+            count,
+            before,
+            hint,
+            record,
+        } => Message::Assign(Assign {
+            task_id: shard.task.to_string(),
+            shard: shard.index,
+            epoch: epoch.0,
+            spec: Some(spec.as_ref().clone().into()),
+            revision: *revision,
+            ordinal: *ordinal,
+            hint: hint.map(wire_hint),
+            record: record.clone(),
+            first_shard: *first,
+            shard_count: *count,
+            before: before.iter().map(wire_generation).collect(),
+        }),
         Directive::Revoke { shard, epoch } => Message::Revoke(Revoke {
             task_id: shard.task.to_string(),
             shard: shard.index,
@@ -87,16 +101,25 @@ fn message(directive: &Directive) -> Message {
     }
 }
 
+fn wire_generation(generation: &Generation) -> WireGeneration {
+    let shards = generation.shards().map(|retired| RetiredShard {
+        ordinal: retired.ordinal,
+        hint: retired.checkpoint.as_ref().map(|known| wire_hint(known.hint)),
+        record: retired.checkpoint.as_ref().map_or_else(Vec::new, |known| known.record.clone()),
+    });
+    WireGeneration { first: generation.first(), shards: shards.collect() }
+}
+
 /// What a node must know for a step; none when the step is not due any more.
 fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts> {
     if kind == WorkKind::Sweep {
         let left = state.leftovers_of(id)?;
         let spec = state.resolve(&left.document.spec).ok()?;
-        let ordinals = left.ordinals.clone();
+        let shards = left.shards.clone();
         return Some(StepFacts {
             spec,
             started_before: true,
-            ordinals,
+            shards,
             revision: 0,
             neighbours: Vec::new(),
         });
@@ -112,7 +135,7 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
     Some(StepFacts {
         spec: state.resolve(spec).ok()?,
         started_before: task.started_before(),
-        ordinals: task.shards().map(|(_, shard)| shard.ordinal()).collect(),
+        shards: task.shards_ever(),
         revision,
         neighbours: match kind {
             WorkKind::Precheck | WorkKind::Revision => neighbours(state, Some(id), task.name()),

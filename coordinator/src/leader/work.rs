@@ -8,7 +8,7 @@ use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, WorkK
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, ShardPlace, WorkDone, WorkOrder};
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
@@ -299,7 +299,11 @@ impl Term {
                 neighbours: facts.neighbours.clone(),
             }),
             WorkKind::CleanUp | WorkKind::Sweep => {
-                Work::CleanUp(CleanUp { spec, task_id, ordinals: facts.ordinals.clone() })
+                let shards = facts
+                    .shards
+                    .iter()
+                    .map(|(shard, ordinal)| ShardPlace { shard: *shard, ordinal: *ordinal });
+                Work::CleanUp(CleanUp { spec, task_id, shards: shards.collect() })
             }
         };
         let purpose = match kind {
@@ -335,7 +339,8 @@ impl Term {
 pub(super) struct StepFacts {
     pub(super) spec: Arc<TaskSpec>,
     pub(super) started_before: bool,
-    pub(super) ordinals: Vec<u64>,
+    /// For a clean-up, all shards that the task ever had: number, and number in the positions topic.
+    pub(super) shards: Vec<(u32, u64)>,
     /// Of the document that is given.
     pub(super) revision: u64,
     /// The other tasks, for a precheck.

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"TDWR";
 const HEADER_BYTES: usize = 14;
-/// The version this release writes and reads. Versions 1 to 3 were written before the first release:
+/// The version this release writes and reads. Versions 1 to 4 were written before the first release:
 /// states of 1 hold no connections and no histories, prechecks of 2 do not say which document they saw,
-/// states of 3 hold no alerts and tasks of one kind only.
+/// states of 3 hold no alerts and tasks of one kind only, tasks of 4 have one generation of shards and no
+/// indicators.
 const VERSION: u16 = 5;
 /// Largest value that is decoded, so that damaged or hostile lengths cannot take all memory; far
 /// above the state of the largest cluster that is tested (2,000 shards, a few MiB).

@@ -6,6 +6,7 @@
 //! brokers and obeys.
 
 mod configs;
+mod heritage;
 mod layout;
 mod open;
 mod progress;
@@ -13,6 +14,7 @@ mod rewind;
 mod start;
 
 pub use configs::{carried, is_carried};
+pub use heritage::{Heritage, Left};
 pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, rule_of, shard_of, taken};
 pub use open::{PartitionFacts, PartitionStart, judge, same_topic};
 pub use progress::CopyProgress;

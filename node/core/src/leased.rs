@@ -13,7 +13,8 @@ use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
 use crate::reconnect::Verdict;
 use crate::takeover::{
-    Fact, Ownership, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin, judge_pins,
+    Fact, Ownership, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin, inherit_pins,
+    judge_pins,
 };
 
 /// One start of a shard, from ConfirmOwnership to Stream.
@@ -71,6 +72,12 @@ impl<P: SourcePosition> LeasedStart<P> {
             // still stands where it was made.
             (State::FindingStart(topics), Fact::StartFound(position)) => {
                 self.take(0, position, topics)
+            }
+            (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
+                match inherit_pins(topics, &pins, P::GROWTH) {
+                    Ok(topics) => self.take(0, position, topics),
+                    Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+                }
             }
             (State::TakingSource(entry), Fact::SourceTaken) => {
                 let step = Step::VerifySource(entry.position.clone());

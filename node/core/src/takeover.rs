@@ -12,11 +12,13 @@
 
 mod entry;
 mod holder;
+mod missing;
 mod pins;
 
 pub use entry::{PositionEntry, PositionHint, SourcePosition};
 pub use holder::{Holder, Owner};
-pub use pins::{Growth, TopicPin, judge_pins};
+pub use missing::missing_record;
+pub use pins::{Growth, TopicPin, inherit_pins, judge_pins};
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
@@ -57,8 +59,9 @@ pub enum Step<P: SourcePosition> {
     /// unless one is given.
     PrepareSource,
     /// First start only: find the position to begin at. PostgreSQL: make the slot, or find the one of
-    /// our name, and judge where it stands ([`crate::reconnect::first_position`]). Kafka: ask for the
-    /// offsets that the task's start means.
+    /// our name, and judge where it stands ([`crate::reconnect::first_position`]). Kafka: fence the
+    /// shards that this one replaces and ask how far they came ([`crate::copy::Heritage`]); ask for the
+    /// offsets that the task's start means where none of them began.
     FindStart,
     /// Commit this record alone in a transaction and judge its end.
     CommitClaim(PositionEntry<P>),
@@ -129,6 +132,9 @@ pub enum Fact<P: SourcePosition> {
     SourcePrepared,
     /// This is where the first start begins.
     StartFound(P),
+    /// This is where a shard begins that takes over from others, and the topics as they knew them: one
+    /// may stand there several times.
+    StartInherited(P, Vec<TopicPin>),
     /// How the claim's transaction ended.
     ClaimEnded(EndVerdict),
     /// Nobody else streams from the source for this shard.
@@ -222,6 +228,12 @@ impl<P: SourcePosition> Takeover<P> {
             (State::FindingStart(topics), Fact::StartFound(position)) => {
                 self.claim(0, position, topics)
             }
+            (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
+                match inherit_pins(topics, &pins, P::GROWTH) {
+                    Ok(topics) => self.claim(0, position, topics),
+                    Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+                }
+            }
             (State::Claiming(entry), Fact::ClaimEnded(EndVerdict::Clean)) => {
                 (State::TakingSource(entry), Step::TakeSource)
             }
@@ -260,38 +272,10 @@ impl<P: SourcePosition> Takeover<P> {
         {
             return (State::Stopped, Step::Stop(Stop::HigherEpoch(entry.epoch)));
         }
-        match self.missing_record(newest.as_ref()) {
+        match missing_record(&self.shard, self.remembered, newest.as_ref()) {
             Some(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
             None => (State::Confirming(newest), Step::ConfirmOwnership),
         }
-    }
-
-    /// The fault of a positions topic that lacks what the coordinators remember of it.
-    fn missing_record(&self, newest: Option<&PositionEntry<P>>) -> Option<Fault> {
-        let found = newest.map_or_else(
-            || "no record of it".to_owned(),
-            |entry| format!("no record after serial {}", entry.serial),
-        );
-        let lost = match (self.remembered, newest) {
-            (Remembered::Started, None) => format!("holds {found}, though it has streamed before"),
-            (Remembered::Position(hint), newest)
-                if newest.is_none_or(|entry| entry.serial < hint.serial) =>
-            {
-                format!("holds {found}, though serial {} was written there", hint.serial)
-            }
-            _ => return None,
-        };
-        Some(
-            Fault::new(
-                FaultKind::TargetHistory,
-                format!("positions of shard {}", self.shard),
-                format!("the positions topic {lost}: it was cut, or deleted and created again"),
-            )
-            .remedy(
-                "restore the topic, or delete the task and create it again: it then starts at the \
-                 present end of the source",
-            ),
-        )
     }
 
     fn judge_topics(

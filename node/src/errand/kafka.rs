@@ -46,6 +46,8 @@ pub(super) async fn rewind(
             shard: ShardId { index: shard.shard, ..first.clone() },
             epoch: Epoch(shard.epoch),
             spec: spec.clone(),
+            place: (0, 1),
+            before: Vec::new(),
             ordinal: shard.ordinal,
             hint: shard.hint.map(TryInto::try_into).transpose()?,
             record: shard.record,

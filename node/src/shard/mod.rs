@@ -44,6 +44,19 @@ pub(crate) struct Assignment {
     pub(crate) hint: Option<PositionHint>,
     /// Of an at_least_once task the newest position record; empty before there is one.
     pub(crate) record: Vec<u8>,
+    /// Its place among the shards of the task, and how many there are: what it copies.
+    pub(crate) place: (u32, u32),
+    /// Generations of shards that it takes over from as long as it has no position, the newest first.
+    pub(crate) before: Vec<Vec<Retired>>,
+}
+
+/// A shard that is no more.
+#[derive(Clone, Debug)]
+pub(crate) struct Retired {
+    pub(crate) shard: ShardId,
+    pub(crate) ordinal: u64,
+    pub(crate) hint: Option<PositionHint>,
+    pub(crate) record: Vec<u8>,
 }
 
 impl Command {
@@ -51,8 +64,12 @@ impl Command {
     pub(crate) fn assign(assign: pb::Assign) -> Result<Self, Fault> {
         let bad = |error: &dyn std::fmt::Display| unreadable("assignment", error);
         let missing = || unreadable("assignment", &"the task is missing");
+        let shard = shard_id(&assign.task_id, assign.shard)?;
+        let before = assign.before.into_iter().map(|it| generation(&shard, it));
         Ok(Self::Run(Box::new(Assignment {
-            shard: shard_id(&assign.task_id, assign.shard)?,
+            before: before.collect::<Result<_, _>>()?,
+            place: place(shard.index, assign.first_shard, assign.shard_count)?,
+            shard,
             epoch: Epoch(assign.epoch),
             spec: assign.spec.ok_or_else(missing)?.try_into().map_err(|error| bad(&error))?,
             ordinal: assign.ordinal,
@@ -73,6 +90,26 @@ impl Command {
         let spec = spec.try_into().map_err(|error| unreadable("announcement", &error))?;
         Ok(Self::Prepare(Box::new(spec)))
     }
+}
+
+/// The place of a shard among so many whose numbers begin with `first`.
+fn place(index: u32, first: u32, count: u32) -> Result<(u32, u32), Fault> {
+    let place = index.checked_sub(first).filter(|place| *place < count);
+    let place = place.ok_or_else(|| unreadable("assignment", &"the shard is none of its task"))?;
+    Ok((place, count))
+}
+
+fn generation(of: &ShardId, generation: pb::Generation) -> Result<Vec<Retired>, Fault> {
+    let retired = |(index, retired): (u32, pb::RetiredShard)| {
+        let hint = retired.hint.map(TryInto::try_into).transpose();
+        Ok(Retired {
+            shard: ShardId { index, ..of.clone() },
+            ordinal: retired.ordinal,
+            hint: hint.map_err(|error| unreadable("assignment", &error))?,
+            record: retired.record,
+        })
+    };
+    (generation.first..).zip(generation.shards).map(retired).collect()
 }
 
 fn shard_id(task: &str, index: u32) -> Result<ShardId, Fault> {
@@ -123,5 +160,30 @@ impl ReportBoard {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.meters().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_has_its_place_among_those_that_its_task_has_now() {
+        assert_eq!(place(6, 6, 9).expect("the first"), (0, 9));
+        assert_eq!(place(14, 6, 9).expect("the last"), (8, 9));
+        for (index, first, count) in [(5, 6, 9), (15, 6, 9), (0, 0, 0)] {
+            let fault = place(index, first, count).expect_err("none of them");
+            assert!(fault.remedy.contains("same release"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn shards_that_are_no_more_keep_their_numbers() {
+        let of = shard_id("k3v9", 7).expect("a shard");
+        let retired = |ordinal| pb::RetiredShard { ordinal, ..pb::RetiredShard::default() };
+        let wire = pb::Generation { first: 4, shards: vec![retired(11), retired(3)] };
+        let shards = generation(&of, wire).expect("readable");
+        let seen: Vec<_> = shards.iter().map(|it| (it.shard.to_string(), it.ordinal)).collect();
+        assert_eq!(seen, [("k3v9/4".to_owned(), 11), ("k3v9/5".to_owned(), 3)]);
     }
 }

@@ -114,6 +114,8 @@ pub(super) async fn prepare(spec: &TaskSpec) {
         ordinal: 0,
         hint: None,
         record: Vec::new(),
+        place: (0, 1),
+        before: Vec::new(),
     };
     if let TaskSpec::PostgresToKafka(task) = spec {
         postgres::warm(task, &assignment, &cluster).await;
@@ -208,6 +210,7 @@ impl<E: Ends> Starter<'_, E> {
             Step::PrepareSource => self.ends.prepare_source().await,
             Step::FindStart => self.ends.find_start().await,
             Step::CommitClaim(entry) => {
+                fault_point::reach("before_claim");
                 let ended = self.ends.target().commit_claim(entry).await;
                 fault_point::reach("after_claim");
                 ended.map(Fact::ClaimEnded)

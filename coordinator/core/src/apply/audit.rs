@@ -46,6 +46,7 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
         CommandKind::SetDesired { task, .. }
         | CommandKind::ClearFault { task }
         | CommandKind::RecordMove { task, .. }
+        | CommandKind::Reshard { task }
         | CommandKind::Waive { task, .. } => task,
         CommandKind::TaskFailed { shard, .. }
         | CommandKind::MoveShard { shard, .. }
@@ -56,6 +57,12 @@ fn remember(state: &mut ClusterState, entry: &AuditEntry, command: &Command) {
     let Some(task) = state.tasks.get_mut(id) else { return };
     let deed = Deed { at_ms: entry.at_ms, by: entry.by.clone(), what: entry.action.clone() };
     task.deeds.push(deed, DEEDS_KEPT);
+}
+
+fn resharding(state: &ClusterState, id: &TaskId) -> String {
+    let counts = state.task(id).map(|task| (task.shard_count(), task.spec().shards()));
+    let (old, new) = counts.unwrap_or_default();
+    format!("reshard from {old} to {new}")
 }
 
 fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)> {
@@ -112,6 +119,7 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::RecordMove { task: id, moved } => {
             (task(id), format!("rewind {}", first_of(moved)))
         }
+        CommandKind::Reshard { task: id } => (task(id), resharding(state, id)),
         CommandKind::RegisterNode { .. }
         | CommandKind::RecordLeftovers { .. }
         | CommandKind::RecordPrecheck { .. }

@@ -10,13 +10,15 @@ use crate::state::{ClusterState, Shard};
 pub(super) fn fold(state: &mut ClusterState, reports: &[CheckpointReport]) -> Outcome {
     let (mut accepted, mut stale) = (0_u32, 0_u32);
     for report in reports {
-        let shard = state
-            .tasks
-            .get_mut(&report.shard.task)
-            .and_then(|task| task.shards.get_mut(&report.shard.index));
+        let Some(task) = state.tasks.get_mut(&report.shard.task) else {
+            stale = stale.saturating_add(1);
+            continue;
+        };
+        let shard = task.shards.get_mut(&report.shard.index);
         match shard.filter(|shard| is_news(shard, report)) {
             Some(shard) => {
                 take(shard, report);
+                task.settle();
                 accepted = accepted.saturating_add(1);
             }
             None => stale = stale.saturating_add(1),

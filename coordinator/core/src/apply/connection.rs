@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use tidewire_shared::{Connection, ConnectionName, TaskName};
 
 use super::Verdict;
-use super::modify::has_run;
 use super::secrets::keep_hidden;
 use crate::connection::{Registered, resolve};
 use crate::outcome::{Outcome, Rejection, RejectionCode};
@@ -42,7 +41,7 @@ fn moved_task(
     state: &ClusterState,
     connections: &BTreeMap<ConnectionName, Registered>,
 ) -> Option<(TaskName, String, &'static str)> {
-    let ran = state.tasks.values().filter(|task| has_run(task)).map(|task| &task.spec);
+    let ran = state.tasks.values().filter(|task| task.has_run()).map(|task| &task.spec);
     let left = state.leftovers.values().map(|left| &left.document.spec);
     ran.chain(left).find_map(|spec| {
         let present = state.resolve(spec).ok()?;

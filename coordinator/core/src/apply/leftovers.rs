@@ -14,7 +14,7 @@ pub(super) fn keep(state: &mut ClusterState, task: &Task, left: &[String], at_ms
     }
     let leftovers = Leftovers {
         document: Document { spec: std::sync::Arc::clone(&task.spec) },
-        ordinals: task.shards.values().map(|shard| shard.ordinal).collect(),
+        shards: task.shards_ever(),
         left: left.to_vec(),
         since_ms: at_ms,
     };

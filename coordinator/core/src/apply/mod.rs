@@ -14,6 +14,7 @@ mod indicators;
 mod leftovers;
 mod modify;
 mod node;
+mod reshard;
 mod secrets;
 mod task;
 
@@ -128,5 +129,6 @@ fn dispatch(state: &mut ClusterState, command: &Command, events: &mut Vec<Event>
         CommandKind::RecordRewind { shard, .. } => assignment::rewound(state, shard, events),
         CommandKind::RecordMove { task, .. } => task::moved(state, task, events),
         CommandKind::RecordIndicators { minutes } => Ok(indicators::record(state, minutes)),
+        CommandKind::Reshard { task } => reshard::reshard(state, task, at_ms, events),
     }
 }

@@ -6,6 +6,7 @@ use tidewire_shared::precheck::{CheckResult, PrecheckReport};
 use tidewire_shared::{Desired, Phase, TaskId, TaskSpec};
 
 use super::Verdict;
+use super::reshard::{fit, may_change};
 use super::secrets::with_kept;
 use super::task::{refused, touch};
 use crate::lifecycle::{legal_moves, settled_phase};
@@ -49,12 +50,13 @@ pub(super) fn modify(
     if let Some(answer) = standing_answer(task, spec)? {
         return Ok(answer);
     }
-    let ran = has_run(task);
+    let ran = task.has_run();
     if ran && let Some((key, why)) = fixed_key(&present, &wanted) {
         let message = format!("`{key}` of a task that ran cannot change: {why}");
         return Err(refused(task, message, &[])
             .advise(format_args!("leave `{key}` as it is, or create another task with it")));
     }
+    may_change(task, spec.shards())?;
     let number = task.newest_revision.saturating_add(1);
     task.newest_revision = number;
     let mut revision = Revision {
@@ -86,6 +88,7 @@ pub(super) fn modify(
     }
     remember(&mut task.revisions, revision);
     touch(task, wish.at_ms, events);
+    fit(state, id);
     Ok(Outcome::Modified { task: id.clone(), revision: number })
 }
 
@@ -136,11 +139,6 @@ fn take_unseen(task: &mut Task, draft: Draft) {
     for owner in owners.filter(|owner| owner.given.task == old) {
         owner.given.task = new;
     }
-}
-
-/// Whether anything of it may be at source or target already.
-pub(super) fn has_run(task: &Task) -> bool {
-    task.shards.values().any(|shard| shard.epoch.0 > 0)
 }
 
 /// Makes a draft the document of its task; owners of its shards are given it anew.

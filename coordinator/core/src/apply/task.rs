@@ -1,6 +1,6 @@
 //! The life of a task: made, moved, prechecked, failed, removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewire_shared::precheck::{PrecheckReport, Waiver, WaiverKind, Waivers};
@@ -8,6 +8,7 @@ use tidewire_shared::{Desired, Epoch, Fault, NodeName, Phase, ShardId, TaskId, T
 
 use super::assignment::{expect_epoch, stale};
 use super::modify::{Wish, abandon_draft, first_revision};
+use super::reshard::fresh_shards;
 use super::secrets::with_kept;
 use super::{Verdict, leftovers};
 use crate::connection::SpecRevisions;
@@ -16,7 +17,7 @@ use crate::outcome::{Event, Outcome, Rejection, RejectionCode};
 use crate::revision::remember;
 use crate::ring::Ring;
 use crate::state::{
-    Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Shard, Task,
+    Clearance, ClusterState, Failure, QUARANTINE_NODES, REMOVED_KEPT, RemovedTask, Task,
 };
 
 pub(super) fn create(
@@ -50,11 +51,8 @@ pub(super) fn create(
     state.resolve(spec)?;
     let spec = with_kept(spec, None)?;
     state.knows_channels_of(&spec)?;
-    let mut shards = BTreeMap::new();
-    for index in 0..spec.shards() {
-        let ordinal = free_ordinal(state, &shards);
-        shards.insert(index, fresh_shard(ordinal));
-    }
+    let count = spec.shards();
+    let shards = fresh_shards(state, 0..count);
     let mut revisions = Ring::default();
     remember(&mut revisions, first_revision(wish));
     let task = Task {
@@ -73,40 +71,14 @@ pub(super) fn create(
         revisions,
         deeds: Ring::default(),
         indicators: Ring::default(),
+        shard_numbers: count,
         shards,
+        predecessors: Vec::new(),
+        retired: BTreeMap::new(),
     };
     state.tasks.insert(id.clone(), task);
     events.push(Event::TaskChanged { task: id.clone() });
     Ok(Outcome::Created(id.clone()))
-}
-
-fn fresh_shard(ordinal: u64) -> Shard {
-    Shard {
-        assignment: None,
-        epoch: Epoch::default(),
-        ordinal,
-        checkpoint: None,
-        crashed_on: BTreeSet::new(),
-        wanted_on: None,
-    }
-}
-
-/// The lowest number in nobody's use: ordinals stay dense, so that shards share partitions as late as
-/// possible.
-fn free_ordinal(state: &ClusterState, siblings: &BTreeMap<u32, Shard>) -> u64 {
-    let used: BTreeSet<u64> = state
-        .shards()
-        .map(|(_, _, shard)| shard.ordinal)
-        .chain(siblings.values().map(|shard| shard.ordinal))
-        .collect();
-    let mut free = 0;
-    for ordinal in used {
-        if ordinal != free {
-            break;
-        }
-        free += 1;
-    }
-    free
 }
 
 pub(super) fn set_desired(

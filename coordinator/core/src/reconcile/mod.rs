@@ -17,6 +17,7 @@ use tidewire_shared::{Epoch, NodeName, ShardId, TaskId, TaskSpec};
 
 use self::plan::Plan;
 use crate::command::{Command, CommandKind, PositionHint};
+use crate::generation::Generation;
 use crate::observed::{Now, Observed};
 use crate::state::ClusterState;
 
@@ -82,6 +83,12 @@ pub enum Directive {
         revision: u64,
         /// Its number in the positions topic.
         ordinal: u64,
+        /// The number of the first shard of its generation.
+        first: u32,
+        /// How many shards its generation has.
+        count: u32,
+        /// Until it has a place of its own: the generations from which it takes over, the newest first.
+        before: Vec<Generation>,
         /// Where its newest position record is known to stand.
         hint: Option<PositionHint>,
         /// Of an at_least_once task its newest position record; empty before there is one.
@@ -196,6 +203,7 @@ impl fmt::Display for Subject<'_> {
                 write!(f, "indicators of {} tasks", minutes.len())
             }
             CommandKind::RecordMove { task, .. } => write!(f, "partitions of {task} moved"),
+            CommandKind::Reshard { task } => write!(f, "reshard {task}"),
         }
     }
 }

@@ -7,6 +7,7 @@
 //!                        │ owner drains ─────────────► prepare the next, then revoke
 //!                        │ document changed ─────────► give it to the owner under the next epoch
 //!                        │ task shall not run ───────► revoke
+//!                        │ other number of shards ───► revoke; once nobody owns any, make the new ones
 //!                        └ revoked and stopped ──────► place, or release
 //! ```
 
@@ -27,6 +28,7 @@ const ON_ITS_WAY_MS: i64 = 3_000;
 
 pub(super) fn reconcile(plan: &mut Plan<'_>) {
     for task in plan.tasks() {
+        reshard(plan, task);
         for (id, shard) in task.shards() {
             match shard.assignment() {
                 Some(owner) => Owned { id, task, shard, owner }.reconcile(plan),
@@ -36,6 +38,14 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
                 None => {}
             }
         }
+    }
+}
+
+/// Replaces the shards of a task that shall have another number of them, once nobody owns one.
+fn reshard(plan: &mut Plan<'_>, task: &Task) {
+    let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
+    if task.is_to_be_resharded() && !owned {
+        plan.propose(CommandKind::Reshard { task: task.id().clone() });
     }
 }
 
@@ -119,14 +129,22 @@ impl Owned<'_> {
 
     fn assign(&self, plan: &mut Plan<'_>) {
         let Some(spec) = self.document(plan) else { return };
+        let checkpoint = self.shard.checkpoint();
+        let before = match checkpoint {
+            None => self.task.predecessors().to_vec(),
+            Some(_) => Vec::new(),
+        };
         let directive = Directive::Assign {
             shard: self.id.clone(),
             epoch: self.shard.epoch(),
             spec,
             revision: self.task.revision(),
             ordinal: self.shard.ordinal(),
-            hint: self.shard.checkpoint().map(|checkpoint| checkpoint.hint),
-            record: self.shard.checkpoint().map_or_else(Vec::new, |it| it.record.clone()),
+            first: self.task.first_shard(),
+            count: self.task.shard_count(),
+            before,
+            hint: checkpoint.map(|checkpoint| checkpoint.hint),
+            record: checkpoint.map_or_else(Vec::new, |it| it.record.clone()),
         };
         plan.send(&self.owner.node, self.owner.instance, directive);
     }

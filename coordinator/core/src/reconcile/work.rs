@@ -6,7 +6,7 @@
 //! for as long as they are there, with pauses that grow.
 
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
-use tidewire_shared::{Desired, Epoch, Fault};
+use tidewire_shared::{Desired, Fault};
 
 use super::Action;
 use super::plan::Plan;
@@ -32,12 +32,11 @@ pub(super) fn reconcile(plan: &mut Plan<'_>) {
         if task.shards().any(|(_, shard)| shard.assignment().is_some()) {
             continue;
         }
-        let never_assigned = task.shards().all(|(_, shard)| shard.epoch() == Epoch::default());
         match task.desired() {
             Desired::Running if task.clearance() == Clearance::Wanted => {
                 order(plan, task, WorkKind::Precheck);
             }
-            Desired::Deleted if never_assigned => remove(plan, task, Vec::new()),
+            Desired::Deleted if !task.has_run() => remove(plan, task, Vec::new()),
             Desired::Deleted => order(plan, task, WorkKind::CleanUp),
             Desired::Stopped | Desired::Running | Desired::Paused | Desired::Terminated => {}
         }

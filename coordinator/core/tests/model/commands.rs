@@ -11,10 +11,10 @@ use proptest::test_runner::TestRunner;
 use tidewire_coordinator_core::alert::{Ending, Step};
 use tidewire_coordinator_core::{
     AlertMove, Applied, Checkpoint, CheckpointReport, ClusterState, Command, CommandKind,
-    DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, apply, check, check_step,
+    DrainCause, Move, NodeRegistration, PositionHint, Push, Shard, Task, apply, check, check_step,
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
-use tidewire_shared::{Epoch, Fault, FaultKind, Lsn};
+use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, ShardId, TaskSpec};
 
 const TASKS: u64 = 2;
 const NODES: u8 = 3;
@@ -95,10 +95,11 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
     prop_oneof![
         1 => waive,
         3 => modify,
+        16 => copy_kinds(),
         3 => revision,
         1 => leftovers,
         1 => (0..TASKS).prop_map(|task| CommandKind::ForgetLeftovers { task: sample::task(task) }),
-        4 => create,
+        2 => create,
         6 => (0..TASKS, wish)
             .prop_map(|(task, wish)| CommandKind::SetDesired { task: sample::task(task), wish }),
         4 => precheck,
@@ -110,51 +111,64 @@ fn task_kinds() -> impl Strategy<Value = CommandKind> {
     ]
 }
 
+fn copy_kinds() -> impl Strategy<Value = CommandKind> {
+    let copy = |task: u64, shards| sample::copy(&format!("name-{task}"), shards);
+    let create = (0..TASKS, 0..TASKS, 1..4_u32).prop_map(move |(task, name, shards)| {
+        CommandKind::CreateTask { task: sample::task(task), spec: copy(name, shards) }
+    });
+    let shards = prop_oneof![2 => Just(1_u32), 1 => 2..4_u32];
+    let divide = (0..TASKS, shards).prop_map(move |(task, shards)| CommandKind::ModifyTask {
+        task: sample::task(task),
+        spec: copy(task, shards),
+    });
+    let reshard = (0..TASKS).prop_map(|task| CommandKind::Reshard { task: sample::task(task) });
+    prop_oneof![4 => create, 6 => divide, 6 => reshard]
+}
+
 fn epoch() -> impl Strategy<Value = Epoch> {
     prop_oneof![40 => (0..4_u64).prop_map(Epoch), 1 => Just(Epoch(u64::MAX))]
 }
 
+/// A shard by its place among those of its task; an aimed command finds its number.
+fn shard() -> impl Strategy<Value = ShardId> {
+    let index = prop_oneof![2 => Just(0), 1 => 0..3_u32];
+    (0..TASKS, index).prop_map(|(task, index)| ShardId { task: sample::task(task), index })
+}
+
 fn report() -> impl Strategy<Value = CheckpointReport> {
-    (0..TASKS, epoch(), 0..40_u64, 0..40_u64).prop_map(|(task, epoch, lsn, serial)| {
+    (shard(), epoch(), 0..40_u64, 0..40_u64).prop_map(|(shard, epoch, lsn, serial)| {
         let hint = PositionHint { serial, ..PositionHint::default() };
         let checkpoint = Checkpoint { lsn: Lsn(lsn), hint, at_ms: 0, record: Vec::new() };
-        CheckpointReport { shard: sample::shard(task), epoch, checkpoint }
+        CheckpointReport { shard, epoch, checkpoint }
     })
 }
 
 fn shard_kinds() -> impl Strategy<Value = CommandKind> {
     let assign =
-        (0..TASKS, 0..NODES, 0..2_u64, epoch()).prop_map(|(task, node, instance, expect_epoch)| {
-            CommandKind::Assign {
-                shard: sample::shard(task),
-                node: sample::node(node),
-                instance,
-                expect_epoch,
-            }
+        (shard(), 0..NODES, 0..2_u64, epoch()).prop_map(|(shard, node, instance, expect_epoch)| {
+            let node = sample::node(node);
+            CommandKind::Assign { shard, node, instance, expect_epoch }
         });
     let kind = prop_oneof![Just(FaultKind::Internal), Just(FaultKind::SourceState)];
-    let failed = (0..TASKS, epoch(), 0..NODES, kind, any::<bool>()).prop_map(
-        |(task, epoch, node, kind, last_node)| CommandKind::TaskFailed {
-            shard: sample::shard(task),
+    let failed = (shard(), epoch(), 0..NODES, kind, any::<bool>()).prop_map(
+        |(shard, epoch, node, kind, last_node)| CommandKind::TaskFailed {
+            shard,
             epoch,
             node: sample::node(node),
             fault: Fault::new(kind, "slot", "is gone"),
             last_node,
         },
     );
-    let moved = (0..TASKS, 0..NODES).prop_map(|(task, node)| CommandKind::MoveShard {
-        shard: sample::shard(task),
-        node: sample::node(node),
-    });
+    let moved = (shard(), 0..NODES)
+        .prop_map(|(shard, node)| CommandKind::MoveShard { shard, node: sample::node(node) });
     prop_oneof![
         1 => moved,
         8 => assign,
-        1 => (0..TASKS, epoch())
-            .prop_map(|(task, above)| CommandKind::RaiseEpoch { shard: sample::shard(task), above }),
-        2 => (0..TASKS, epoch())
-            .prop_map(|(task, epoch)| CommandKind::Release { shard: sample::shard(task), epoch }),
-        3 => vec(report(), 0..4).prop_map(|reports| CommandKind::Checkpoints { reports }),
-        2 => failed,
+        1 => (shard(), epoch())
+            .prop_map(|(shard, above)| CommandKind::RaiseEpoch { shard, above }),
+        4 => (shard(), epoch()).prop_map(|(shard, epoch)| CommandKind::Release { shard, epoch }),
+        6 => vec(report(), 0..4).prop_map(|reports| CommandKind::Checkpoints { reports }),
+        3 => failed,
     ]
 }
 
@@ -201,7 +215,7 @@ fn alert_kinds() -> impl Strategy<Value = CommandKind> {
 /// A command, and whether it is aimed at what the state holds when its turn comes.
 fn command() -> impl Strategy<Value = (Command, bool)> {
     let kind = prop_oneof![
-        2 => node_kinds(), 4 => task_kinds(), 6 => shard_kinds(), 1 => alert_kinds(),
+        2 => node_kinds(), 4 => task_kinds(), 6 => shard_kinds(), 2 => alert_kinds(),
     ];
     let command =
         (any::<i64>(), option::of(0..1_000_u32), kind).prop_map(|(at_ms, request, kind)| {
@@ -211,10 +225,48 @@ fn command() -> impl Strategy<Value = (Command, bool)> {
     (command, proptest::bool::weighted(0.8))
 }
 
+/// The shard at its place among those that the task has now.
+fn aim_at_shards(state: &ClusterState, kind: &mut CommandKind) {
+    let present = |id: &mut ShardId| {
+        let Some(task) = state.task(&id.task) else { return };
+        id.index = task.first_shard() + id.index % task.shard_count();
+    };
+    match kind {
+        CommandKind::Assign { shard, .. }
+        | CommandKind::Release { shard, .. }
+        | CommandKind::MoveShard { shard, .. }
+        | CommandKind::RaiseEpoch { shard, .. }
+        | CommandKind::TaskFailed { shard, .. } => present(shard),
+        CommandKind::Checkpoints { reports } => {
+            reports.iter_mut().for_each(|report| present(&mut report.shard));
+        }
+        _ => {}
+    }
+}
+
+/// The document as one of this task: its name, its kind.
+fn of_its_kind(task: &Task, spec: &TaskSpec) -> Arc<TaskSpec> {
+    let name = task.name().as_str();
+    match (task.spec().as_ref(), spec) {
+        (TaskSpec::KafkaToKafka(_), spec) => {
+            let mut copy = sample::copy(name, spec.shards()).as_ref().clone();
+            *copy.alerts_mut() = spec.alerts().to_vec();
+            Arc::new(copy)
+        }
+        (TaskSpec::PostgresToKafka(_), TaskSpec::KafkaToKafka(_)) => sample::spec_of(name, 1),
+        (TaskSpec::PostgresToKafka(_), TaskSpec::PostgresToKafka(named)) => {
+            let mut named = named.clone();
+            named.name.clone_from(task.name());
+            Arc::new(named.into())
+        }
+    }
+}
+
 /// Blind commands rarely meet the right epoch; an aimed one takes it, and the owner, from the state.
 fn aim(state: &ClusterState, command: &Command) -> Command {
     let mut command = command.clone();
     let shard_of = |id| state.shard(id).map(|shard| (shard.epoch(), shard.assignment()));
+    aim_at_shards(state, &mut command.kind);
     match &mut command.kind {
         CommandKind::Assign { shard, node, instance, expect_epoch } => {
             if let Some((epoch, _)) = shard_of(shard) {
@@ -247,9 +299,7 @@ fn aim(state: &ClusterState, command: &Command) -> Command {
         }
         CommandKind::ModifyTask { task, spec } => {
             if let Some(task) = state.task(task) {
-                let mut named = sample::postgres(spec);
-                named.name.clone_from(task.name());
-                *spec = Arc::new(named.into());
+                *spec = of_its_kind(task, spec);
             }
         }
         CommandKind::RecordPush { message, channel, .. } => {
@@ -370,7 +420,7 @@ fn the_trials_reach_what_they_are_about() {
     let crashed =
         |state: &ClusterState| state.shards().any(|(_, _, shard)| !shard.crashed_on().is_empty());
     let (mut moved, mut failed, mut forgiven, mut removed, mut revised) = (0, 0, 0, 0, 0);
-    let mut told = 0;
+    let (mut told, mut resharded, mut inherited) = (0, 0, 0);
     for _ in 0..100 {
         let commands = vec(command(), 250).new_tree(&mut runner).expect("commands").current();
         play(&commands, |before, command, applied, after| {
@@ -381,6 +431,11 @@ fn the_trials_reach_what_they_are_about() {
                 }
                 CommandKind::TaskFailed { .. } => failed += done,
                 CommandKind::RemoveTask { .. } => removed += done,
+                CommandKind::Reshard { task } => {
+                    let after = after.task(task).map_or(0, |task| task.predecessors().len());
+                    resharded += done;
+                    inherited += u32::from(after > 0) * done;
+                }
                 CommandKind::RecordRevision { .. } => revised += done,
                 CommandKind::RecordPush { .. } => {
                     told += u32::from(before.alerts() != after.alerts());
@@ -392,6 +447,6 @@ fn the_trials_reach_what_they_are_about() {
             }
         });
     }
-    let reached = [moved, failed, forgiven, removed, revised, told];
+    let reached = [moved, failed, forgiven, removed, revised, told, resharded, inherited];
     assert!(reached.iter().all(|count| *count >= 3), "{reached:?}");
 }

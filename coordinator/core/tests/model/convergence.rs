@@ -29,6 +29,7 @@ enum Happening {
     Create(u64),
     Wish(u64, Move),
     Modify(u64, u8),
+    Divide(u64, u32),
     Move(u64, u8),
     ShardCrashes(u64),
     ShardFails(u64),
@@ -52,6 +53,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => task.clone().prop_map(Happening::Create),
         8 => (task.clone(), wish()).prop_map(|(task, wish)| Happening::Wish(task, wish)),
         2 => (task.clone(), 0..3_u8).prop_map(|(task, more)| Happening::Modify(task, more)),
+        3 => (task.clone(), 1..5_u32).prop_map(|(task, shards)| Happening::Divide(task, shards)),
         1 => (task.clone(), 0..NODES).prop_map(|(task, node)| Happening::Move(task, node)),
         1 => task.clone().prop_map(Happening::ShardCrashes),
         1 => task.clone().prop_map(Happening::ShardFails),
@@ -59,6 +61,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::LeaderChanges),
         1 => Just(Happening::LeaderFrozen),
     ]
+}
+
+/// Every other task copies topics.
+fn is_copy(task: u64) -> bool {
+    task % 2 == 1
 }
 
 fn wish() -> impl Strategy<Value = Move> {
@@ -84,6 +91,11 @@ impl Cluster {
             Happening::Resume(node) => {
                 self.propose(CommandKind::ResumeNode { node: sample::node(*node) });
             }
+            Happening::Create(task) if is_copy(*task) => {
+                if self.state.task(&self.task(*task)).is_none() {
+                    self.create_with(*task, sample::copy(&format!("task-{task}"), 2));
+                }
+            }
             Happening::Create(task) => self.create(*task),
             Happening::Wish(task, wish) => {
                 self.propose(CommandKind::SetDesired { task: self.task(*task), wish: *wish });
@@ -92,14 +104,18 @@ impl Cluster {
                 let spec = sample::spec_of(&format!("task-{task}"), *more);
                 self.propose(CommandKind::ModifyTask { task: self.task(*task), spec });
             }
+            Happening::Divide(task, shards) => {
+                let spec = sample::copy(&format!("task-{task}"), *shards);
+                self.propose(CommandKind::ModifyTask { task: self.task(*task), spec });
+            }
             Happening::Move(task, node) => {
-                let shard = ShardId { task: self.task(*task), index: 0 };
+                let shard = self.some_shard(*task);
                 self.propose(CommandKind::MoveShard { shard, node: sample::node(*node) });
             }
             Happening::ShardCrashes(task) => self.fail(*task, FaultKind::Internal),
             Happening::ShardFails(task) => self.fail(*task, FaultKind::SourceState),
             Happening::ClaimSeen(task) => {
-                let shard = ShardId { task: self.task(*task), index: 0 };
+                let shard = self.some_shard(*task);
                 let Some(epoch) = self.state.shard(&shard).map(|shard| shard.epoch()) else {
                     return;
                 };
@@ -108,6 +124,12 @@ impl Cluster {
             Happening::LeaderChanges => self.change_leader(),
             Happening::LeaderFrozen => self.advance(5_000),
         }
+    }
+
+    fn some_shard(&self, task: u64) -> ShardId {
+        let id = self.task(task);
+        let index = self.state.task(&id).map_or(0, |task| task.first_shard());
+        ShardId { task: id, index }
     }
 
     /// The faults end: everybody wakes, nobody drains, and there is at least one node.
@@ -129,6 +151,9 @@ impl Cluster {
                 let other = running.insert(id.clone(), (name.clone(), *epoch));
                 assert_eq!(other, None, "{id} runs twice");
             }
+        }
+        for task in self.state.tasks() {
+            assert!(!task.is_to_be_resharded(), "{} has too many or too few shards", task.name());
         }
         let mut wanted = BTreeSet::new();
         for (id, task, shard) in self.state.shards() {

@@ -5,6 +5,7 @@ mod commands;
 mod connections;
 mod convergence;
 mod life;
+mod reshard;
 mod sample;
 mod scenarios;
 mod simulation;

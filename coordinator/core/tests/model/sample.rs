@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidewire_shared::alert::When;
 use tidewire_shared::channel::{Shape, Way, Webhook};
-use tidewire_shared::spec::{PostgresTask, TableName};
+use tidewire_shared::spec::{KafkaTask, PostgresTask, Shards, TableName};
 use tidewire_shared::{
     AlertRule, Channel, NodeName, Period, Phase, SecretRef, ShardId, TaskId, TaskSpec,
 };
@@ -43,6 +43,26 @@ pub(crate) fn spec_of(name: &str, more: u8) -> Arc<TaskSpec> {
         spec.objects[0].tables.push(table);
     }
     Arc::new(spec.into())
+}
+
+/// A document of a copy of topics under this name, in so many shards.
+pub(crate) fn copy(name: &str, shards: u32) -> Arc<TaskSpec> {
+    let text = r#"{
+        "name": "NAME",
+        "source": {"brokers": ["127.0.0.1:9092"], "properties": {}},
+        "target": {"brokers": ["127.0.0.1:9093"], "compression": "keep", "properties": {}},
+        "start": "earliest",
+        "existingData": "stop",
+        "topics": [{"topics": [], "exclude": [], "rename": "{topic}"}],
+        "syncConfigs": {"enabled": true, "exclude": []},
+        "shards": {"count": 1},
+        "retry": {"connection": "720m", "other": "10m"},
+        "limits": {"recordBytes": "1MiB"}
+    }"#;
+    let document = text.replace("NAME", name);
+    let mut spec: KafkaTask = serde_json::from_str(&document).expect("a document");
+    spec.shards = Shards::Count(shards);
+    Arc::new(TaskSpec::KafkaToKafka(spec))
 }
 
 /// The task in it.

@@ -3,6 +3,7 @@
 //! It asserts on the way that every invariant holds and that no epoch is given out twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidewire_coordinator_core::{
     Action, ClusterState, Command, CommandKind, Directive, DrainCause, Event, NodeRegistration,
@@ -10,7 +11,7 @@ use tidewire_coordinator_core::{
     check, check_step, reconcile,
 };
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, NodeName, ShardId, TaskId};
+use tidewire_shared::{Epoch, Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec};
 
 use crate::sample;
 
@@ -153,8 +154,11 @@ impl Cluster {
         if self.state.task(&self.task(number)).is_some() {
             return;
         }
+        self.create_with(number, sample::spec(&format!("task-{number}")));
+    }
+
+    pub(crate) fn create_with(&mut self, number: u64, spec: Arc<TaskSpec>) {
         *self.incarnations.entry(number).or_default() += 1;
-        let spec = sample::spec(&format!("task-{number}"));
         self.propose(CommandKind::CreateTask { task: self.task(number), spec });
     }
 

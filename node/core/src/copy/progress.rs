@@ -56,7 +56,8 @@ impl CopyProgress {
             pins: claim.topics.clone(),
             durable,
             slots: starts.iter().map(slot).collect(),
-            moved: cleared,
+            // Without a claim nobody knows yet where the shard began: that is told before anything moves.
+            moved: cleared || claim.serial == 0,
             sealed: None,
         }
     }

@@ -1,12 +1,12 @@
-//! The first start of a shard: what `start` and `existingData` mean in offsets.
+//! The first start of a shard: where those stood that it replaces, and what `start` and `existingData`
+//! mean in offsets for what none of them had.
 
 use std::collections::BTreeMap;
 
 use tidewire_shared::spec::{ExistingData, KafkaStart, StartOffset};
-use tidewire_shared::{
-    Clearing, Fault, FaultKind, KafkaPosition, PartitionPosition, TopicPosition,
-};
+use tidewire_shared::{Clearing, Fault, FaultKind, KafkaPosition, PartitionPosition};
 
+use super::heritage::Heritage;
 use super::layout::{CopiedPartition, Layout};
 use super::open::PartitionFacts;
 
@@ -37,8 +37,11 @@ pub struct FirstStart<'a> {
     pub start: &'a KafkaStart,
     /// What becomes of records that are there already.
     pub existing: ExistingData,
-    /// The partitions of the copies that fall to this shard, more than the source has among them.
+    /// The partitions of the copies that fall to this shard and that no shard before it covers, more than
+    /// the source has among them.
     pub target: &'a [TargetPartition],
+    /// What shards that this one replaces have left: it goes on from there.
+    pub heritage: &'a Heritage,
 }
 
 impl FirstStart<'_> {
@@ -55,17 +58,24 @@ impl FirstStart<'_> {
             (ExistingData::Stop, Some(first)) => return Err(first.in_the_way(filled.len())),
         };
         let wanted = self.wanted();
-        let mut topics: BTreeMap<String, TopicPosition> = BTreeMap::new();
+        let mut position = self.heritage.position(self.layout);
+        position.clearing.extend(clearing);
         let mut at_timestamp = self.at_timestamp.iter();
         for (at, facts) in self.layout.partitions().zip(self.facts) {
             let stamped = at_timestamp.next().copied().flatten();
+            if self.heritage.covers(&at.copied.source.name, at.partition) {
+                continue;
+            }
             let next = self.next(at, *facts, stamped, &wanted)?;
             let source = &at.copied.source;
-            let topic = topics.entry(source.name.clone()).or_default();
-            topic.id = source.id;
+            let topic = position.topics.entry(source.name.clone()).or_default();
+            // Another id that is known already is judged where the copy goes on.
+            if topic.id == (0, 0) {
+                topic.id = source.id;
+            }
             topic.partitions.insert(at.partition, PartitionPosition { next, leader_epoch: None });
         }
-        Ok(KafkaPosition { topics, clearing })
+        Ok(position)
     }
 
     fn wanted(&self) -> BTreeMap<(&str, u32), i64> {

@@ -22,6 +22,11 @@ fn all(topics: &[SourceTopic]) -> Layout {
     Layout::new(&[rule(&[], "dr.{topic}")], topics, (0, 1)).expect("a layout")
 }
 
+fn no_heritage() -> &'static Heritage {
+    static NONE: std::sync::OnceLock<Heritage> = std::sync::OnceLock::new();
+    NONE.get_or_init(Heritage::default)
+}
+
 const FACTS: PartitionFacts = PartitionFacts { low: 10, end: 50 };
 
 fn first<'a>(
@@ -36,6 +41,7 @@ fn first<'a>(
         start,
         existing: ExistingData::Stop,
         target: &[],
+        heritage: no_heritage(),
     }
 }
 
@@ -183,6 +189,17 @@ fn what_was_accepted_is_sealed_under_the_next_serial() {
     assert_eq!((entry.serial, entry.claim, next(&entry.position, "orders", 0)), (5, false, 25));
     progress.committed().expect("was sealed");
     assert_eq!(progress.seal().expect("nothing wrong"), None);
+}
+
+#[test]
+fn a_start_that_no_claim_has_fixed_is_told_before_anything_moves() {
+    let (layout, position) = (all(&[topic("orders", 2)]), KafkaPosition::default());
+    let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS; 2]) else { panic!("goes on") };
+    let topics = Vec::new();
+    let start = PositionEntry { serial: 0, epoch: Epoch(1), claim: false, position, topics };
+    let mut progress = CopyProgress::resume(&start, &layout, &starts);
+    let told = progress.seal().expect("nothing wrong").expect("the place where it began");
+    assert_eq!((told.serial, next(&told.position, "orders", 1)), (1, 10));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The identity of target topics: a topic that was deleted and made again takes our data without an
 //! error, so each position record pins what the topics were.
 
+use std::collections::BTreeMap;
+
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::facts::TopicFacts;
@@ -45,7 +47,7 @@ pub fn judge_pins(
         let pinned = judged.iter_mut().find(|pin| pin.name == *name);
         let topic = topic.as_ref().ok_or_else(|| absent(name, pinned.is_some()))?;
         match pinned {
-            Some(pin) => check(pin, topic, growth)?,
+            Some(pin) => check(pin, (topic.id, topic.partitions), growth)?,
             None => judged.push(TopicPin {
                 name: name.clone(),
                 id: topic.id,
@@ -57,24 +59,56 @@ pub fn judge_pins(
     Ok(judged)
 }
 
-fn check(pin: &mut TopicPin, topic: &TopicFacts, growth: Growth) -> Result<(), Fault> {
-    if pin.id == NO_ID {
-        pin.id = topic.id;
+/// Compares the topics of a shard, as it has just pinned them, with what the shards before it knew, and
+/// adds those that it does not write to now.
+///
+/// # Errors
+/// As [`judge_pins`].
+pub fn inherit_pins(
+    seen: Vec<TopicPin>,
+    inherited: &[TopicPin],
+    growth: Growth,
+) -> Result<Vec<TopicPin>, Fault> {
+    let mut seen: BTreeMap<String, TopicPin> =
+        seen.into_iter().map(|pin| (pin.name.clone(), pin)).collect();
+    let mut others: BTreeMap<&str, &TopicPin> = BTreeMap::new();
+    for old in inherited {
+        match seen.get_mut(&old.name) {
+            Some(now) => {
+                let mut old = old.clone();
+                check(&mut old, (now.id, now.partitions), growth)?;
+                if now.id == NO_ID {
+                    now.id = old.id;
+                }
+            }
+            None => drop(others.entry(&old.name).or_insert(old)),
+        }
     }
-    if topic.id != NO_ID && topic.id != pin.id {
+    Ok(seen.into_values().chain(others.into_values().cloned()).collect())
+}
+
+fn check(
+    pin: &mut TopicPin,
+    (id, partitions): ((i64, i64), u32),
+    growth: Growth,
+) -> Result<(), Fault> {
+    if pin.id == NO_ID {
+        pin.id = id;
+    }
+    if id != NO_ID && id != pin.id {
         return Err(fault(&pin.name, "was deleted and created again since the task wrote there")
             .remedy(
                 "records in the old topic are gone: delete the task and create it again to write \
                  to the new one from now on",
             ));
     }
-    if growth == Growth::Follows && topic.partitions > pin.partitions {
-        pin.partitions = topic.partitions;
+    if growth == Growth::Follows && partitions > pin.partitions {
+        pin.partitions = partitions;
     }
-    if topic.partitions != pin.partitions {
+    if partitions != pin.partitions {
         let text = format!(
-            "has {} partitions, had {} when the task first wrote there",
-            topic.partitions, pin.partitions
+            "has {partitions} partitions, had {} when the task first wrote there",
+            pin.partitions
         );
         return Err(fault(&pin.name, &text).remedy(
             "keys would move to other partitions and lose their order: delete the task and create \
@@ -155,6 +189,23 @@ mod tests {
         let gone = judged(&pins, &seen(None)).expect_err("gone");
         assert_eq!(gone.message, "does not exist any more: it was deleted with the records in it");
         assert!(gone.remedy.contains("delete the task and create it again"), "{}", gone.remedy);
+    }
+
+    #[test]
+    fn a_shard_that_takes_over_knows_the_topics_of_those_before() {
+        let pin = |name: &str, id, partitions| TopicPin { name: name.into(), id, partitions };
+        let inherit = |now, old: &[TopicPin]| inherit_pins(vec![now], old, Growth::Follows);
+        let other = pin("gone", (5, 5), 1);
+        let olds =
+            [pin("orders", (1, 2), 2), other.clone(), pin("orders", (1, 2), 3), other.clone()];
+        let pins = inherit(pin("orders", (1, 2), 3), &olds).expect("the same topics");
+        assert_eq!(pins, [pin("orders", (1, 2), 3), other]);
+        let known = inherit(pin("orders", NO_ID, 3), &olds).expect("brokers that know no ids");
+        assert_eq!(known[0].id, (1, 2));
+        for again in [pin("orders", (9, 9), 3), pin("orders", (1, 2), 1)] {
+            let fault = inherit(again, &olds).expect_err("another topic");
+            assert_eq!(fault.kind, FaultKind::TargetState);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the steps of a start mean for a task from Kafka.
 
 mod copies;
+mod heritage;
 mod parts;
 mod rewind;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use tidewire_kafka::topics::{At, Topics};
 use tidewire_kafka::{Idempotence, Isolation, Settings};
 use tidewire_node_core::copy::{
-    CopiedTopic, FirstStart, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
+    CopiedTopic, FirstStart, Heritage, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
 };
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
@@ -22,9 +23,10 @@ use super::Ends;
 use super::target::{CALL, TargetSide, blocking};
 use crate::lease::Lease;
 use crate::pipeline::Parts;
-use crate::shard::Assignment;
 use crate::shard::meter::Meter;
+use crate::shard::{Assignment, Retired};
 use copies::Copies;
+use heritage::left;
 
 pub(crate) use copies::ConfigSync;
 pub(crate) use rewind::rewind as rewind_copy;
@@ -33,6 +35,9 @@ pub(crate) use rewind::rewind as rewind_copy;
 pub(super) struct KafkaEnds<'a> {
     task: &'a KafkaTask,
     shard: (u32, u32),
+    /// Shards that this one replaces.
+    before: &'a [Vec<Retired>],
+    cluster: ClusterId,
     source: Settings,
     target: TargetSide,
     clients: Option<Clients>,
@@ -52,13 +57,15 @@ struct Clients {
 impl<'a> KafkaEnds<'a> {
     pub(super) fn new(
         task: &'a KafkaTask,
-        assignment: &Assignment,
+        assignment: &'a Assignment,
         cluster: &ClusterId,
         node: &NodeName,
     ) -> Result<Self, Fault> {
         Ok(Self {
             task,
-            shard: (assignment.shard.index, task.shards.count()),
+            shard: assignment.place,
+            before: &assignment.before,
+            cluster: cluster.clone(),
             source: source_settings(task)?,
             target: TargetSide::new(assignment, cluster, node, task.limits.record_bytes)?,
             clients: None,
@@ -86,6 +93,16 @@ impl<'a> KafkaEnds<'a> {
             blocking(move || bounds(&topics, &partitions_of(&layout), Isolation::Committed))
                 .await?;
         Ok(())
+    }
+
+    /// What the shards left that this one replaces.
+    async fn heritage(&self) -> Result<Heritage, Fault> {
+        let mut generations = Vec::with_capacity(self.before.len());
+        for shards in self.before {
+            let delivery = self.task.delivery;
+            generations.push(left(&self.target, shards, delivery, &self.cluster).await?);
+        }
+        Ok(Heritage::new(generations))
     }
 
     /// Deletes what the first claim wants deleted; up to a bound that was fixed there, so that doing it
@@ -179,15 +196,17 @@ impl Ends for KafkaEnds<'_> {
     }
 
     async fn find_start(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+        let heritage = Arc::new(self.heritage().await?);
         self.look_at_partitions().await?;
         let (clients, layout, start) =
             (self.clients()?, self.layout.clone(), self.task.start.clone());
+        let known = Arc::clone(&heritage);
         let (at_timestamp, target) = blocking(move || {
             let at_timestamp = match start {
                 KafkaStart::Timestamp(ms) => first_at(&clients.source, &layout, ms)?,
                 KafkaStart::Earliest | KafkaStart::Latest | KafkaStart::Offsets(_) => Vec::new(),
             };
-            Ok((at_timestamp, target_partitions(&clients.target, &layout)?))
+            Ok((at_timestamp, target_partitions(&clients.target, &layout, &known)?))
         })
         .await?;
         let first = FirstStart {
@@ -197,8 +216,18 @@ impl Ends for KafkaEnds<'_> {
             start: &self.task.start,
             existing: self.task.existing_data,
             target: &target,
+            heritage: &heritage,
         };
-        first.position().map(Fact::StartFound)
+        let position = first.position()?;
+        if heritage.is_empty() {
+            return Ok(Fact::StartFound(position));
+        }
+        let partitions: usize = position.topics.values().map(|topic| topic.partitions.len()).sum();
+        let (_, shards) = self.shard;
+        self.told.push(format!(
+            "takes over the places of {partitions} partitions: the task has {shards} shards now"
+        ));
+        Ok(Fact::StartInherited(position, heritage.pins(&self.layout)))
     }
 
     async fn take_source(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
@@ -245,14 +274,21 @@ fn first_at(topics: &Topics, layout: &Layout, ms: i64) -> Result<Vec<Option<i64>
     topics.offsets(&partitions_of(layout), At::Timestamp(ms), CALL)?.into_iter().collect()
 }
 
-/// The partitions of the copies that fall to the shard: also those that the source has not.
-fn target_partitions(topics: &Topics, layout: &Layout) -> Result<Vec<TargetPartition>, Fault> {
+/// The partitions of the copies that fall to the shard and that none before it had: also those that the
+/// source has not.
+fn target_partitions(
+    topics: &Topics,
+    layout: &Layout,
+    heritage: &Heritage,
+) -> Result<Vec<TargetPartition>, Fault> {
     let names: Vec<&str> = layout.topics().iter().map(|it| it.target.as_str()).collect();
     let mut found = Vec::new();
     for (copied, (_, answer)) in layout.topics().iter().zip(topics.identify(&names, CALL)?) {
         // One of which the shard has no partition may be missing still.
         let partitions = answer?.map_or(0, |topic| topic.partitions);
-        let ours = (0..partitions).filter(|number| layout.has(&copied.source.name, *number));
+        let source = copied.source.name.as_str();
+        let ours = (0..partitions)
+            .filter(|number| layout.has(source, *number) && !heritage.covers(source, *number));
         found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
     }
     let facts = bounds(topics, &found, Isolation::Uncommitted)?;

@@ -28,7 +28,7 @@ use crate::pipeline::watch::TargetWatch;
 /// Longest single call; the supervisor tries again after it.
 pub(super) const CALL: Duration = Duration::from_secs(30);
 /// A foreign open transaction below our record ends by `transaction.timeout.ms` and a sweep at last.
-const READ: Duration = Duration::from_secs(45);
+pub(super) const READ: Duration = Duration::from_secs(45);
 
 /// The target of one shard during a start.
 pub(super) struct TargetSide {
@@ -43,7 +43,7 @@ pub(super) struct TargetSide {
     producer: Option<TransactionalProducer>,
     /// Brokers before 0.11 know neither idempotent producers nor headers.
     pub(super) idempotence: Idempotence,
-    positions: Option<Positions>,
+    pub(super) positions: Option<Positions>,
     read: Option<PositionRead>,
 }
 
@@ -122,16 +122,9 @@ impl TargetSide {
         &mut self,
         record: &[u8],
     ) -> Result<Option<PositionEntry<P>>, Fault> {
-        if record.is_empty() {
-            return Ok(None);
-        }
-        let record = pb::PositionRecord::decode(record).map_err(|error| {
-            Fault::new(FaultKind::TargetHistory, format!("position {}", self.key), error)
-                .remedy("a later release may have written it: run the same release on all nodes")
-        })?;
-        let kept = entry(record, &self.key)?;
-        self.pin(Some(&kept));
-        Ok(Some(kept))
+        let kept = kept(record, &self.key)?;
+        self.pin(kept.as_ref());
+        Ok(kept)
     }
 
     fn pin<P>(&mut self, newest: Option<&PositionEntry<P>>) {
@@ -249,6 +242,21 @@ impl TargetSide {
     }
 }
 
+/// A position record that the coordinators kept.
+pub(super) fn kept<P: Recorded>(
+    record: &[u8],
+    key: &str,
+) -> Result<Option<PositionEntry<P>>, Fault> {
+    if record.is_empty() {
+        return Ok(None);
+    }
+    let record = pb::PositionRecord::decode(record).map_err(|error| {
+        Fault::new(FaultKind::TargetHistory, format!("position {key}"), error)
+            .remedy("a later release may have written it: run the same release on all nodes")
+    })?;
+    entry(record, key).map(Some)
+}
+
 /// Runs a call that blocks; its panic is a fault, not ours.
 pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
@@ -269,7 +277,7 @@ pub(super) fn core_hint(hint: &report::PositionHint) -> PositionHint {
     PositionHint { topic_id, partition, offset, serial }
 }
 
-fn wire_hint(hint: PositionHint) -> pb::PositionHint {
+pub(super) fn wire_hint(hint: PositionHint) -> pb::PositionHint {
     pb::PositionHint {
         topic_id_high: hint.topic_id.0,
         topic_id_low: hint.topic_id.1,
