@@ -14,6 +14,7 @@ mod large;
 mod leader;
 mod life;
 mod objects;
+mod old_brokers;
 mod others;
 mod records;
 mod smoke;

@@ -222,6 +222,14 @@ impl Kafka {
         self.admin().end_offsets(topic)
     }
 
+    /// The broker that leads a partition.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`]; also when nobody leads it at present.
+    pub fn leader_of(&self, topic: &str, partition: u32) -> Result<usize> {
+        self.admin().leader(topic, partition)
+    }
+
     /// The names of all topics that are not internal.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use slots::{Slots, Wanted};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a topic that was just listed may be unknown to the broker that is asked for its leaders.
-const SPREADING: Duration = Duration::from_secs(5);
+const SPREADING: Duration = Duration::from_secs(15);
 
 /// Between two questions for the leaders of topics that no broker leads yet.
 const LEADER_PAUSE: Duration = Duration::from_millis(100);

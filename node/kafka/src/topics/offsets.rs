@@ -21,8 +21,8 @@ pub enum At {
     Timestamp(i64),
 }
 
-/// Partitions that were just made, or whose leader moved, have one again by then.
-const SETTLING: Duration = Duration::from_secs(3);
+/// Partitions that were just made, or whose leader moved, have one again by then, and it knows them.
+const SETTLING: Duration = Duration::from_secs(10);
 /// Between two looks for leaders.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -46,8 +46,7 @@ impl Topics {
         let settled = Instant::now() + timeout.min(SETTLING);
         loop {
             let offsets = self.offsets_now(partitions, at, timeout)?;
-            let passes = |fault: &Fault| fault.persistence() != Persistence::Definite;
-            let waits = offsets.iter().any(|offset| offset.as_ref().err().is_some_and(passes));
+            let waits = offsets.iter().any(|offset| offset.as_ref().err().is_some_and(may_pass));
             if !waits || Instant::now() >= settled {
                 return Ok(offsets);
             }
@@ -125,6 +124,13 @@ impl Topics {
         };
         Ok(below.iter().map(answer_of).collect())
     }
+}
+
+/// Whether a partition may have an offset in a moment. Who asks has seen it in the cluster's metadata: a
+/// broker that does not know it hears of it later than others.
+fn may_pass(fault: &Fault) -> bool {
+    let unknown = matches!(fault.kind, FaultKind::SourceState | FaultKind::TargetState);
+    unknown || fault.persistence() != Persistence::Definite
 }
 
 fn asked<'a>(
