@@ -106,7 +106,7 @@ fn brokers_of_1_0_are_copied_from_and_to() {
     let (code, items) = tasks.precheck((&here, &there), &lines);
     assert_eq!(code, 5, "{items:?}");
     let refused = item(&items, "target_transactions");
-    assert_eq!(refused["result"], "fail");
+    assert_eq!(refused["result"], "fail", "{items:#?}");
     assert!(refused["message"].as_str().unwrap().contains("brokers from 2.5"), "{refused}");
     let warned = item(&items, "target_version");
     assert_eq!(
