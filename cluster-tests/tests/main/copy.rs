@@ -1,5 +1,6 @@
 //! Topics of one Kafka cluster into another: faithful in everything that a record has.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -129,6 +130,46 @@ fn gaps_and_records_above_a_mebibyte_are_copied_where_limits_allow_them() {
     let copies = copies.iter().filter(|copy| copy.partition == 1).count();
     let copies = u64::try_from(copies).unwrap();
     assert!(end.unwrap() > copies, "{end:?} is past {copies} by the gaps");
+}
+
+#[test]
+fn settings_of_a_topic_reach_its_copy_within_a_minute_but_not_those_that_are_excluded() {
+    let scene = CopyScene::start(1, 1).unwrap();
+    let at_first = [("segment.ms", "777000"), ("retention.ms", "700000000")];
+    scene.source.create_topic("orders", 1, &at_first).unwrap();
+    scene
+        .copy("syncConfigs: {exclude: [retention.ms, message.timestamp.type, segment.bytes]}")
+        .unwrap();
+    let own = || scene.target.own_configs("orders").unwrap();
+    let settings = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(own(), settings(&[("segment.ms", "777000")]), "as it was made");
+
+    // Set at the copy alone: nobody's affair but theirs who did it.
+    scene.target.alter_topic_config("orders", &[("flush.messages", Some("1000"))]).unwrap();
+    let changed = [
+        ("segment.ms", Some("888000")),
+        ("max.message.bytes", Some("2000000")),
+        ("retention.ms", Some("800000000")),
+        ("segment.bytes", Some("99000000")),
+    ];
+    scene.source.alter_topic_config("orders", &changed).unwrap();
+    let wanted = settings(&[
+        ("flush.messages", "1000"),
+        ("max.message.bytes", "2000000"),
+        ("segment.ms", "888000"),
+    ]);
+    // A minute, and what a busy machine takes for it.
+    let arrived = (0..180).any(|_| {
+        thread::sleep(Duration::from_millis(500));
+        own() == wanted
+    });
+    assert!(arrived, "{:?}", own());
+    let writer = Writer::start(&scene.source, "none", None);
+    writer.unwrap().send("orders", &nasty(0)).unwrap();
+    scene.prove(&["orders"], str::to_owned).unwrap();
+    assert_eq!(own(), wanted);
 }
 
 fn now_micros() -> i64 {

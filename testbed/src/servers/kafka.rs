@@ -1,5 +1,6 @@
 //! A Kafka cluster of its own: KRaft, each process broker and controller in one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -179,6 +180,14 @@ impl Kafka {
     /// As [`Kafka::create_topic`].
     pub fn alter_topic_config(&self, topic: &str, configs: &[(&str, Option<&str>)]) -> Result<()> {
         self.admin().configure(topic, configs)
+    }
+
+    /// The settings that a topic has of its own.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn own_configs(&self, topic: &str) -> Result<BTreeMap<String, String>> {
+        self.admin().own_configs(topic)
     }
 
     /// Allows a principal (`User:NAME`) an operation (`READ`, `DESCRIBE`, …) on a topic; for brokers that

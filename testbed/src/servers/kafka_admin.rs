@@ -67,6 +67,11 @@ impl KafkaAdmin {
         self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
     }
 
+    pub(crate) fn own_configs(&mut self, topic: &str) -> Result<BTreeMap<String, String>> {
+        let answer = self.ask(json!({"do": "configs", "topic": topic}))?;
+        Ok(serde_json::from_value(answer.get("configs").cloned().unwrap_or_default())?)
+    }
+
     pub(crate) fn grant(&mut self, principal: &str, operation: &str, topic: &str) -> Result<()> {
         let command =
             json!({"do": "grant", "topic": topic, "principal": principal, "operation": operation});
