@@ -168,7 +168,7 @@ fn places_in_partitions_are_found_and_records_go() {
     let mixed = [("absent", 0), (topic.as_str(), 0)];
     let answers = topics.offsets(&mixed, At::Earliest, SOON).expect("asked");
     let fault = answers[0].clone().expect_err("absent");
-    assert_eq!(fault.kind, FaultKind::SourceState, "{fault:?}");
+    assert_eq!(fault.kind, FaultKind::SourceBusy, "{fault:?}");
     assert_eq!(answers[1], Ok(Some(0)));
     writer.commit().expect("commit");
     let below = [(topic.as_str(), 0, 2), (topic.as_str(), 1, -1)];
