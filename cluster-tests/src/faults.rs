@@ -7,13 +7,12 @@ use anyhow::{Context, Result, ensure};
 use tidewire_testbed::cluster::Member;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::proxy::{EndTxnFault, Ending, FaultEvent, KafkaProxy};
-use tidewire_testbed::servers::Postgres;
 use tidewire_testbed::servers::postgres::StopMode;
+use tidewire_testbed::servers::{Kafka, Postgres};
 
 use crate::chaos::SourceStop;
-use crate::{Scene, TASK};
+use crate::subject::{SETTLE_LIMIT, Subject};
 
-const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
 const PHASE_LIMIT: Duration = Duration::from_secs(60);
 const LEADER_LIMIT: Duration = Duration::from_secs(30);
 const POINT_LIMIT: Duration = Duration::from_secs(30);
@@ -25,29 +24,29 @@ const REPEAT_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When nobody takes over.
-pub fn kill_owner(scene: &mut Scene<'_>) -> Result<()> {
+pub fn kill_owner(scene: &mut impl Subject) -> Result<()> {
     let owner = scene.settled_owner()?;
     process::signal(owner.pid, Signal::KILL)?;
-    wait_takeover(scene, &owner)?;
-    scene.cluster.restart(&owner.name)
+    scene.settled(Some(&owner.name), SETTLE_LIMIT)?;
+    scene.cluster_mut().restart(&owner.name)
 }
 
 /// Kills the leader of the coordinators, waits for another one, and starts the killed one again.
 ///
 /// # Errors
 /// When no other coordinator leads in time.
-pub fn kill_leader(scene: &mut Scene<'_>) -> Result<()> {
+pub fn kill_leader(scene: &mut impl Subject) -> Result<()> {
     let leader = wait_leader(scene, None)?;
     process::signal(leader.pid, Signal::KILL)?;
     wait_leader(scene, Some(&leader))?;
-    scene.cluster.restart(&leader.name)
+    scene.cluster_mut().restart(&leader.name)
 }
 
 /// Waits until a coordinator other than `old` leads.
-fn wait_leader(scene: &Scene<'_>, old: Option<&Member>) -> Result<Member> {
+fn wait_leader(scene: &impl Subject, old: Option<&Member>) -> Result<Member> {
     let end = Instant::now() + LEADER_LIMIT;
     loop {
-        let leader = scene.cluster.leader();
+        let leader = scene.cluster().leader();
         match leader {
             Ok(leader) if old != Some(&leader) => return Ok(leader),
             _ => ensure!(Instant::now() < end, "no new leader in {LEADER_LIMIT:?}"),
@@ -60,9 +59,9 @@ fn wait_leader(scene: &Scene<'_>, old: Option<&Member>) -> Result<Member> {
 ///
 /// # Errors
 /// When records stop or a coordinator does not come back.
-pub fn coordinators_away(scene: &mut Scene<'_>, time: Duration) -> Result<()> {
+pub fn coordinators_away(scene: &mut impl Subject, time: Duration) -> Result<()> {
     scene.settled_owner()?;
-    let coordinators = scene.cluster.coordinators().to_vec();
+    let coordinators = scene.cluster().coordinators().to_vec();
     for coordinator in &coordinators {
         process::signal(coordinator.pid, Signal::KILL)?;
     }
@@ -75,41 +74,43 @@ pub fn coordinators_away(scene: &mut Scene<'_>, time: Duration) -> Result<()> {
     let end = scene.stable_records()?;
     for coordinator in &coordinators {
         ensure!(!process::alive(coordinator.pid), "{} was not away", coordinator.name);
-        scene.cluster.restart(&coordinator.name)?;
+        scene.cluster_mut().restart(&coordinator.name)?;
     }
     wait_leader(scene, None)?;
     ensure!(begin < middle && middle < end, "records stood still: {begin}, {middle}, {end}");
     Ok(())
 }
 
-/// Kills all brokers and starts them again after `time`; the task must come back by itself.
+/// Kills all brokers of one end and starts them again after `time`; the task must come back by itself.
 ///
 /// # Errors
 /// When a broker or the task does not come back.
-pub fn brokers_away(scene: &Scene<'_>, time: Duration) -> Result<()> {
+pub fn brokers_away(scene: &impl Subject, kafka: &Kafka, time: Duration) -> Result<()> {
     scene.settled_owner()?;
     let before = scene.stable_records()?;
-    (0..scene.kafka.broker_ports().len()).for_each(|broker| scene.kafka.kill_broker(broker));
+    let brokers = 0..kafka.broker_ports().len();
+    brokers.clone().for_each(|broker| kafka.kill_broker(broker));
     thread::sleep(time);
-    scene.kafka.restart_all()?;
+    ensure!(brokers.clone().all(|broker| kafka.broker_pid(broker).is_none()), "a broker ran");
+    kafka.restart_all()?;
     flows_again(scene, before)
 }
 
 /// Waits until readers see more records than before a fault, and the task is well.
-fn flows_again(scene: &Scene<'_>, before: u64) -> Result<()> {
-    let end = Instant::now() + TAKEOVER_LIMIT;
+fn flows_again(scene: &impl Subject, before: u64) -> Result<()> {
+    let end = Instant::now() + SETTLE_LIMIT;
     while scene.stable_records().unwrap_or_default() <= before {
-        ensure!(Instant::now() < end, "no record {TAKEOVER_LIMIT:?} after all came back");
+        ensure!(Instant::now() < end, "no record {SETTLE_LIMIT:?} after all came back");
         thread::sleep(Duration::from_millis(500));
     }
-    scene.cluster.wait(TASK, "Synchronizing", TAKEOVER_LIMIT)
+    scene.settled(None, SETTLE_LIMIT)
 }
 
 /// Stops the source's server and starts it again; the task must come back by itself.
 ///
 /// # Errors
 /// When the server or the task does not come back.
-pub fn restart_source(scene: &Scene<'_>, source: &mut Postgres, stop: SourceStop) -> Result<()> {
+pub fn restart_source(scene: &impl Subject, source: &mut Postgres, stop: SourceStop) -> Result<()> {
     scene.settled_owner()?;
     let (before, pid) = (scene.stable_records()?, source.pid());
     match stop {
@@ -133,7 +134,7 @@ pub fn restart_source(scene: &Scene<'_>, source: &mut Postgres, stop: SourceStop
 ///
 /// # Errors
 /// When nobody takes over.
-pub fn freeze_owner(scene: &Scene<'_>, time: Duration) -> Result<()> {
+pub fn freeze_owner(scene: &impl Subject, time: Duration) -> Result<()> {
     let owner = scene.settled_owner()?;
     freeze(scene, &owner, time, || Ok(()))
 }
@@ -143,29 +144,29 @@ pub fn freeze_owner(scene: &Scene<'_>, time: Duration) -> Result<()> {
 ///
 /// # Errors
 /// When nobody comes to the point or nobody takes over.
-pub fn freeze_at(scene: &Scene<'_>, point: &str, time: Duration) -> Result<()> {
+pub fn freeze_at(scene: &impl Subject, point: &str, time: Duration) -> Result<()> {
     scene.settled_owner()?;
-    scene.points.arm(point)?;
+    scene.points().arm(point)?;
     if matches!(point, "before_init_producer" | "after_claim") {
-        scene.cluster.done(&["task", "pause", TASK])?;
-        scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
-        scene.cluster.done(&["task", "resume", TASK])?;
+        scene.cluster().done(&["task", "pause", scene.task()])?;
+        scene.cluster().wait(scene.task(), "Paused", PHASE_LIMIT)?;
+        scene.cluster().done(&["task", "resume", scene.task()])?;
     }
-    let pid = scene.points.wait_hit(point, POINT_LIMIT)?;
-    let held = scene.cluster.nodes().iter().find(|node| node.pid == pid).cloned();
+    let pid = scene.points().wait_hit(point, POINT_LIMIT)?;
+    let held = scene.cluster().nodes().iter().find(|node| node.pid == pid).cloned();
     let held = held.with_context(|| format!("process {pid} at {point} is no node"))?;
-    freeze(scene, &held, time, || scene.points.release(point))
+    freeze(scene, &held, time, || scene.points().release(point))
 }
 
 fn freeze(
-    scene: &Scene<'_>,
+    scene: &impl Subject,
     frozen: &Member,
     time: Duration,
     before_waking: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     process::signal(frozen.pid, Signal::STOP)?;
     let since = Instant::now();
-    wait_takeover(scene, frozen)?;
+    scene.settled(Some(&frozen.name), SETTLE_LIMIT)?;
     thread::sleep(time.saturating_sub(since.elapsed()));
     ensure!(process::state_of(frozen.pid) == Some('T'), "{} was not frozen", frozen.name);
     before_waking()?;
@@ -175,28 +176,12 @@ fn freeze(
     Ok(())
 }
 
-/// Waits until another member than `old` owns the task and streams.
-///
-/// # Errors
-/// When that does not happen in time.
-pub fn wait_takeover(scene: &Scene<'_>, old: &Member) -> Result<()> {
-    let end = Instant::now() + TAKEOVER_LIMIT;
-    loop {
-        let owner = scene.cluster.owner(TASK);
-        if owner.is_ok_and(|owner| owner != *old) {
-            return scene.cluster.wait(TASK, "Synchronizing", TAKEOVER_LIMIT);
-        }
-        ensure!(Instant::now() < end, "no takeover from {}", old.name);
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// Makes `fault` with a request that ends a transaction in the way `ending`.
 ///
 /// # Errors
 /// When no such request came by.
 pub fn disturb_end(
-    scene: &Scene<'_>,
+    scene: &impl Subject,
     proxy: &KafkaProxy,
     fault: EndTxnFault,
     ending: Ending,
@@ -222,12 +207,12 @@ pub fn disturb_end(
 
 /// A pause aborts what is open, but does not meet an open transaction each time: tries other
 /// moments until one does.
-fn abort_something(scene: &Scene<'_>, happened: impl Fn() -> bool) -> Result<()> {
+fn abort_something(scene: &impl Subject, happened: impl Fn() -> bool) -> Result<()> {
     for attempt in 0..40 {
-        scene.cluster.done(&["task", "pause", TASK])?;
-        scene.cluster.wait(TASK, "Paused", PHASE_LIMIT)?;
-        scene.cluster.done(&["task", "resume", TASK])?;
-        scene.cluster.wait(TASK, "Synchronizing", PHASE_LIMIT)?;
+        scene.cluster().done(&["task", "pause", scene.task()])?;
+        scene.cluster().wait(scene.task(), "Paused", PHASE_LIMIT)?;
+        scene.cluster().done(&["task", "resume", scene.task()])?;
+        scene.settled(None, PHASE_LIMIT)?;
         if happened() {
             return Ok(());
         }
@@ -236,16 +221,45 @@ fn abort_something(scene: &Scene<'_>, happened: impl Fn() -> bool) -> Result<()>
     Ok(())
 }
 
+/// Drains the owner, waits until nothing of the task is left there, and takes it back.
+///
+/// # Errors
+/// When its shards are not handed over.
+pub fn drain_owner(scene: &impl Subject) -> Result<()> {
+    let owner = scene.settled_owner()?;
+    scene.cluster().done(&["nodes", "drain", &owner.name])?;
+    let handed_over = scene.settled(Some(&owner.name), SETTLE_LIMIT);
+    scene.cluster().done(&["nodes", "resume", &owner.name])?;
+    handed_over
+}
+
 /// Stops a broker properly and starts it again.
 ///
 /// # Errors
 /// When it does not come back.
-pub fn restart_broker(scene: &Scene<'_>, broker: usize) -> Result<()> {
-    let old = scene.kafka.broker_pid(broker);
-    scene.kafka.stop_broker(broker);
+pub fn restart_broker(kafka: &Kafka, broker: usize) -> Result<()> {
+    let old = kafka.broker_pid(broker);
+    kafka.stop_broker(broker);
     ensure!(old.is_some_and(|pid| !process::alive(pid)), "broker {broker} did not stop");
     thread::sleep(Duration::from_secs(3));
-    scene.kafka.restart_broker(broker)?;
-    ensure!(scene.kafka.broker_pid(broker) != old, "broker {broker} did not start again");
+    kafka.restart_broker(broker)?;
+    ensure!(kafka.broker_pid(broker) != old, "broker {broker} did not start again");
     Ok(())
+}
+
+/// Kills the broker that leads a partition, waits until another one does, and starts it again.
+///
+/// # Errors
+/// When no other broker leads the partition in time, or the killed one does not come back.
+pub fn kill_broker(kafka: &Kafka, (topic, partition): (&str, u32)) -> Result<()> {
+    let killed = kafka.leader_of(topic, partition)?;
+    kafka.kill_broker(killed);
+    let end = Instant::now() + LEADER_LIMIT;
+    // Nobody leads for a while, which is no answer.
+    while kafka.leader_of(topic, partition).ok().is_none_or(|leader| leader == killed) {
+        ensure!(Instant::now() < end, "nobody leads {topic}-{partition} after broker {killed}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    thread::sleep(Duration::from_secs(3));
+    kafka.restart_broker(killed)
 }

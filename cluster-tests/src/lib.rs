@@ -3,6 +3,7 @@
 pub mod chaos;
 pub mod copy;
 pub mod faults;
+pub mod subject;
 
 use std::env;
 use std::sync::OnceLock;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use postgres::Client;
-use tidewire_testbed::cluster::{Cluster, ClusterOptions, Member};
+use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::live::Live;
 use tidewire_testbed::oracle::truth::{Change, Keys, keys};
@@ -21,6 +22,8 @@ use tidewire_testbed::servers::postgres::PostgresAddress;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
 use tidewire_testbed::workload::{self, TABLES, Workload, WorkloadOptions};
+
+pub use subject::Subject;
 
 /// The server that tests share which do nothing to it; each has a database of its own.
 ///
@@ -155,23 +158,6 @@ impl<'k> Scene<'k> {
         })
     }
 
-    /// The owner, once it streams.
-    ///
-    /// # Errors
-    /// When the task does not come to stream.
-    pub fn settled_owner(&self) -> Result<Member> {
-        self.cluster.wait(TASK, "Synchronizing", CATCH_UP_LIMIT)?;
-        self.cluster.owner(TASK)
-    }
-
-    /// How many records a read_committed reader can see in the topic.
-    ///
-    /// # Errors
-    /// When Kafka does not answer.
-    pub fn stable_records(&self) -> Result<u64> {
-        Ok(self.kafka.end_offsets(&self.topic)?.stable.values().sum())
-    }
-
     /// Runs `faults` while changes are written, then proves that all of them arrived once and in
     /// order. Prints the interruption that a consumer saw.
     ///
@@ -227,6 +213,28 @@ impl<'k> Scene<'k> {
         // A server that was restarted has closed the connection, which shows at its next use only.
         self.client = self.address.connect()?;
         Ok((self.truth.take(&mut self.client)?, keys(&mut self.client, &tables)?))
+    }
+}
+
+impl Subject for Scene<'_> {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    fn points(&self) -> &FaultPoints {
+        &self.points
+    }
+
+    fn task(&self) -> &str {
+        TASK
+    }
+
+    fn stable_records(&self) -> Result<u64> {
+        Ok(self.kafka.end_offsets(&self.topic)?.stable.values().sum())
     }
 }
 

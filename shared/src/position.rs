@@ -63,7 +63,7 @@ pub struct TopicPosition {
 pub struct PartitionPosition {
     /// Offset of the next record to copy.
     pub next: i64,
-    /// Leader epoch of the last record copied; absent where the brokers tell none.
+    /// Epoch of the leader that took the record in front of it; absent where that is none, or brokers tell none.
     pub leader_epoch: Option<i32>,
 }
 

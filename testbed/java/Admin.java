@@ -83,6 +83,7 @@ public final class Admin {
             case "truncate" -> admin.deleteRecords(Map.of(
                 new TopicPartition(topic, command.path("partition").asInt()),
                 RecordsToDelete.beforeOffset(command.path("before").asLong()))).all().get();
+            case "configs" -> ownConfigs(topic, answer.putObject("configs"));
             case "grant" -> grant(topic, command);
             case "ends" -> ends(topic, answer);
             case "allow" -> allow(topic, command.path("operations"));
@@ -142,6 +143,14 @@ public final class Admin {
             e.getValue().isNull() ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET)));
         admin.incrementalAlterConfigs(
             Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all().get();
+    }
+
+    /** What was set for the topic itself. */
+    private void ownConfigs(String topic, ObjectNode answer) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        for (ConfigEntry entry : admin.describeConfigs(List.of(resource)).all().get().get(resource).entries()) {
+            if (entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG) answer.put(entry.name(), entry.value());
+        }
     }
 
     /** Leaves those who come without credentials these rights on a topic; without any: all of them. */

@@ -27,6 +27,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 public final class Writer {
     private static final ObjectMapper JSON = new ObjectMapper();
+    /** Brokers may be away, and come back. */
+    private static final int PATIENCE_MS = 300_000;
 
     private final KafkaProducer<byte[], byte[]> producer;
 
@@ -38,6 +40,10 @@ public final class Writer {
         properties.put(ProducerConfig.BATCH_SIZE_CONFIG, "65536");
         properties.put(ProducerConfig.MAX_REQUEST_SIZE_CONFIG, String.valueOf(128 << 20));
         properties.put(ProducerConfig.BUFFER_MEMORY_CONFIG, String.valueOf(160 << 20));
+        // Brokers before 0.11 cannot.
+        properties.put(ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG, System.getProperty("idempotence", "true"));
+        properties.put("delivery.timeout.ms", String.valueOf(PATIENCE_MS));
+        properties.put(ProducerConfig.MAX_BLOCK_MS_CONFIG, String.valueOf(PATIENCE_MS));
         if (args.length > 2) properties.put(ProducerConfig.TRANSACTIONAL_ID_CONFIG, args[2]);
         producer = new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
         if (args.length > 2) producer.initTransactions();
@@ -79,13 +85,28 @@ public final class Writer {
                 headers.add(new String(bytes(header.get(0)), StandardCharsets.UTF_8), bytes(header.get(1)));
             }
             JsonNode timestamp = record.path("timestamp");
-            sent.add(producer.send(new ProducerRecord<>(
+            sent.add(producer.send(new Stamped(
                 record.path("topic").asText(), record.path("partition").asInt(),
                 timestamp.isNumber() ? timestamp.asLong() : null,
                 bytes(record.get("key")), bytes(record.get("value")), headers)));
         }
         producer.flush();
         for (Future<RecordMetadata> one : sent) answer.withArray("offsets").add(one.get().offset());
+    }
+
+    /** The constructor alone refuses −1, which other clients write and brokers take. */
+    private static final class Stamped extends ProducerRecord<byte[], byte[]> {
+        private final Long stamp;
+
+        Stamped(String topic, int partition, Long stamp, byte[] key, byte[] value, Headers headers) {
+            super(topic, partition, stamp == null || stamp < 0 ? null : stamp, key, value, headers);
+            this.stamp = stamp;
+        }
+
+        @Override
+        public Long timestamp() {
+            return stamp;
+        }
     }
 
     private static byte[] bytes(JsonNode text) throws IOException {

@@ -1,5 +1,6 @@
-//! Records of the format `dts_avro` as they arrive, received by a consumer on its own thread.
+//! Records as they arrive, received by a consumer on its own thread.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -12,8 +13,17 @@ use anyhow::Result;
 /// One received record. Times are µs since 1970.
 #[derive(Clone, Copy, Debug)]
 struct Receipt {
+    partition: u32,
     received: i64,
+    /// When the source had it.
     committed: i64,
+}
+
+/// What records are, and so where they hold their time.
+#[derive(Clone, Copy)]
+enum What {
+    Changes,
+    Copies,
 }
 
 /// What has arrived so far.
@@ -24,14 +34,25 @@ pub struct Live(Arc<Mutex<Vec<Receipt>>>);
 const RECENT: i64 = 1_000_000;
 
 impl Live {
-    /// Starts to receive; the thread ends when all handles are gone.
+    /// Starts to receive records of the format `dts_avro`; the thread ends when all handles are gone.
     ///
     /// # Errors
     /// When the reader cannot be started.
     pub fn start(kafka: &Kafka, topics: &[&str]) -> Result<Self> {
+        Ok(Self::follow(Reader::follow(kafka, topics)?, What::Changes))
+    }
+
+    /// Starts to receive copies of records, which hold the time at which their originals were made.
+    ///
+    /// # Errors
+    /// When the reader cannot be started.
+    pub fn start_copies(kafka: &Kafka, topics: &[&str]) -> Result<Self> {
+        Ok(Self::follow(Reader::follow(kafka, topics)?, What::Copies))
+    }
+
+    fn follow(mut reader: Reader, what: What) -> Self {
         let live = Self(Arc::default());
         let receipts = Arc::downgrade(&live.0);
-        let mut reader = Reader::follow(kafka, topics)?;
         thread::spawn(move || -> Result<()> {
             let avro = DtsAvro::new()?;
             let decoder = avro.decoder()?;
@@ -39,14 +60,18 @@ impl Live {
                 let Some(record) = reader.next_within(Duration::from_millis(200))? else {
                     continue;
                 };
-                let value = record.value.unwrap_or_default();
-                let committed = decoder.decode(&value)?.source_timestamp * 1_000;
-                let receipt = Receipt { received: record.received_at_micros, committed };
+                let value = record.value.as_deref().unwrap_or_default();
+                let committed = match what {
+                    What::Changes => decoder.decode(value)?.source_timestamp,
+                    What::Copies => record.timestamp,
+                };
+                let (partition, received) = (record.partition, record.received_at_micros);
+                let receipt = Receipt { partition, received, committed: committed * 1_000 };
                 receipts.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
             }
             Ok(())
         });
-        Ok(live)
+        live
     }
 
     /// How many records came so far.
@@ -75,8 +100,19 @@ impl Live {
     /// arrive shortly after the kill: the new owner's records begin behind the longest silence.
     #[must_use]
     pub fn takeover(&self, kill: i64) -> Option<Duration> {
+        self.longest_after(kill, |_| true)
+    }
+
+    /// As [`Live::takeover`], of these partitions: others may belong to somebody who lives.
+    #[must_use]
+    pub fn takeover_of(&self, kill: i64, partitions: &BTreeSet<u32>) -> Option<Duration> {
+        self.longest_after(kill, |receipt| partitions.contains(&receipt.partition))
+    }
+
+    fn longest_after(&self, kill: i64, counts: impl Fn(&Receipt) -> bool) -> Option<Duration> {
         let receipts = self.receipts();
-        let after = receipts.iter().map(|receipt| receipt.received).filter(|time| *time > kill);
+        let after = receipts.iter().filter(|receipt| receipt.received > kill && counts(receipt));
+        let after = after.map(|receipt| receipt.received);
         let mut last = kill;
         let mut longest = None;
         for time in after {
@@ -126,11 +162,16 @@ mod tests {
 
     #[test]
     fn the_takeover_ends_the_longest_silence_after_the_kill() {
-        let receipts = [900, 1_010, 1_020, 5_000, 5_050, 5_100]
-            .map(|received| Receipt { received, committed: received - 7 });
+        let receipts = [900, 1_010, 1_020, 5_000, 5_050, 5_100].map(|received| Receipt {
+            partition: 1,
+            received,
+            committed: received - 7,
+        });
         let live = Live(Arc::new(Mutex::new(receipts.to_vec())));
         assert_eq!(live.takeover(1_000), Some(Duration::from_micros(4_000)));
         assert_eq!(live.takeover(6_000), None);
+        assert_eq!(live.takeover_of(1_000, &[1].into()), Some(Duration::from_micros(4_000)));
+        assert_eq!(live.takeover_of(1_000, &[0, 2].into()), None);
         assert_eq!(live.median_delay(), Duration::from_micros(7));
     }
 }

@@ -26,8 +26,6 @@ impl TaskDocument<'_> {
     #[must_use]
     pub fn yaml(&self) -> String {
         let PostgresAddress { host, port, user, password, database } = self.postgres;
-        let brokers: Vec<_> =
-            self.bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
         let mut text = format!(
             "apiVersion: tidewire/v1\n\
              kind: postgres_to_kafka\n\
@@ -46,7 +44,7 @@ impl TaskDocument<'_> {
              start: now\n\
              objects:\n",
             name = self.name,
-            brokers = brokers.join(", "),
+            brokers = listed(self.bootstrap),
             format = self.format,
             partition = self.partition,
         );
@@ -58,6 +56,43 @@ impl TaskDocument<'_> {
         }
         for (topic, tables) in tables_of {
             text.push_str(&format!("  - tables: [{}]\n    topic: {topic}\n", tables.join(", ")));
+        }
+        text
+    }
+}
+
+/// Brokers as a document lists them.
+fn listed(bootstrap: &str) -> String {
+    let brokers: Vec<_> = bootstrap.split(',').map(|broker| format!("\"{broker}\"")).collect();
+    brokers.join(", ")
+}
+
+/// A task that copies topics, with its connections inline.
+#[derive(Clone, Debug)]
+pub struct CopyDocument<'a> {
+    /// The task's name.
+    pub name: &'a str,
+    /// The source's brokers, with commas between them.
+    pub source: &'a str,
+    /// The target's brokers, with commas between them.
+    pub target: &'a str,
+    /// What else the document says; without `topics` all are copied.
+    pub lines: &'a str,
+}
+
+impl CopyDocument<'_> {
+    /// The document's text.
+    #[must_use]
+    pub fn yaml(&self) -> String {
+        let Self { name, source, target, lines } = self;
+        let mut text = format!(
+            "apiVersion: tidewire/v1\nkind: kafka_to_kafka\nname: {name}\n\
+             source: {{brokers: [{}]}}\ntarget: {{brokers: [{}]}}\n{lines}\n",
+            listed(source),
+            listed(target)
+        );
+        if !lines.contains("topics:") {
+            text.push_str("topics: [{all: true}]\n");
         }
         text
     }

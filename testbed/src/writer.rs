@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::json_lines::JsonLines;
 use crate::servers::Kafka;
+use crate::servers::java::ClassPath;
 
-/// A record to be written. Unlike ours, Java's client takes no negative timestamps.
+/// A record to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// The partition.
@@ -20,8 +21,8 @@ pub struct Written {
     pub value: Option<Vec<u8>>,
     /// Header names and values in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// In ms since 1970; none is the moment of sending.
-    pub timestamp: Option<u64>,
+    /// In ms since 1970, or −1: without one; none is the moment of sending.
+    pub timestamp: Option<i64>,
 }
 
 impl Written {
@@ -47,7 +48,48 @@ impl Written {
     }
 }
 
-/// The producer.
+/// How a producer is started, as often as that is needed.
+#[derive(Clone, Debug)]
+pub struct WriterPlan {
+    classes: ClassPath,
+    bootstrap: String,
+    compression: String,
+    transactional_id: Option<String>,
+}
+
+impl WriterPlan {
+    /// A producer that compresses so (`none`, `gzip`, `snappy`, `lz4`, `zstd`), with transactions if it
+    /// gets an id for them.
+    #[must_use]
+    pub fn new(kafka: &Kafka, compression: &str, transactional_id: Option<&str>) -> Self {
+        Self::at(kafka.classes().clone(), kafka.inner_bootstrap(), compression, transactional_id)
+    }
+
+    /// As [`WriterPlan::new`], of any release, for the brokers at `bootstrap`.
+    #[must_use]
+    pub fn at(
+        classes: ClassPath,
+        bootstrap: String,
+        compression: &str,
+        transactional_id: Option<&str>,
+    ) -> Self {
+        let transactional_id = transactional_id.map(str::to_owned);
+        Self { classes, bootstrap, compression: compression.to_owned(), transactional_id }
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When Java does not start.
+    pub fn start(&self) -> Result<Writer> {
+        let mut command = self.classes.java();
+        command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "Writer"]);
+        command.args([&self.bootstrap, &self.compression]).args(&self.transactional_id);
+        JsonLines::spawn(&mut command, None).map(Writer)
+    }
+}
+
+/// The producer: idempotent, and patient with brokers that are away for minutes.
 #[derive(Debug)]
 pub struct Writer(JsonLines);
 
@@ -59,16 +101,12 @@ struct Answer {
 }
 
 impl Writer {
-    /// A producer that compresses so (`none`, `gzip`, `snappy`, `lz4`, `zstd`), with transactions if it
-    /// gets an id for them.
+    /// Starts one, see [`WriterPlan`].
     ///
     /// # Errors
     /// When Java does not start.
     pub fn start(kafka: &Kafka, compression: &str, transactional_id: Option<&str>) -> Result<Self> {
-        let mut command = kafka.classes().java();
-        command.args(["-Xmx1g", "-XX:TieredStopAtLevel=1", "Writer"]);
-        command.args([kafka.inner_bootstrap().as_str(), compression]).args(transactional_id);
-        JsonLines::spawn(&mut command, None).map(Self)
+        WriterPlan::new(kafka, compression, transactional_id).start()
     }
 
     /// Writes records, waits until Kafka has them, and gives their offsets.

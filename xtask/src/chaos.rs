@@ -5,15 +5,20 @@ use std::iter;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use clap::Args;
-use tidewire_cluster_tests::chaos::{Chaos, Fault, Made, Plan, Round, VERSIONS};
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use tidewire_cluster_tests::chaos::{
+    Fault, KafkaRounds, Kind, Made, Plan, PostgresRounds, Round, VERSIONS,
+};
 use tidewire_testbed::oracle::Format;
 
 use crate::{checks, screen};
 
 #[derive(Args)]
 pub(crate) struct ChaosArguments {
+    /// What the task of the rounds carries: changes of PostgreSQL, or topics of another Kafka
+    #[arg(long, value_enum, default_value = "postgres")]
+    kind: KindName,
     /// How many rounds of all faults
     #[arg(long, default_value_t = 5)]
     rounds: u64,
@@ -21,12 +26,12 @@ pub(crate) struct ChaosArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// One kind of fault alone
-    #[arg(long, value_parser = kind)]
+    #[arg(long, value_parser = fault)]
     only: Option<String>,
     /// One fault of each kind, and none that takes minutes
     #[arg(long)]
     short: bool,
-    /// One format instead of each in turn
+    /// One format instead of each in turn, of changes of PostgreSQL
     #[arg(long)]
     format: Option<Format>,
     /// One version of PostgreSQL instead of each in turn
@@ -34,10 +39,30 @@ pub(crate) struct ChaosArguments {
     postgres: Option<String>,
 }
 
-fn kind(name: &str) -> Result<String, String> {
-    let kinds: BTreeSet<_> = Fault::of_a_round().iter().map(ToString::to_string).collect();
-    let known = kinds.contains(name).then(|| name.to_owned());
-    known.ok_or_else(|| format!("not one of {}", kinds.into_iter().collect::<Vec<_>>().join(", ")))
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KindName {
+    Postgres,
+    Kafka,
+}
+
+impl KindName {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Postgres => Kind::Postgres,
+            Self::Kafka => Kind::Kafka,
+        }
+    }
+}
+
+fn names(kinds: &[Kind]) -> BTreeSet<String> {
+    let faults = kinds.iter().flat_map(|kind| Fault::of_a_round(*kind));
+    faults.map(|fault| fault.to_string()).collect()
+}
+
+fn fault(name: &str) -> Result<String, String> {
+    let known = names(&[Kind::Postgres, Kind::Kafka]);
+    let found = known.contains(name).then(|| name.to_owned());
+    found.ok_or_else(|| format!("not one of {}", known.into_iter().collect::<Vec<_>>().join(", ")))
 }
 
 /// What all rounds showed of one kind of fault.
@@ -50,19 +75,55 @@ struct Seen {
 }
 
 pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
+    check(arguments)?;
     screen::step("servers for the rounds", checks::fetch_servers)?;
     let binary = checks::build_for_faults()?;
-    let chaos = screen::step("three brokers behind a proxy", || Chaos::start(binary))?;
+    match arguments.kind {
+        KindName::Postgres => {
+            let rounds =
+                screen::step("three brokers behind a proxy", || PostgresRounds::start(binary))?;
+            report(arguments, |seed| {
+                let plan = plan(arguments, seed);
+                let (postgres, format) = (plan.postgres, plan.format);
+                screen::note(&format!(
+                    "── round with seed {seed}: PostgreSQL {postgres}, {format}"
+                ));
+                rounds.round(plan, tell)
+            })
+        }
+        KindName::Kafka => {
+            let rounds = KafkaRounds::new(binary);
+            report(arguments, |seed| {
+                screen::note(&format!(
+                    "── round with seed {seed}: three brokers into three brokers"
+                ));
+                rounds.round(seed, faults(arguments), tell)
+            })
+        }
+    }
+}
+
+/// What is asked for goes together.
+fn check(arguments: &ChaosArguments) -> Result<()> {
+    let of_postgres = arguments.format.is_some() || arguments.postgres.is_some();
+    let kafka = arguments.kind == KindName::Kafka;
+    ensure!(!(kafka && of_postgres), "--format and --postgres are for rounds of --kind postgres");
+    let Some(only) = &arguments.only else { return Ok(()) };
+    let known = names(&[arguments.kind.kind()]);
+    ensure!(known.contains(only), "rounds of this --kind have no fault {only}");
+    Ok(())
+}
+
+/// Plays all rounds, and tells what they showed.
+fn report(
+    arguments: &ChaosArguments,
+    mut play: impl FnMut(u64) -> Result<Round>,
+) -> Result<ExitCode> {
     let start = Instant::now();
     let mut seen = BTreeMap::<String, Seen>::new();
     let mut bad = Vec::new();
     for seed in (0..arguments.rounds).map(|round| arguments.seed.wrapping_add(round)) {
-        let plan = plan(arguments, seed);
-        screen::note(&format!(
-            "── round with seed {seed}: PostgreSQL {}, {}",
-            plan.postgres, plan.format
-        ));
-        match chaos.round(plan, tell) {
+        match play(seed) {
             Ok(round) => {
                 count(&mut seen, seed, &round);
                 show(seed, &round)?;
@@ -85,23 +146,25 @@ pub(crate) fn run(arguments: &ChaosArguments) -> Result<ExitCode> {
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the round with this seed is about.
-fn plan(arguments: &ChaosArguments, seed: u64) -> Plan {
-    let mut faults = Fault::of_a_round();
+/// The faults of a round, as they are asked for.
+fn faults(arguments: &ChaosArguments) -> Vec<Fault> {
+    let mut faults = Fault::of_a_round(arguments.kind.kind());
     faults.retain(|fault| arguments.only.as_ref().is_none_or(|only| *only == fault.to_string()));
     if arguments.short {
         let mut known = BTreeSet::new();
-        faults.retain(|fault| {
-            let minutes = matches!(fault, Fault::CoordinatorsAway | Fault::BrokersAway);
-            known.insert(fault.to_string()) && !minutes
-        });
+        faults.retain(|fault| known.insert(fault.to_string()) && !fault.is_long());
     }
+    faults
+}
+
+/// What the round with this seed is about.
+fn plan(arguments: &ChaosArguments, seed: u64) -> Plan {
     // Seven versions and four formats have no common factor: each meets each.
     let turn = usize::try_from(seed).unwrap_or_default();
     let asked = |version: &&&str| arguments.postgres.as_deref() == Some(**version);
     let postgres = VERSIONS.iter().find(asked).unwrap_or(&VERSIONS[turn % VERSIONS.len()]);
     let format = arguments.format.unwrap_or(Format::ALL[turn % Format::ALL.len()]);
-    Plan { seed, faults, postgres, format }
+    Plan { seed, faults: faults(arguments), postgres, format }
 }
 
 fn tell(Made { fault, carried, took, failed }: &Made) {
@@ -124,7 +187,7 @@ fn count(seen: &mut BTreeMap<String, Seen>, seed: u64, round: &Round) {
 fn show(seed: u64, round: &Round) -> Result<()> {
     screen::result(format!("round {seed}: {} faults in {:.0?}", round.made.len(), round.took))?;
     match &round.proof {
-        Ok(proof) => screen::result(proof.to_string()),
+        Ok(proof) => screen::result(proof),
         Err(failed) => screen::result(format!("no proof: {failed:#}")),
     }
 }

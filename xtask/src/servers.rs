@@ -49,11 +49,15 @@ pub(crate) enum ServersCommand {
 /// Processes and folders that a command left behind.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Left {
-    pub(crate) postgres: PostgresAddress,
-    pub(crate) bootstrap: String,
+    /// None beside the demo of copies.
+    postgres: Option<PostgresAddress>,
+    /// The Kafka that the demo of copies reads.
+    #[serde(default)]
+    source: Option<String>,
+    bootstrap: String,
     /// In the order in which they are stopped.
-    pub(crate) pids: Vec<u32>,
-    pub(crate) folders: Vec<PathBuf>,
+    pids: Vec<u32>,
+    folders: Vec<PathBuf>,
 }
 
 pub(crate) fn run(command: ServersCommand) -> Result<()> {
@@ -118,20 +122,55 @@ impl Left {
         let (mut pids, kafka_folder) = kafka.detach();
         let (postgres_pid, postgres_folder) = postgres.detach();
         pids.push(postgres_pid);
-        Self { postgres: address, bootstrap, pids, folders: vec![kafka_folder, postgres_folder] }
+        let folders = vec![kafka_folder, postgres_folder];
+        Self { postgres: Some(address), source: None, bootstrap, pids, folders }
+    }
+
+    /// Leaves both ends of a copy running.
+    pub(crate) fn copies(source: Kafka, target: Kafka) -> Self {
+        let (from, bootstrap) = (Some(source.bootstrap()), target.bootstrap());
+        let (mut pids, source_folder) = source.detach();
+        let (target_pids, target_folder) = target.detach();
+        pids.extend(target_pids);
+        let folders = vec![source_folder, target_folder];
+        Self { postgres: None, source: from, bootstrap, pids, folders }
+    }
+
+    /// Stops this process before the servers.
+    pub(crate) fn precede(&mut self, pid: u32, folder: PathBuf) {
+        self.pids.insert(0, pid);
+        self.folders.push(folder);
+    }
+
+    /// Remembers what runs, and says where.
+    pub(crate) fn announce(&self, endpoints: &str) -> Result<()> {
+        self.save()?;
+        screen::note(&format!("endpoints   export TIDEWIRE_ENDPOINT={endpoints}"));
+        self.lines().iter().for_each(|line| screen::note(line));
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let postgres = self.postgres.iter().map(|it| format!("PostgreSQL  {}", it.dsn()));
+        let source = self.source.iter().map(|it| format!("source      {it}"));
+        let kafka = [
+            format!("Kafka       {}", self.bootstrap),
+            "stop with   cargo x servers down".to_owned(),
+        ];
+        postgres.chain(source).chain(kafka).collect()
     }
 
     fn file() -> Result<PathBuf> {
         Ok(Cache::open()?.root().join("servers.json"))
     }
 
-    pub(crate) fn save(&self) -> Result<()> {
+    fn save(&self) -> Result<()> {
         fs::write(Self::file()?, serde_json::to_string_pretty(self)?)?;
         Ok(())
     }
 
     /// What still runs; none when all of it has ended.
-    pub(crate) fn load() -> Result<Option<Self>> {
+    fn load() -> Result<Option<Self>> {
         let Ok(text) = fs::read_to_string(Self::file()?) else { return Ok(None) };
         let left: Self = serde_json::from_str(&text).context("servers.json in the cache")?;
         let runs = left.pids.iter().any(|pid| left.owns(*pid));
@@ -145,13 +184,17 @@ impl Left {
         self.folders.iter().any(|folder| line.contains(&*folder.to_string_lossy()))
     }
 
-    pub(crate) fn print(&self, json: bool) -> Result<()> {
+    fn print(&self, json: bool) -> Result<()> {
         if json {
-            let kafka = json!({"bootstrap": self.bootstrap});
-            return screen::result(json!({"postgres": self.postgres, "kafka": kafka}));
+            let mut shown = json!({"kafka": {"bootstrap": self.bootstrap}});
+            if let Some(postgres) = &self.postgres {
+                shown["postgres"] = json!(postgres);
+            }
+            if let Some(source) = &self.source {
+                shown["source"] = json!({"bootstrap": source});
+            }
+            return screen::result(shown);
         }
-        screen::result(format!("PostgreSQL  {}", self.postgres.dsn()))?;
-        screen::result(format!("Kafka       {}", self.bootstrap))?;
-        screen::result("stop with   cargo x servers down")
+        self.lines().iter().try_for_each(screen::result)
     }
 }

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use tidewire_cluster_tests::Scene;
 use tidewire_cluster_tests::faults::restart_broker;
+use tidewire_cluster_tests::{Scene, Subject as _};
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
 use tidewire_testbed::task::TaskDocument;
 
@@ -15,7 +15,7 @@ fn nothing_is_lost_or_doubled_when_each_of_three_brokers_restarts() {
     let proof = scene.prove_under_load(|scene| {
         for broker in 0..3 {
             let before = scene.stable_records()?;
-            restart_broker(scene, broker)?;
+            restart_broker(scene.kafka, broker)?;
             thread::sleep(Duration::from_secs(2));
             let after = scene.stable_records()?;
             anyhow::ensure!(after > before, "nothing came while broker {broker} restarted");

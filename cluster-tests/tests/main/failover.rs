@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidewire_cluster_tests::faults::{kill_owner, wait_takeover};
-use tidewire_cluster_tests::{Scene, TASK, kafka};
+use tidewire_cluster_tests::faults::kill_owner;
+use tidewire_cluster_tests::subject::SETTLE_LIMIT;
+use tidewire_cluster_tests::{Scene, Subject as _, TASK, kafka};
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::workload;
 
@@ -33,7 +34,7 @@ fn a_large_transaction_survives_the_death_of_its_owner_inside_it() {
     process::signal(owner.pid, Signal::KILL).unwrap();
     let carried = scene.stable_records().unwrap();
     assert!(carried < u64::from(LARGE), "all {carried} records stood before the kill");
-    wait_takeover(&scene, &owner).unwrap();
+    scene.settled(Some(&owner.name), SETTLE_LIMIT).unwrap();
     let proof = scene.prove().unwrap();
     assert_eq!(proof.rows, u64::from(LARGE));
 }

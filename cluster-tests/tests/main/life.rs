@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tidewire_cluster_tests::faults::wait_takeover;
-use tidewire_cluster_tests::{Scene, TASK, kafka};
+use tidewire_cluster_tests::{Scene, Subject as _, TASK, kafka};
 use tidewire_testbed::cluster::CliOutput;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::Reader;
@@ -49,7 +48,7 @@ fn change_and_kill(scene: &mut Scene<'_>) -> Result<()> {
     ensure!(held == owner.pid, "the owner changes over itself, not {held}");
     process::signal(owner.pid, Signal::KILL)?;
     scene.points.release("after_claim")?;
-    wait_takeover(scene, &owner)?;
+    scene.settled(Some(&owner.name), LIMIT)?;
     scene.cluster.restart(&owner.name)
 }
 

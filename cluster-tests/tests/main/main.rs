@@ -15,6 +15,7 @@ mod large;
 mod leader;
 mod life;
 mod objects;
+mod old_brokers;
 mod others;
 mod records;
 mod reshard;

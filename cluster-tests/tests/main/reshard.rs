@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tidewire_cluster_tests::copy::{COPY, CopyLoad, CopyScene};
+use tidewire_cluster_tests::subject::Subject as _;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
 
@@ -68,7 +69,8 @@ impl Flowing {
     /// Waits until shards of these numbers copy, none of them on the node `gone`.
     fn copies_in(&self, numbers: std::ops::Range<u32>, gone: Option<&str>) -> Result<()> {
         self.has(numbers)?;
-        let shards = self.scene.settled(gone, PATIENCE)?;
+        self.scene.settled(gone, PATIENCE)?;
+        let shards = self.scene.shards()?;
         let partitions: usize = shards.iter().map(|shard| shard.partitions.len()).sum();
         let all: u32 = TOPICS.iter().map(|(_, partitions)| partitions).sum();
         ensure!(partitions == usize::try_from(all)?, "{partitions} partitions in {shards:?}");

@@ -84,6 +84,28 @@ fn source_remedy_of(code: Code) -> String {
     words.to_owned()
 }
 
+/// Whether a broker knows nothing of what it was asked for.
+pub(crate) fn is_unknown(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownTopicId
+            | Code::UnknownPartition
+    )
+}
+
+/// The fault of a partition that was there when the task looked, and that a broker does not know. One
+/// that went, with its topic, is told of by the next look.
+pub(crate) fn not_known_yet(side: Side, object: String) -> Fault {
+    let kind = match side {
+        Side::Source => FaultKind::SourceBusy,
+        Side::Target => FaultKind::TargetBusy,
+    };
+    Fault::new(kind, object, "is not known yet to the brokers that were asked")
+        .remedy("nothing to do: the task tries again")
+}
+
 /// What a connection reported, with what librdkafka leaves out: why a certificate is refused, and
 /// that a broker which ends the connection with a TLS alert refuses ours.
 pub(crate) fn sharpened(error: KafkaError, certificate: Option<&str>) -> KafkaError {

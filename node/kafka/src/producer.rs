@@ -13,8 +13,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::config::Settings;
-use crate::fault::{KafkaError, kind_of};
+use crate::config::{Settings, Side};
+use crate::fault::{KafkaError, kind_of, not_known_yet};
 use crate::ffi::{CallError, Client, Kind, Topic, TopicOptions};
 use crate::record::{Headers, Record};
 use crate::settle::Sending;
@@ -520,10 +520,7 @@ pub(crate) fn refused_record(
     }
     let object = format!("topic {topic}, partition {partition}");
     if error.code == Code::UnknownPartition {
-        // It was there when the task looked. One that went, with its topic, is told of by the watcher.
-        let message = "is not known yet to the brokers that were asked";
-        return Fault::new(FaultKind::TargetBusy, object, message)
-            .remedy("nothing to do: the task tries again");
+        return not_known_yet(Side::Target, object);
     }
     error.fault(object)
 }

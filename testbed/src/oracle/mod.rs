@@ -1,4 +1,5 @@
-//! Whether what Kafka holds is what PostgreSQL committed: once each, in order, with equal values.
+//! Whether what Kafka holds is what PostgreSQL committed: once each, in order, with equal values; and
+//! whether copies of topics are as their originals ([`copy`]).
 //!
 //! ```text
 //! PostgreSQL ── second slot, test_decoding ──► truth ──┐
@@ -8,6 +9,7 @@
 //!
 //! Nothing here is shared with the code under test.
 
+pub mod copy;
 pub mod debezium_json;
 pub mod dts_avro;
 pub mod flat_json;
@@ -16,6 +18,7 @@ pub mod proof;
 pub mod truth;
 mod truth_line;
 
+pub use copy::CopyProof;
 pub use format::Format;
 pub use proof::{Proof, Prover, prove};
 pub use truth::TruthSlot;

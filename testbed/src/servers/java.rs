@@ -9,12 +9,17 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::cache::Cache;
-use super::maven;
+use super::{maven, old_kafka};
 use crate::process;
 
 const KAFKA_SOURCES: &[(&str, &str)] = &[
     ("Admin.java", include_str!("../../java/Admin.java")),
     ("Broker.java", include_str!("../../java/Broker.java")),
+    ("Reader.java", include_str!("../../java/Reader.java")),
+    ("Writer.java", include_str!("../../java/Writer.java")),
+];
+/// Those that clients of before 4.0, which still speak to old brokers, can do.
+const OLD_KAFKA_SOURCES: &[(&str, &str)] = &[
     ("Reader.java", include_str!("../../java/Reader.java")),
     ("Writer.java", include_str!("../../java/Writer.java")),
 ];
@@ -29,7 +34,11 @@ const MAIL_SOURCES: &[(&str, &str)] =
 
 /// A class path with our programs and the libraries that they use.
 #[derive(Clone, Debug)]
-pub struct ClassPath(String);
+pub struct ClassPath {
+    path: String,
+    /// Options that the programs are always started with.
+    options: &'static [&'static str],
+}
 
 impl ClassPath {
     /// The programs that talk to Kafka, with Kafka's own libraries.
@@ -38,6 +47,20 @@ impl ClassPath {
     /// When the libraries cannot be fetched or the programs do not compile.
     pub fn kafka(cache: &Cache) -> Result<Self> {
         compiled(cache, &maven::kafka(cache)?, KAFKA_SOURCES, &[])
+    }
+
+    /// Reader and writer for brokers of this old release, with the libraries of the newest client that
+    /// still speaks to all of them.
+    ///
+    /// # Errors
+    /// As [`ClassPath::kafka`].
+    pub fn old_kafka(cache: &Cache, version: &str) -> Result<Self> {
+        let libraries = maven::old_kafka(cache, old_kafka::V2_0)?;
+        let options: &[&str] = match version {
+            old_kafka::V0_10 => &["-Disolation=read_uncommitted", "-Didempotence=false"],
+            _ => &[],
+        };
+        Ok(Self { options, ..compiled(cache, &libraries, OLD_KAFKA_SOURCES, &[])? })
     }
 
     /// The reader of DTS records, with the official consumer's libraries.
@@ -78,7 +101,7 @@ impl ClassPath {
         let mut command = Command::new("java");
         // The consumer SDK writes a log where it is started; a checkout is no place for that.
         command.current_dir(std::env::temp_dir());
-        command.args(["-XX:+UseSerialGC", "-Xss512k", "-cp", &self.0]);
+        command.args(["-XX:+UseSerialGC", "-Xss512k", "-cp", &self.path]).args(self.options);
         // Java reads its arguments in the charset of the locale, which may be none.
         command.env("LC_ALL", "C.UTF-8");
         command
@@ -108,5 +131,6 @@ fn compiled(
         javac.args(["-nowarn", "-proc:none"]).args(options).args(["-cp", &path, "-d"]).arg(into);
         process::run(javac.args(files)).map(drop)
     })?;
-    Ok(ClassPath(format!("{}:{}/*", classes.display(), libraries.display())))
+    let path = format!("{}:{}/*", classes.display(), libraries.display());
+    Ok(ClassPath { path, options: &[] })
 }

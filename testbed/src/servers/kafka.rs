@@ -1,5 +1,6 @@
 //! A Kafka cluster of its own: KRaft, each process broker and controller in one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -189,6 +190,14 @@ impl Kafka {
         self.admin().configure(topic, configs)
     }
 
+    /// The settings that a topic has of its own.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn own_configs(&self, topic: &str) -> Result<BTreeMap<String, String>> {
+        self.admin().own_configs(topic)
+    }
+
     /// Allows a principal (`User:NAME`) an operation (`READ`, `DESCRIBE`, …) on a topic; for brokers that
     /// ask, see [`super::kafka_security::SecuredKafka::start_guarded`].
     ///
@@ -228,6 +237,14 @@ impl Kafka {
     /// As [`Kafka::create_topic`].
     pub fn end_offsets(&self, topic: &str) -> Result<EndOffsets> {
         self.admin().end_offsets(topic)
+    }
+
+    /// The broker that leads a partition.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`]; also when nobody leads it at present.
+    pub fn leader_of(&self, topic: &str, partition: u32) -> Result<usize> {
+        self.admin().leader(topic, partition)
     }
 
     /// The names of all topics that are not internal.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,6 +78,11 @@ impl KafkaAdmin {
         self.ask(json!({"do": "config", "topic": topic, "configs": configs})).map(drop)
     }
 
+    pub(crate) fn own_configs(&mut self, topic: &str) -> Result<BTreeMap<String, String>> {
+        let answer = self.ask(json!({"do": "configs", "topic": topic}))?;
+        Ok(serde_json::from_value(answer.get("configs").cloned().unwrap_or_default())?)
+    }
+
     pub(crate) fn grant(&mut self, principal: &str, operation: &str, topic: &str) -> Result<()> {
         let command =
             json!({"do": "grant", "topic": topic, "principal": principal, "operation": operation});
@@ -94,6 +99,14 @@ impl KafkaAdmin {
 
     pub(crate) fn end_offsets(&mut self, topic: &str) -> Result<EndOffsets> {
         Ok(serde_json::from_value(self.ask(json!({"do": "ends", "topic": topic}))?)?)
+    }
+
+    /// The broker that leads a partition, numbered from 0 as they were started.
+    pub(crate) fn leader(&mut self, topic: &str, partition: u32) -> Result<usize> {
+        let answer = self.ask(json!({"do": "leader", "topic": topic, "partition": partition}))?;
+        let leader = answer.get("leader").and_then(Value::as_u64);
+        let leader = leader.with_context(|| format!("nobody leads {topic}-{partition}"))?;
+        Ok(usize::try_from(leader)?)
     }
 
     pub(crate) fn topics(&mut self) -> Result<Vec<String>> {

@@ -10,9 +10,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::cache::Cache;
+use super::java::ClassPath;
 use super::{free_port, maven};
 use crate::guard::Scratch;
 use crate::process::Process;
+use crate::reader::{Reader, Record};
+use crate::writer::{Writer, WriterPlan};
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// After it ZooKeeper has forgotten a broker that was killed.
@@ -33,6 +36,7 @@ pub struct OldKafka {
     _keeper: Process,
     folder: Scratch,
     libraries: PathBuf,
+    classes: ClassPath,
     port: u16,
     keeper_port: u16,
 }
@@ -43,7 +47,9 @@ impl OldKafka {
     /// # Errors
     /// When the jars cannot be had or one of the two does not start.
     pub fn start(version: &str) -> Result<Self> {
-        let libraries = maven::old_kafka(&Cache::open()?, version)?;
+        let cache = Cache::open()?;
+        let libraries = maven::old_kafka(&cache, version)?;
+        let classes = ClassPath::old_kafka(&cache, version)?;
         let folder = Scratch::new("tidewire-old-kafka-")?;
         let (port, keeper_port) = (free_port()?, free_port()?);
         let settings = folder.path().join("zookeeper.properties");
@@ -66,7 +72,7 @@ impl OldKafka {
         keeper
             .wait_ready(START_LIMIT, || TcpStream::connect(("127.0.0.1", keeper_port)).is_ok())?;
         let mut kafka =
-            Self { broker: None, _keeper: keeper, folder, libraries, port, keeper_port };
+            Self { broker: None, _keeper: keeper, folder, libraries, classes, port, keeper_port };
         kafka.launch()?;
         Ok(kafka)
     }
@@ -88,6 +94,22 @@ impl OldKafka {
             .args(["--replication-factor", "1", "--partitions", &partitions.to_string()])
             .args(["--zookeeper", &format!("127.0.0.1:{}", self.keeper_port)]);
         crate::process::run(&mut command).map(drop)
+    }
+
+    /// A producer that compresses so (`none`, `gzip`, `snappy`, `lz4`).
+    ///
+    /// # Errors
+    /// When Java does not start.
+    pub fn writer(&self, compression: &str) -> Result<Writer> {
+        WriterPlan::at(self.classes.clone(), self.bootstrap(), compression, None).start()
+    }
+
+    /// All records of topics, as a client of their time reads them.
+    ///
+    /// # Errors
+    /// When the reader fails before the end.
+    pub fn records(&self, topics: &[&str]) -> Result<Vec<Record>> {
+        Reader::start(&self.classes, &self.bootstrap(), topics, "until-end")?.collect()
     }
 
     /// The values of a topic as lines, each partition in its order.

@@ -68,7 +68,8 @@ impl CopyProgress {
         self.moved
     }
 
-    /// Everything below `next` of a slot was handed to the producer, or is nothing to copy.
+    /// Everything below `next` of a slot was handed to the producer, or is nothing to copy. The epoch is
+    /// that of the leader that took the record just below; none where that is no record.
     ///
     /// # Errors
     /// [`FaultKind::Internal`] for a slot that is not open, or when it would go back: a record would be
@@ -85,6 +86,9 @@ impl CopyProgress {
         }
         if next > at.next {
             self.moved = true;
+            // A later leader may have written the markers that were passed: with the epoch of an older
+            // record, a place behind the end of that epoch would look as if it had been taken back.
+            at.leader_epoch = None;
         }
         at.next = next;
         at.leader_epoch = leader_epoch.or(at.leader_epoch);

@@ -203,6 +203,26 @@ fn a_start_that_no_claim_has_fixed_is_told_before_anything_moves() {
 }
 
 #[test]
+fn an_epoch_goes_with_the_record_that_has_it_and_no_further() {
+    let mut progress = progress();
+    let mut at = |next, leader_epoch| {
+        progress.accept(0, next, leader_epoch).expect("forward");
+        let entry = progress.seal().expect("sealed").expect("something moved");
+        progress.committed().expect("was sealed");
+        let at = entry.position.of("orders", 0).expect("a position");
+        (at.next, at.leader_epoch)
+    };
+    assert_eq!(at(25, Some(3)), (25, Some(3)));
+    assert_eq!(at(27, None), (27, None), "markers of a leader that nobody named");
+    assert_eq!(at(28, Some(5)), (28, Some(5)));
+    progress.accept(0, 28, None).expect("no way back");
+    progress.accept(0, 29, Some(5)).expect("forward");
+    progress.accept(0, 29, None).expect("the end, where the last record stands");
+    let entry = progress.seal().expect("sealed").expect("something moved");
+    assert_eq!(entry.position.of("orders", 0).expect("a position").leader_epoch, Some(5));
+}
+
+#[test]
 fn a_slot_never_goes_back() {
     let mut progress = progress();
     progress.accept(0, 25, None).expect("forward");

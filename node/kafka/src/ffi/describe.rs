@@ -1,8 +1,9 @@
 //! DescribeTopics and DescribeCluster, which rdkafka's safe admin client lacks.
 
 use std::ffi::CString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_AclOperation_t as Acl;
 use tidewire_node_core::facts::{ClusterFacts, Operation};
@@ -35,11 +36,28 @@ pub(crate) type Described = Vec<(String, Result<DescribedTopic, KafkaError>)>;
 
 impl Client {
     /// Describes topics. A topic that is not there answers `UnknownTopicOrPartition`.
+    ///
+    /// librdkafka sets memory aside by the size of the answer, and takes one that tells of nothing but
+    /// absent topics, without ids (brokers before 2.8), for broken: those are asked for in halves.
     pub(crate) fn describe_topics(
         &self,
         names: &[&str],
         timeout: Duration,
     ) -> Result<Described, KafkaError> {
+        let deadline = Instant::now() + timeout;
+        match self.describe_at_once(names, timeout) {
+            Err(error) if error.code == Code::BadMessage && names.len() > 1 => {
+                let (first, second) = names.split_at(names.len() / 2);
+                let left = || deadline.saturating_duration_since(Instant::now());
+                let mut described = self.describe_topics(first, left())?;
+                described.extend(self.describe_topics(second, left())?);
+                Ok(described)
+            }
+            answered => answered,
+        }
+    }
+
+    fn describe_at_once(&self, names: &[&str], timeout: Duration) -> Result<Described, KafkaError> {
         let collection = Collection::new(names)?;
         let options =
             Options::new(self, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);

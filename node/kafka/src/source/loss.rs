@@ -6,7 +6,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Side;
-use crate::fault::KafkaError;
+use crate::fault::{KafkaError, is_unknown};
 use crate::ffi::Client;
 
 /// Longest wait for what explains a loss.
@@ -31,10 +31,7 @@ pub(super) fn judge(
             let ends = client.watermarks(topic, partition, LOOK).ok();
             lost(offset, ends, error).fault_at(Side::Source, object)
         }
-        Code::UnknownTopicOrPartition
-        | Code::UnknownTopic
-        | Code::UnknownTopicId
-        | Code::UnknownPartition => absent(client, topic, error),
+        code if is_unknown(code) => absent(client, topic, error),
         _ => {
             let text = format!("{} (at offset {offset})", error.text);
             KafkaError { code: error.code, text }.fault_at(Side::Source, object)

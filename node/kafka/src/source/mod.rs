@@ -21,7 +21,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::Fault;
 
 use crate::config::{Settings, Side};
-use crate::fault::KafkaError;
+use crate::fault::{KafkaError, is_unknown, not_known_yet};
 use crate::ffi::{Asked, Client, Inbox, Kind, Message, Partitions};
 use slots::{Slots, Wanted};
 
@@ -304,11 +304,12 @@ impl Consumer {
             let told = told.map_err(|error| self.unanswered(&error))?;
             let Some((partition, code)) = slots::missing(partitions, &told) else { return Ok(()) };
             if !may_appear(code) || Instant::now() >= patience {
-                let text = match code {
-                    Code::UnknownPartition => "the topic has no such partition".to_owned(),
-                    code => code.to_string(),
-                };
-                return Err(KafkaError { code, text }.fault_at(Side::Source, object(partition)));
+                let object = object(partition);
+                let error = KafkaError { code, text: code.to_string() };
+                return Err(match is_unknown(code) {
+                    true => not_known_yet(Side::Source, object),
+                    false => error.fault_at(Side::Source, object),
+                });
             }
             std::thread::sleep(LEADER_PAUSE);
         }
@@ -357,13 +358,7 @@ impl Drop for Consumer {
 
 /// Whether what is missing may be there a moment later.
 fn may_appear(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::LeaderNotAvailable
-            | Code::UnknownTopic
-    )
+    is_unknown(code) || code == Code::LeaderNotAvailable
 }
 
 fn object(partition: &SourcePartition) -> String {

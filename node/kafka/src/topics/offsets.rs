@@ -7,6 +7,7 @@ use tidewire_shared::{Fault, FaultKind, Persistence};
 
 use super::Topics;
 use crate::config::Isolation;
+use crate::fault::{is_unknown, not_known_yet};
 use crate::ffi::Partitions;
 
 /// A place in a partition.
@@ -21,7 +22,7 @@ pub enum At {
     Timestamp(i64),
 }
 
-/// Partitions that were just made, or whose leader moved, have one again by then.
+/// Partitions that were just made, or whose leader moved, have one again by then, and it knows them.
 const SETTLING: Duration = Duration::from_secs(3);
 /// Between two looks for leaders.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -33,6 +34,9 @@ const LATEST: i64 = -1;
 impl Topics {
     /// Offsets of many partitions, one request per broker that leads some; in the order of the question.
     /// `None` where no record is as young as the timestamp. Brokers from 0.10.1.
+    ///
+    /// Who asks has seen the partitions in the cluster's metadata: brokers that know nothing of one have
+    /// not heard of it yet, which takes them seconds when they are busy.
     ///
     /// # Errors
     ///
@@ -83,6 +87,9 @@ impl Topics {
             let key = ((*topic).to_owned(), i32::try_from(*partition).unwrap_or(-1));
             match answers.remove(&key) {
                 Some(Ok(offset)) => Ok((offset >= 0).then_some(offset)),
+                Some(Err(error)) if is_unknown(error.code) => {
+                    Err(not_known_yet(self.settings.side(), object))
+                }
                 Some(Err(error)) => Err(error.fault_at(self.settings.side(), object)),
                 None => Err(self.silent(object)),
             }

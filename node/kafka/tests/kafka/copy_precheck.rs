@@ -85,7 +85,7 @@ fn troubles(items: &[CheckItem]) -> Vec<(&str, CheckResult)> {
     troubles.map(|item| (item.name.as_str(), item.result)).collect()
 }
 
-fn fill(kafka: &Kafka, topic: &str, records: u64) {
+fn fill(kafka: &Kafka, topic: &str, records: i64) {
     let mut writer = Writer::start(kafka, "none", None).expect("writer");
     let at = |n| Written { timestamp: Some(1_000 * (n + 1)), ..Written::value("v") };
     let records: Vec<_> = (0..records).map(at).collect();

@@ -8,6 +8,7 @@ use tidewire_kafka::topics::{At, NewTopic, Topics};
 use tidewire_kafka::{Isolation, Positions, positions};
 use tidewire_shared::FaultKind;
 use tidewire_shared::spec::Compression;
+use tidewire_testbed::servers::{Kafka, KafkaOptions};
 use tidewire_testbed::writer::{Writer, Written};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, settings};
@@ -122,6 +123,23 @@ fn what_brokers_refuse_is_told_with_its_reason() {
     assert!(fault.remedy.contains("compacted"), "{fault:?}");
 }
 
+/// Three brokers hear of a topic one after the other: whoever leads a partition may be the last.
+#[test]
+fn ends_of_partitions_that_were_just_made_are_found_at_each_of_three_brokers() {
+    let kafka = Kafka::start(KafkaOptions { brokers: 3, ..KafkaOptions::default() });
+    let kafka = kafka.expect("brokers");
+    let topics = Topics::new(&settings(&kafka)).expect("topics");
+    for _ in 0..20 {
+        let name = fresh("new");
+        let replicas = Some(3);
+        let new = NewTopic { name: name.clone(), partitions: 6, replicas, configs: config(&[]) };
+        assert_eq!(topics.create(&[new], SOON).expect("asked")[0].1, Ok(true));
+        let partitions: Vec<_> = (0..6).map(|number| (name.as_str(), number)).collect();
+        let ends = topics.offsets(&partitions, At::Latest(Isolation::Uncommitted), SOON);
+        assert_eq!(ends.expect("asked"), [const { Ok(Some(0)) }; 6]);
+    }
+}
+
 #[test]
 fn places_in_partitions_are_found_and_records_go() {
     let kafka = broker();
@@ -150,7 +168,7 @@ fn places_in_partitions_are_found_and_records_go() {
     let mixed = [("absent", 0), (topic.as_str(), 0)];
     let answers = topics.offsets(&mixed, At::Earliest, SOON).expect("asked");
     let fault = answers[0].clone().expect_err("absent");
-    assert_eq!(fault.kind, FaultKind::SourceState, "{fault:?}");
+    assert_eq!(fault.kind, FaultKind::SourceBusy, "{fault:?}");
     assert_eq!(answers[1], Ok(Some(0)));
     writer.commit().expect("commit");
     let below = [(topic.as_str(), 0, 2), (topic.as_str(), 1, -1)];

@@ -97,6 +97,14 @@ fn brokers_of_1_0_get_every_row_once() {
     kafka.create_topic("orders", 2).expect("topic");
     let facts = when_there(&settings);
     assert!(!facts.is_of_old_brokers() && facts.cleanup_policy == "delete", "{facts:?}");
+    // librdkafka takes the answer for broken that tells of all of them.
+    let absent: Vec<String> = (0..30).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = absent.iter().map(String::as_str).chain(["orders"]).collect();
+    let topics = Topics::new(&settings).expect("topics");
+    let answers = topics.describe(&names, SOON).expect("answers");
+    assert_eq!(answers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    let there: Vec<_> = answers.iter().filter(|(_, answer)| answer != &Ok(None)).collect();
+    assert!(matches!(there[..], [(_, Ok(Some(_)))]), "{there:?}");
     let target = KafkaTarget { brokers: vec![kafka.bootstrap()], ..KafkaTarget::default() };
     let mut task = PostgresTask { delivery: Delivery::AtLeastOnce, ..task_at(target, "orders") };
     // They take a little less than a MiB unless they are told to take more.

@@ -41,6 +41,8 @@ pub(crate) struct CopyCarrier {
     /// Newest count that a batch came with.
     requests: u64,
     meter: Meter,
+    /// Whether the target's brokers hold headers; librdkafka leaves them out in silence for others.
+    holds_headers: bool,
     pending: Pending,
 }
 
@@ -75,6 +77,7 @@ impl CopyCarrier {
         slots: Vec<Slot>,
         source: SourceIdentity,
         meter: Meter,
+        holds_headers: bool,
     ) -> Self {
         let behind = slots.len();
         let behind_since = (behind > 0).then(Instant::now);
@@ -88,6 +91,7 @@ impl CopyCarrier {
             verified: 0,
             requests: 0,
             meter,
+            holds_headers,
             pending,
         };
         carrier.tell_partitions();
@@ -96,6 +100,9 @@ impl CopyCarrier {
 
     fn copy(&mut self, record: &SourceRecord<'_>, to: &mut Writer) -> Result<u64, Fault> {
         let slot = self.slots.get_mut(record.slot).ok_or_else(unknown_slot)?;
+        if !self.holds_headers && !record.headers.is_empty() {
+            return Err(headers_would_go(slot, record.offset));
+        }
         if std::mem::replace(&mut slot.at_end, false) {
             self.behind += 1;
             self.behind_since.get_or_insert_with(Instant::now);
@@ -221,4 +228,18 @@ impl Carrier for CopyCarrier {
 
 fn unknown_slot() -> Fault {
     Fault::new(FaultKind::Internal, "reader", "gave records of a partition that nobody opened")
+}
+
+fn headers_would_go(slot: &Slot, offset: i64) -> Fault {
+    let object =
+        format!("record at offset {offset} of topic {}, partition {}", slot.topic, slot.partition);
+    Fault::new(
+        FaultKind::Encode,
+        object,
+        "has headers, which brokers before 0.11 cannot hold: its copy would be without them",
+    )
+    .remedy(
+        "upgrade the target's brokers to 0.11 or later; or leave the topic out (topics.exclude) with \
+         `tidewire task apply -f FILE`",
+    )
 }

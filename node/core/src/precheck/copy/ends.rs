@@ -68,7 +68,7 @@ pub(super) fn target_version(judged: &Judged<'_>) -> Finding {
     if target.is_before(Release::V0_11) {
         let headers = match judged.seen.source.is_before(Release::V0_11) {
             true => "records have no headers there",
-            false => "headers of records are not kept there",
+            false => "a record with headers, which they cannot hold, stops the task",
         };
         return Finding::warn(
             told(target),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidewire_kafka::{Consumer, Settings, SourceLimits, SourcePartition, codec};
+use tidewire_kafka::{Consumer, Idempotence, Settings, SourceLimits, SourcePartition, codec};
 use tidewire_node_core::copy::{CopyProgress, Layout, PartitionFacts};
 use tidewire_node_core::takeover::Start;
 use tidewire_node_core::throttle::Throttle;
@@ -50,7 +50,9 @@ impl Fitter<'_> {
         let progress = CopyProgress::resume(&self.start.claim, &self.layout, &self.start.opening);
         let count = slots.len();
         self.meter.log().info(format!("copies {count} partitions of {} topics", topics.len()));
-        let carrier = CopyCarrier::new(progress, slots, identity.clone(), self.meter.clone());
+        let holds_headers = target.idempotence == Idempotence::On;
+        let meter = self.meter.clone();
+        let carrier = CopyCarrier::new(progress, slots, identity.clone(), meter, holds_headers);
         let (target_watched, target_ended) = std::sync::mpsc::sync_channel(1);
         let (source_watched, source_ended) = std::sync::mpsc::sync_channel(1);
         Ok(CopyParts {

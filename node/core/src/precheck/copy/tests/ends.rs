@@ -85,7 +85,10 @@ fn old_brokers_are_told_with_what_they_lack() {
     let once = KafkaTask { delivery: Delivery::AtLeastOnce, ..task() };
     let item = only(changed(&once, |seen| seen.target.release = Some(Release::V0_10)));
     assert_eq!((item.name.as_str(), item.found.as_str()), ("target_version", "older than 0.11"));
-    assert!(item.message.starts_with("headers of records are not kept there"), "{item:?}");
+    assert!(
+        item.message.starts_with("a record with headers, which they cannot hold, stops the task"),
+        "{item:?}"
+    );
     let unknown = items(|seen| seen.target.release = None);
     assert_eq!(named(&unknown, "target_version").found, "not told");
 }

@@ -1,38 +1,43 @@
-//! The demo's servers, cluster and task.
+//! The demo of changes of a PostgreSQL: tables, a topic, and a load of transactions.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use serde_json::Value;
-use tidewire_testbed::cluster::{Cluster, ClusterOptions};
+use tidewire_testbed::cluster::{Cluster, ClusterOptions, Member};
+use tidewire_testbed::live::Live;
 use tidewire_testbed::oracle::truth::keys;
-use tidewire_testbed::oracle::{Format, Proof, TruthSlot, prove};
+use tidewire_testbed::oracle::{Format, TruthSlot, prove};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
-use tidewire_testbed::workload::{self, TABLES};
+use tidewire_testbed::workload::{self, TABLES, Workload, WorkloadOptions};
 
+use super::Play;
+use super::report::Proven;
 use crate::servers::Left;
 use crate::{cargo, checks, screen};
 
-/// The task's name.
-pub(crate) const TASK: &str = "orders";
+const TASK: &str = "orders";
 /// The topic of all three tables.
-pub(crate) const TOPIC: &str = "shop";
+const TOPIC: &str = "shop";
 const PARTITIONS: u32 = 4;
 
 /// Everything that runs.
-pub(crate) struct Stage {
+pub(super) struct Changes {
     // Stands first: the cluster ends before its servers.
-    pub(crate) cluster: Cluster,
-    pub(crate) postgres: Postgres,
-    pub(crate) kafka: Kafka,
+    cluster: Cluster,
+    load: Option<Workload>,
+    live: Live,
+    postgres: Postgres,
+    kafka: Kafka,
     truth: TruthSlot,
 }
 
-impl Stage {
-    /// Fetches, builds and starts everything, creates tables, topic and task.
-    pub(crate) fn prepare() -> Result<Self> {
+impl Play for Changes {
+    const KIND: &'static str = "postgres";
+
+    fn begin() -> Result<Self> {
         screen::step("fetch PostgreSQL and Kafka (once)", checks::fetch_servers)?;
         let binary = screen::step("build tidewire", || cargo::build_binary(cargo::Profile::Debug))?;
         let (postgres, kafka) = screen::step("start PostgreSQL and Kafka", || {
@@ -61,39 +66,60 @@ impl Stage {
             cluster.apply_and_start(&document.yaml())?;
             Ok(truth)
         })?;
-        Ok(Self { cluster, postgres, kafka, truth })
+        let live = Live::start(&kafka, &[TOPIC])?;
+        let load = Some(Workload::start(postgres.address(), &WorkloadOptions::default())?);
+        Ok(Self { cluster, load, live, postgres, kafka, truth })
     }
 
-    /// Compares all that PostgreSQL committed with all that Kafka holds.
-    pub(crate) fn prove(&mut self) -> Result<Proof> {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn task(&self) -> &'static str {
+        TASK
+    }
+
+    fn live(&self) -> &Live {
+        &self.live
+    }
+
+    fn title(&self) -> String {
+        format!("{} tables → topic {TOPIC}", TABLES.len())
+    }
+
+    fn written(&self) -> (&'static str, u64) {
+        ("rows", self.load.as_ref().map_or(0, |load| load.written().rows))
+    }
+
+    fn victim(&mut self) -> Result<Member> {
+        self.cluster.owner(TASK)
+    }
+
+    fn takeover(&self, kill: i64) -> Option<Duration> {
+        self.live.takeover(kill)
+    }
+
+    fn end_load(&mut self) -> Result<String> {
+        let load = self.load.take().context("no load runs")?;
+        Ok(format!("transactions            {:>10}", load.stop()?.transactions))
+    }
+
+    fn prove(&mut self) -> Result<Proven> {
         let mut client = self.postgres.connect()?;
         let changes = self.truth.take(&mut client)?;
         let keys = keys(&mut client, &TABLES)?;
-        prove(&changes, &keys, Format::DtsAvro, Reader::until_end(&self.kafka, &[TOPIC])?)
+        let records = Reader::until_end(&self.kafka, &[TOPIC])?;
+        prove(&changes, &keys, Format::DtsAvro, records).map(Proven::from)
     }
 
-    /// What the task says is wrong, for error messages.
-    pub(crate) fn task_error(&self) -> String {
-        let shown = self.cluster.task(TASK).unwrap_or_default();
-        let part = |name| shown.get(name).map_or_else(String::new, Value::to_string);
-        format!("task {TASK} is {} with error {}", part("phase"), part("error"))
-    }
-
-    /// Leaves everything running; `cargo x servers down` stops it.
-    pub(crate) fn keep(self) -> Result<()> {
-        let Self { cluster, postgres, kafka, truth } = self;
+    fn keep(self) -> Result<()> {
+        let Self { cluster, postgres, kafka, truth, .. } = self;
         // A slot that nobody reads would hold PostgreSQL's log for ever.
         truth.drop(&mut postgres.connect()?)?;
         let endpoints = cluster.endpoints.join(",");
         let (pid, folder) = cluster.detach().context("leave the cluster running")?;
         let mut left = Left::behind(postgres, kafka);
-        left.pids.insert(0, pid);
-        left.folders.push(folder);
-        left.save()?;
-        screen::note(&format!("endpoints   export TIDEWIRE_ENDPOINT={endpoints}"));
-        screen::note(&format!("PostgreSQL  {}", left.postgres.dsn()));
-        screen::note(&format!("Kafka       {}", left.bootstrap));
-        screen::note("stop with   cargo x servers down");
-        Ok(())
+        left.precede(pid, folder);
+        left.announce(&endpoints)
     }
 }
