@@ -49,11 +49,15 @@ impl Topics {
     ) -> Result<Vec<Result<Option<i64>, Fault>>, Fault> {
         let settled = Instant::now() + timeout.min(SETTLING);
         loop {
-            let offsets = self.offsets_now(partitions, at, timeout)?;
+            let offsets = self.offsets_now(partitions, at, timeout);
             let passes = |fault: &Fault| fault.persistence() != Persistence::Definite;
-            let waits = offsets.iter().any(|offset| offset.as_ref().err().is_some_and(passes));
+            let waits = match &offsets {
+                Ok(offsets) => offsets.iter().any(|it| it.as_ref().err().is_some_and(passes)),
+                // That none of them has a leader passes as soon; that nobody answers may not.
+                Err(fault) => fault.persistence() == Persistence::Other,
+            };
             if !waits || Instant::now() >= settled {
-                return Ok(offsets);
+                return offsets;
             }
             std::thread::sleep(LOOK_AGAIN);
         }
