@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and where a moment lies in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tidewire_shared::{Fault, FaultKind, Persistence};
@@ -60,6 +60,10 @@ impl Topics {
                 return offsets;
             }
             std::thread::sleep(LOOK_AGAIN);
+            // librdkafka 2.12 goes on to believe that a topic is not there which was not when it asked for
+            // the leaders first, until it hears of the topic in another way (seen for minutes).
+            let topics: BTreeSet<&str> = partitions.iter().map(|(topic, _)| *topic).collect();
+            drop(self.client.describe_topics(&Vec::from_iter(topics), timeout));
         }
     }
 
