@@ -88,10 +88,10 @@ pub fn coordinators_away(scene: &mut impl Subject, time: Duration) -> Result<()>
 pub fn brokers_away(scene: &impl Subject, kafka: &Kafka, time: Duration) -> Result<()> {
     scene.settled_owner()?;
     let before = scene.stable_records()?;
-    let brokers = 0..kafka.broker_ports().len();
+    let mut brokers = 0..kafka.broker_ports().len();
     brokers.clone().for_each(|broker| kafka.kill_broker(broker));
     thread::sleep(time);
-    ensure!(brokers.clone().all(|broker| kafka.broker_pid(broker).is_none()), "a broker ran");
+    ensure!(brokers.all(|broker| kafka.broker_pid(broker).is_none()), "a broker ran");
     kafka.restart_all()?;
     flows_again(scene, before)
 }

@@ -1,7 +1,7 @@
 //! What a round does whatever its task carries, and what it shows.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,8 +85,8 @@ pub(super) fn proxied_brokers(settings: &[(&str, &str)]) -> Result<(KafkaProxy, 
 }
 
 /// The processes of a round.
-pub(super) fn processes(binary: &PathBuf) -> ClusterOptions {
-    ClusterOptions { nodes: 3, binary: Some(binary.clone()), ..ClusterOptions::default() }
+pub(super) fn processes(binary: &Path) -> ClusterOptions {
+    ClusterOptions { nodes: 3, binary: Some(binary.to_path_buf()), ..ClusterOptions::default() }
 }
 
 /// Makes faults one after the other, at moments that nobody chose; `told` hears of each.

@@ -76,12 +76,13 @@ impl CopyProof {
         let first = pairs()
             .position(|(one, other)| content(one) != content(other) || !same_timestamp(one, other));
         let shorter = originals.len().min(copies.len());
-        let first = first.or((originals.len() != copies.len()).then_some(shorter));
+        let first = first.or_else(|| (originals.len() != copies.len()).then_some(shorter));
         if let Some(first) = first
             && self.offenders.len() < NAMED
         {
-            let told =
-                |records: &[&Record]| records.get(first).map_or("none".to_owned(), |it| brief(it));
+            let told = |records: &[&Record]| {
+                records.get(first).map_or_else(|| "none".to_owned(), |it| brief(it))
+            };
             self.offenders.push(format!(
                 "{}-{}: {} records, {} copies; the first that differs is number {first}: {} became {}",
                 at.0,
@@ -174,6 +175,8 @@ fn count(number: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn record(partition: u32, offset: u64, value: &str) -> Record {
@@ -242,10 +245,10 @@ mod tests {
             Record { headers: Vec::new(), ..original.clone() },
         ];
         for copy in changed {
-            assert_eq!(wrong(&[original.clone()], &[copy]), [1, 0, 1, 0, 0]);
+            assert_eq!(wrong(from_ref(&original), &[copy]), [1, 0, 1, 0, 0]);
         }
         let later = Record { timestamp: 8, ..original.clone() };
-        assert_eq!(wrong(&[original.clone()], &[later.clone()]), [0, 0, 0, 0, 1]);
+        assert_eq!(wrong(from_ref(&original), from_ref(&later)), [0, 0, 0, 0, 1]);
         let at_zero = Record { timestamp: 0, ..original };
         assert_eq!(wrong(&[at_zero], &[later]), [0; 5]);
     }
