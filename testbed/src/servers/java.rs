@@ -128,7 +128,12 @@ fn compiled(
             .collect::<Result<Vec<PathBuf>>>()?;
         let path = format!("{}/*", libraries.display());
         let mut javac = Command::new("javac");
-        javac.args(["-nowarn", "-proc:none"]).args(options).args(["-cp", &path, "-d"]).arg(into);
+        // Without a locale javac takes sources for ASCII.
+        javac
+            .args(["-nowarn", "-proc:none", "-encoding", "UTF-8"])
+            .args(options)
+            .args(["-cp", &path, "-d"])
+            .arg(into);
         process::run(javac.args(files)).map(drop)
     })?;
     let path = format!("{}:{}/*", classes.display(), libraries.display());
