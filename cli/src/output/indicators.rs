@@ -81,7 +81,7 @@ mod tests {
         let cells: Vec<_> = line.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["2026-01-01T00:00:00.000Z", "Synchronizing", "1500ms", "2000", "3072KiB", "7", "0"]
+            ["2026-01-01T00:00:00.000Z", "Synchronizing", "1500ms", "2000", "3MiB", "7", "0"]
         );
         let none = IndicatorsView::new("orders", pb::TaskIndicatorsResponse::default());
         assert_eq!(indicators_table(&none), "no minute is over yet");
