@@ -42,7 +42,7 @@ pub(crate) fn test(quick: bool) -> Result<()> {
     // nothing where nobody names them.
     let mut rooms = vec!["test", "--workspace", "--exclude", CLUSTER_TESTS];
     rooms.extend(["--lib", "--bins", "--tests", "--features", FAULT_POINTS]);
-    cargo::run("the rooms", &rooms, &[])?;
+    cargo::run("the rooms", &rooms, &[QUICK_JAVA])?;
     if quick {
         return Ok(());
     }
@@ -60,8 +60,13 @@ pub(crate) fn test(quick: bool) -> Result<()> {
         "--test-threads=2",
         "--show-output",
     ];
-    cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary.to_string_lossy())])
+    let binary = binary.to_string_lossy();
+    cargo::run("clusters", &clusters, &[("TIDEWIRE_BIN", &binary), QUICK_JAVA])
 }
+
+/// Brokers of tests live for seconds: compiling them for speed costs more than it gains. Read by every
+/// java; bench, demo and chaos leave it alone.
+const QUICK_JAVA: (&str, &str) = ("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1");
 
 const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
 const FAULT_POINTS: &str = "tidewire/fault-points";

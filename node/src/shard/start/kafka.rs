@@ -182,7 +182,9 @@ impl Ends for KafkaEnds<'_> {
             Ok((layout, seen, told))
         })
         .await?;
-        if seen.iter().flat_map(|(_, facts)| facts).any(TopicFacts::is_of_old_brokers) {
+        // A shard without partitions writes nothing, and sees nothing that tells how old the brokers are.
+        let old = seen.iter().flat_map(|(_, facts)| facts).any(TopicFacts::is_of_old_brokers);
+        if seen.is_empty() || old {
             self.target.idempotence = Idempotence::Off;
         }
         self.layout = layout;
