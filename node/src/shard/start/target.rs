@@ -15,7 +15,7 @@ use tidewire_node_core::takeover::{PositionEntry, PositionHint, SourcePosition, 
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
 use tidewire_proto::position::v1 as pb;
 use tidewire_shared::spec::{Compression, Delivery};
-use tidewire_shared::{ByteSize, ClusterId, Fault, FaultKind, NodeName, TaskName, report};
+use tidewire_shared::{ByteSize, ClusterId, Fault, FaultKind, NodeName, ShardId, TaskName, report};
 
 use super::super::Assignment;
 use super::super::meter::Meter;
@@ -158,6 +158,27 @@ impl TargetSide {
             produced: true,
         };
         Ok(seen.judge())
+    }
+
+    /// Commits the record that has a shard go on from elsewhere. Nobody waits to try again: an end that
+    /// is not clean is told.
+    pub(super) async fn commit_moved<P>(
+        &mut self,
+        moved: PositionEntry<P>,
+        shard: &ShardId,
+    ) -> Result<(), Fault>
+    where
+        P: Recorded + Send + 'static,
+    {
+        match self.commit_claim(moved).await? {
+            EndVerdict::Clean => Ok(()),
+            EndVerdict::DropProducer => Err(Fault::new(
+                FaultKind::TargetBusy,
+                format!("positions of shard {shard}"),
+                "nobody knows whether the record was written",
+            )
+            .remedy("look at `tidewire positions show`, then rewind again")),
+        }
     }
 
     fn writer(&self, producer: &mut TransactionalProducer) -> Result<PositionWriter, Fault> {

@@ -10,11 +10,10 @@ use tidewire_kafka::Isolation;
 use tidewire_kafka::topics::{At, Topics};
 use tidewire_node_core::copy::{MoveFacts, PartitionMove, SourceTopic, moves, rewound};
 use tidewire_node_core::takeover::PositionEntry;
-use tidewire_node_core::transaction::EndVerdict;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::spec::{Delivery, KafkaTask};
 use tidewire_shared::{
-    ClusterId, Fault, FaultKind, KafkaPosition, NodeName, Place, PlaceAt, ShardId,
+    ClusterId, Epoch, Fault, FaultKind, KafkaPosition, NodeName, Place, PlaceAt, ShardId,
 };
 
 use super::super::target::{CALL, TargetSide, blocking, core_hint};
@@ -25,6 +24,8 @@ use crate::shard::Assignment;
 /// A shard at rest, and its newest position.
 struct Resting {
     shard: ShardId,
+    /// The newest that was given out.
+    epoch: Epoch,
     target: TargetSide,
     newest: PositionEntry<KafkaPosition>,
 }
@@ -41,7 +42,6 @@ pub(crate) async fn rewind(
     node: &NodeName,
 ) -> Result<pb::RewindDone, Fault> {
     let mut resting = Vec::new();
-    let mut epochs = BTreeMap::new();
     for assignment in shards {
         let mut target = TargetSide::new(&assignment, cluster, node, task.limits.record_bytes)?;
         let newest = match task.delivery {
@@ -51,22 +51,21 @@ pub(crate) async fn rewind(
             }
             Delivery::AtLeastOnce => target.kept_position(&assignment.record)?,
         };
-        epochs.insert(assignment.shard.index, assignment.epoch);
         if let Some(newest) = newest {
-            resting.push(Resting { shard: assignment.shard, target, newest });
+            let Assignment { shard, epoch, .. } = assignment;
+            resting.push(Resting { shard, epoch, target, newest });
         }
     }
     let positions: Vec<&KafkaPosition> = resting.iter().map(|it| &it.newest.position).collect();
     let wanted = look(task, moves(places, &positions)?).await?;
     let mut done = pb::RewindDone::default();
-    for (Resting { shard, mut target, newest }, wanted) in resting.into_iter().zip(wanted) {
+    for (Resting { shard, epoch, mut target, newest }, wanted) in resting.into_iter().zip(wanted) {
         if wanted.is_empty() {
             continue;
         }
-        let epoch = epochs.get(&shard.index).copied().unwrap_or_default();
         let moved = match rewound(&newest, epoch, &wanted) {
             Ok((entry, told)) => match task.delivery {
-                Delivery::ExactlyOnce => commit(&mut target, entry, &shard).await.map(|()| told),
+                Delivery::ExactlyOnce => target.commit_moved(entry, &shard).await.map(|()| told),
                 Delivery::AtLeastOnce => {
                     let serial = entry.serial;
                     let record = record(&entry, &task.name, node).encode_to_vec();
@@ -86,22 +85,6 @@ pub(crate) async fn rewind(
         }
     }
     Ok(done)
-}
-
-async fn commit(
-    target: &mut TargetSide,
-    entry: PositionEntry<KafkaPosition>,
-    shard: &ShardId,
-) -> Result<(), Fault> {
-    match target.commit_claim(entry).await? {
-        EndVerdict::Clean => Ok(()),
-        EndVerdict::DropProducer => Err(Fault::new(
-            FaultKind::TargetBusy,
-            format!("positions of shard {shard}"),
-            "nobody knows whether the record was written",
-        )
-        .remedy("look at `tidewire positions show`, then rewind again")),
-    }
 }
 
 /// Asks the source about every partition that moves.

@@ -5,7 +5,6 @@
 
 use tidewire_node_core::rewind::Rewind;
 use tidewire_node_core::takeover::Owner;
-use tidewire_node_core::transaction::EndVerdict;
 use tidewire_postgres::{Source, slot};
 use tidewire_shared::spec::{Delivery, PostgresTask};
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName};
@@ -46,13 +45,5 @@ pub(crate) async fn rewind(
         epoch: assignment.epoch,
         to,
     };
-    match target.commit_claim(back.judge()?).await? {
-        EndVerdict::Clean => Ok(()),
-        EndVerdict::DropProducer => Err(Fault::new(
-            FaultKind::TargetBusy,
-            format!("positions of shard {}", assignment.shard),
-            "nobody knows whether the record was written",
-        )
-        .remedy("look at `tidewire positions show`, then rewind again")),
-    }
+    target.commit_moved(back.judge()?, &assignment.shard).await
 }
