@@ -4,8 +4,10 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use indicatif::HumanDuration;
 use tidewire_testbed::cluster;
 
 use crate::screen;
@@ -22,15 +24,17 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs cargo with its output shown.
+/// Runs cargo with its output shown, and tells the time that it took.
 pub(crate) fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     screen::note(&format!("── {name}: cargo {}", arguments.join(" ")));
+    let began = Instant::now();
     let status = cargo(arguments)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .status()
         .context("start cargo")?;
     ensure!(status.success(), "{name} failed");
+    screen::note(&format!("✓ {name} ({})", HumanDuration(began.elapsed())));
     Ok(())
 }
 
@@ -50,8 +54,6 @@ pub(crate) fn build_binary(profile: Profile) -> Result<PathBuf> {
     if env::var_os("TIDEWIRE_BIN").is_some() {
         return cluster::binary();
     }
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
     let (options, folder): (&[&str], _) = match profile {
         Profile::Debug => (&[], "debug"),
         Profile::FaultPoints => (&["--features", "fault-points"], "debug"),
@@ -62,14 +64,23 @@ pub(crate) fn build_binary(profile: Profile) -> Result<PathBuf> {
         cargo(&build).args(options).stdin(Stdio::null()).output().context("start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the binary does not build\n{said}");
-    let binary = target.join(folder).join("tidewire");
-    if profile != Profile::FaultPoints {
-        return Ok(binary);
+    match profile {
+        Profile::FaultPoints => keep_apart(),
+        Profile::Debug | Profile::Release => Ok(target().join(folder).join("tidewire")),
     }
-    // Moved away: whoever looks in the usual place must not find a binary with fault points.
-    let apart = target.join("fault-points");
+}
+
+/// Moves the binary that was just built with fault points away, and returns its path: whoever looks in
+/// the usual place must not find it.
+pub(crate) fn keep_apart() -> Result<PathBuf> {
+    let apart = target().join("fault-points");
     fs::create_dir_all(&apart)?;
     let kept = apart.join("tidewire");
-    fs::rename(&binary, &kept).context("keep the binary with fault points apart")?;
+    fs::rename(target().join("debug/tidewire"), &kept)
+        .context("keep the binary with fault points apart")?;
     Ok(kept)
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from)
 }

@@ -37,25 +37,24 @@ pub(crate) fn fix() -> Result<()> {
 pub(crate) fn test(quick: bool) -> Result<()> {
     screen::step("servers for the tests", fetch_servers)?;
     verify()?;
-    cargo::run("documentation tests", &["test", "--quiet", "--workspace", "--doc"], &[])?;
-    // With the points in it that the cluster tests need, so that the binary is built once. They do
-    // nothing where nobody names them.
-    let mut rooms = vec!["test", "--workspace", "--exclude", CLUSTER_TESTS];
-    rooms.extend(["--lib", "--bins", "--tests", "--features", FAULT_POINTS]);
+    // All of it with the features of the whole workspace, and with the points in it that the cluster tests
+    // need, so that nothing is built twice. The points do nothing where nobody names them.
+    let rooms = ["test", "--workspace", "--exclude", CLUSTER_TESTS, "--features", FAULT_POINTS];
     cargo::run("the rooms", &rooms, &[QUICK_JAVA])?;
+    let binary = cargo::keep_apart()?;
     if quick {
         return Ok(());
     }
-    let binary = build_for_faults()?;
     // Two at a time: each has a cluster and a load of its own, and waits most of the time. The times
     // that they show are judged by nobody.
     // Its own summary line is the last thing that the whole run prints.
     let clusters = [
         "test",
-        "--package",
-        CLUSTER_TESTS,
+        "--workspace",
+        "--features",
+        FAULT_POINTS,
         "--test",
-        "main",
+        CLUSTER_TARGET,
         "--",
         "--test-threads=2",
         "--show-output",
@@ -69,6 +68,8 @@ pub(crate) fn test(quick: bool) -> Result<()> {
 const QUICK_JAVA: (&str, &str) = ("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1");
 
 const CLUSTER_TESTS: &str = "tidewire-cluster-tests";
+/// No other package has a test target of this name.
+const CLUSTER_TARGET: &str = "main";
 const FAULT_POINTS: &str = "tidewire/fault-points";
 
 /// The binary of the cluster tests. They hold a node at named points inside the order of a start or
