@@ -60,7 +60,7 @@ struct Arguments {
     /// Repetitions of each measurement
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only the catch-up, in every format and delivery, with the rivals beside us
+    /// Only the catch-up, in every format and delivery, and the copy, with the rivals beside us
     #[arg(long)]
     peers: bool,
 }
@@ -73,22 +73,19 @@ fn main() -> Result<()> {
         _ => {}
     }
     let arguments = Arguments::parse();
-    if arguments.only.contains(&Measurement::Idle) {
-        report::print(&idle::measure(1_000)?);
-        return Ok(());
-    }
-    if arguments.only.contains(&Measurement::Copy) {
+    let wanted = |measurement| arguments.only.is_empty() || arguments.only.contains(&measurement);
+    if wanted(Measurement::Copy) {
         let (size, rounds) = (arguments.copy_mebibytes, arguments.rounds);
         for figures in copy::measure(size, rounds, arguments.peers)? {
             report::print(&figures);
         }
-        return Ok(());
     }
     if arguments.peers {
-        report::print(&peers::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
+        if wanted(Measurement::CatchUp) {
+            report::print(&peers::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
+        }
         return Ok(());
     }
-    let wanted = |measurement| arguments.only.is_empty() || arguments.only.contains(&measurement);
     if wanted(Measurement::CatchUp) {
         report::print(&catch_up::measure(&mut servers()?, arguments.rows, arguments.rounds)?);
     }
@@ -100,6 +97,9 @@ fn main() -> Result<()> {
     }
     if wanted(Measurement::Transaction) {
         report::print(&transaction::measure(&mut servers()?, arguments.transaction_rows)?);
+    }
+    if wanted(Measurement::Idle) {
+        report::print(&idle::measure(1_000)?);
     }
     Ok(())
 }
