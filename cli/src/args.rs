@@ -283,10 +283,10 @@ pub(crate) enum TaskCommand {
   tidewire task rewind mirror --to orders/0=120,orders/1=earliest --yes
   tidewire task resume mirror")]
     Rewind(RewindArgs),
-    /// Have another node run a task.
-    #[command(after_help = "Examples:
+    /// Have another node run a task, or one shard of it.
+    #[command(after_help = "Examples: a task with one shard; a shard of another
   tidewire task move orders --to node-2
-  tidewire task move orders/0 --to node-2")]
+  tidewire task move mirror/3 --to node-2")]
     Move(RelocateArgs),
     /// Show how a task did in each of the last sixty minutes: delay, rates, lag.
     #[command(after_help = "Example:
@@ -446,19 +446,22 @@ pub(crate) struct RelocateArgs {
     pub(crate) to: NodeName,
 }
 
-/// A shard by the name of its task; the first one where none is named.
+/// A shard by the name of its task, and its number where the task has several.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedShard {
     pub(crate) task: TaskName,
-    pub(crate) index: u32,
+    pub(crate) index: Option<u32>,
 }
 
 impl FromStr for NamedShard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (task, index) = text.split_once('/').unwrap_or((text, "0"));
-        let index = index.parse().map_err(|_| "write NAME or NAME/SHARD".to_owned())?;
+        let (task, index) = match text.split_once('/') {
+            Some((task, index)) => (task, Some(index.parse())),
+            None => (text, None),
+        };
+        let index = index.transpose().map_err(|_| "write NAME or NAME/SHARD".to_owned())?;
         Ok(Self { task: task.parse().map_err(|error| format!("{error}"))?, index })
     }
 }

@@ -170,6 +170,19 @@ fn a_paused_copy_goes_on_in_other_shards_where_it_was() {
     cluster(&copy, "resume");
     copy.copies_in(7..10, None).unwrap();
 
+    // One of several shards moves by its number, which is told to whoever names none.
+    let moved =
+        |what: &str| copy.scene.cluster.cli(&["task", "move", what, "--to", "node-2"]).unwrap();
+    let unnamed = moved(COPY);
+    assert!(unnamed.code != 0 && unnamed.stderr.contains(&format!("{COPY}/7")), "{unnamed:?}");
+    let named = moved(&format!("{COPY}/7"));
+    assert_eq!(named.code, 0, "{named:?}");
+    let arrived = (0..PATIENCE.as_secs()).any(|_| {
+        thread::sleep(Duration::from_secs(1));
+        copy.scene.shards().unwrap()[0].node == "node-2"
+    });
+    assert!(arrived, "{:?}", copy.scene.shards());
+    copy.scene.settled(None, PATIENCE).unwrap();
     copy.prove().unwrap();
 
     // A copy that was made again meanwhile holds nothing of what the old shards wrote: no way on.

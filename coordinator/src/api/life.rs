@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tidewire_coordinator_core::{CommandKind, Outcome, Revision, RevisionVerdict};
+use tidewire_coordinator_core::{CommandKind, Outcome, Revision, RevisionVerdict, Task};
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::parsed;
 use tidewire_shared::{NodeName, ShardId, TaskId, TaskSpec};
@@ -110,9 +110,29 @@ pub(super) async fn move_task(
     let request_id = request_id(request.request_id)?;
     let node: NodeName = parsed("node", &request.node)?;
     let (task, object) = resolve(&leader, &request.name).await?;
-    let shard = ShardId { task: task.clone(), index: request.shard };
+    let shard = match request.shard {
+        Some(index) => ShardId { task: task.clone(), index },
+        None => only_shard(leader.handle().state().task(&task).ok_or_else(|| no_task(&object))?)?,
+    };
     propose(&leader, request_id, CommandKind::MoveShard { shard, node }, &object).await?;
     Ok(pb::TaskResponse { task: Some(view_task(&leader, &task, &object)?) })
+}
+
+/// The shard of a task that has one.
+fn only_shard(task: &Task) -> Result<ShardId, Status> {
+    let mut shards = task.shards().map(|(id, _)| id);
+    match (shards.next(), shards.next()) {
+        (Some(only), None) => Ok(only),
+        (first, _) => {
+            let name = task.name();
+            let why = format!("has {} shards, each of which a node runs", task.shard_count());
+            let number = first.map_or(0, |shard| shard.index);
+            let remedy = format!(
+                "name one of them, like {name}/{number}; `tidewire task get {name}` lists them"
+            );
+            Err(error::invalid(&format!("task {name}"), &why, &remedy))
+        }
+    }
 }
 
 pub(super) async fn forget_leftovers(
