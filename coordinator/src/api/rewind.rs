@@ -44,18 +44,27 @@ pub(super) async fn rewind(
                     (kind, done.failed)
                 }
             };
-            propose(&leader, request_id, kind, &object).await?;
             if let Some(fault) = failed {
                 let fault: Fault = required("failed", Some(fault))?;
-                return Err(not_looked(&object, WorkError::Failed(Box::new(fault))));
+                return Err(in_part(&leader, kind, fault, &object).await);
             }
+            propose(&leader, request_id, kind, &object).await?;
         }
     }
     Ok(pb::RewindTaskResponse { task: Some(view_task(&leader, &id, &object)?), moved })
 }
 
-/// The shards of a task that may have a position, none of which runs anywhere: one whose first start
-/// stopped behind its claim has one that the log has not heard of.
+/// Keeps what was moved before a fault, not as what was wished: the same wish again moves the rest.
+async fn in_part(leader: &Leader, kind: CommandKind, fault: Fault, object: &str) -> Status {
+    let command = Command::internal(clock::wall_ms(), kind).wished_by(leader.caller());
+    match leader.handle().propose(command).await {
+        Ok(_) => not_looked(object, WorkError::Failed(Box::new(fault))),
+        Err(error) => error::not_proposed(leader.handle(), object, error).await,
+    }
+}
+
+/// The shards of a task, none of which runs anywhere, and some of which may have a position: one whose
+/// first start stopped behind its claim has one that the log has not heard of.
 fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
     let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
@@ -68,12 +77,12 @@ fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
         let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
         return Err(error::refused(object, "only a paused task can be rewound", &remedy));
     }
-    let placed = task.shards().filter(|(_, shard)| shard.epoch() > Epoch::default());
-    let placed: Vec<_> = placed.map(|(id, _)| id).collect();
-    if placed.is_empty() {
-        return Err(error::refused(object, "it has no position yet", "start it first"));
+    if task.shards().all(|(_, shard)| shard.epoch() == Epoch::default()) {
+        let word = if task.desired() == Desired::Paused { "resume" } else { "start" };
+        let remedy = format!("`tidewire task {word} {name}` first, and pause it once it has begun");
+        return Err(error::refused(object, "it has no position yet", &remedy));
     }
-    Ok(placed)
+    Ok(task.shards().map(|(id, _)| id).collect())
 }
 
 /// A task that nobody runs.

@@ -14,7 +14,8 @@ use tidewire_proto::admin::v1::{
     GetTaskRequest, Task, TaskRequest,
 };
 use tidewire_proto::task::v1 as task_pb;
-use tidewire_shared::{Fault, Period};
+use tidewire_shared::spec::KafkaTask;
+use tidewire_shared::{Fault, Period, TaskSpec};
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -271,6 +272,24 @@ pub(crate) fn spec(name: &str) -> task_pb::TaskSpec {
 
 pub(crate) fn carried(task: task_pb::PostgresTask) -> task_pb::TaskSpec {
     task_pb::TaskSpec { kind: Some(task_pb::task_spec::Kind::PostgresToKafka(task)) }
+}
+
+/// A copy of all topics in one shard.
+pub(crate) fn kafka_task(name: &str) -> task_pb::TaskSpec {
+    let text = r#"{
+        "name": "NAME",
+        "source": {"brokers": ["127.0.0.1:9092"], "properties": {}},
+        "target": {"brokers": ["127.0.0.1:9093"], "compression": "keep", "properties": {}},
+        "start": "earliest",
+        "existingData": "stop",
+        "topics": [{"topics": [], "exclude": [], "rename": "{topic}"}],
+        "syncConfigs": {"enabled": true, "exclude": []},
+        "shards": {"count": 1},
+        "retry": {"connection": "720m", "other": "10m"},
+        "limits": {"recordBytes": "1MiB"}
+    }"#;
+    let task: KafkaTask = serde_json::from_str(&text.replace("NAME", name)).expect("a document");
+    TaskSpec::KafkaToKafka(task).into()
 }
 
 /// The value of the password of its source, if the task has one.

@@ -7,9 +7,10 @@ use tidewire_proto::admin::v1::{
 };
 use tidewire_proto::convert::{CALLER_METADATA, detail_of};
 use tidewire_proto::task::v1::{PartitionPolicy, PostgresTask, TableName, TaskSpec};
+use tidewire_shared::{Place, PlaceAt};
 use tonic::{Code, Request, Status};
 
-use crate::group::{Group, carried, eventually, postgres_task};
+use crate::group::{Group, carried, eventually, kafka_task, postgres_task};
 use crate::node_client::NodeClient;
 
 async fn apply(group: &Group, at: &str, spec: TaskSpec) -> Result<ApplyTaskResponse, Status> {
@@ -101,6 +102,38 @@ async fn another_document_is_prechecked_taken_and_remembered_with_who_gave_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_that_failed_in_the_middle_is_never_told_as_done() {
+    let group = Group::start(1);
+    group.settled(1).await;
+    let _node = NodeClient::connect(&group.endpoints(), "node-1", 1).await;
+    apply(&group, "c1", kafka_task("orders")).await.expect("created");
+    group.start_task("c1", "orders").await.expect("started");
+    running(&group, "c1", "orders", 1).await;
+    group.client("c1").pause_task(wish("orders", "p1")).await.expect("paused");
+    eventually("it stands", async || {
+        group.task("c1", "orders").await.ok().filter(|task| task.phase == "Paused")
+    })
+    .await;
+    let place = Place { topic: Some("orders".to_owned()), partition: None, at: PlaceAt::Earliest };
+    let request = RewindTaskRequest {
+        request_id: "w1".to_owned(),
+        name: "orders".to_owned(),
+        to: 0,
+        places: vec![place.into()],
+    };
+    // The same wish again, as a client sends it that was told to try again.
+    for _ in 0..2 {
+        let told = group.client("c1").rewind_task(request.clone()).await.expect_err("in part");
+        let detail = detail_of(&told).expect("detail");
+        assert!(detail.message.contains("are away"), "{detail:?}");
+    }
+    let request = GetTaskRequest { name: "orders".to_owned() };
+    let history = group.client("c1").task_history(request).await.expect("history").into_inner();
+    let moved = history.deeds.iter().filter(|deed| deed.what == "rewind orders/0: 50 → 0");
+    assert_eq!(moved.count(), 2, "{:?}", history.deeds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_moves_where_it_is_wanted_and_only_a_paused_one_is_rewound() {
     let group = Group::start(1);
     group.settled(1).await;
@@ -112,7 +145,7 @@ async fn a_task_moves_where_it_is_wanted_and_only_a_paused_one_is_rewound() {
     let request = MoveTaskRequest {
         request_id: "m1".to_owned(),
         name: "orders".to_owned(),
-        shard: 0,
+        shard: None,
         node: "node-2".to_owned(),
     };
     group.client("c1").move_task(request.clone()).await.expect("wanted there");

@@ -16,6 +16,7 @@ use tidewire_proto::node::v1::{
     Revoke, RewindDone, ToNode, WorkDone,
 };
 use tidewire_proto::task::v1 as task_pb;
+use tidewire_shared::{Fault, FaultKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -241,6 +242,7 @@ async fn work(address: String, node: String, instance: u64) {
             Some(Work::Test(work)) => Outcome::Tested(tested(&node, work.connection)),
             Some(Work::Discover(work)) => Outcome::Discovered(discovered(work.connection)),
             Some(Work::Rewind(_)) => Outcome::Rewind(RewindDone::default()),
+            Some(Work::RewindCopy(_)) => Outcome::Rewind(half_moved()),
             _ => continue,
         };
         let answer =
@@ -248,6 +250,16 @@ async fn work(address: String, node: String, instance: u64) {
         if done.send(answer).await.is_err() {
             return;
         }
+    }
+}
+
+/// A rewind that loses its target in the middle.
+fn half_moved() -> RewindDone {
+    let fault = Fault::new(FaultKind::TargetUnreachable, "brokers", "are away");
+    RewindDone {
+        moved: vec!["orders/0: 50 → 0".to_owned()],
+        failed: Some(fault.into()),
+        ..RewindDone::default()
     }
 }
 

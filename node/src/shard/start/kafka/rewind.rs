@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use tidewire_kafka::Isolation;
 use tidewire_kafka::topics::{At, Topics};
 use tidewire_node_core::copy::{MoveFacts, PartitionMove, SourceTopic, moves, rewound};
 use tidewire_node_core::takeover::PositionEntry;
@@ -51,9 +50,12 @@ pub(crate) async fn rewind(
             }
             Delivery::AtLeastOnce => target.kept_position(&assignment.record)?,
         };
-        if let Some(newest) = newest {
-            let Assignment { shard, epoch, .. } = assignment;
-            resting.push(Resting { shard, epoch, target, newest });
+        let Assignment { shard, epoch, .. } = assignment;
+        match newest {
+            Some(newest) => resting.push(Resting { shard, epoch, target, newest }),
+            // A partition of it that is named is refused by name.
+            None if places.iter().all(|place| place.partition.is_some()) => {}
+            None => return Err(not_begun(task, &shard)),
         }
     }
     let positions: Vec<&KafkaPosition> = resting.iter().map(|it| &it.newest.position).collect();
@@ -63,7 +65,7 @@ pub(crate) async fn rewind(
         if wanted.is_empty() {
             continue;
         }
-        let moved = match rewound(&newest, epoch, &wanted) {
+        let moved = match rewound(&newest, epoch, &wanted, &task.topics) {
             Ok((entry, told)) => match task.delivery {
                 Delivery::ExactlyOnce => target.commit_moved(entry, &shard).await.map(|()| told),
                 Delivery::AtLeastOnce => {
@@ -85,6 +87,17 @@ pub(crate) async fn rewind(
         }
     }
     Ok(done)
+}
+
+/// A shard without a place of its own takes it from those before it, or from the document, when it begins.
+fn not_begun(task: &KafkaTask, shard: &ShardId) -> Fault {
+    let name = &task.name;
+    let object = format!("shard {name}/{}", shard.index);
+    Fault::new(FaultKind::Configuration, object, "has not begun yet, so it has no place to go on from")
+        .remedy(format!(
+            "`tidewire task resume {name}`, wait until all of its shards have begun, then pause and rewind \
+             it; or name partitions, like orders/0=earliest"
+        ))
 }
 
 /// Asks the source about every partition that moves.
@@ -121,7 +134,7 @@ fn facts(
     let left: Vec<_> = moves.iter().zip(&ids).filter(|(_, id)| id.is_some()).collect();
     let asked: Vec<_> =
         left.iter().map(|(wanted, _)| (wanted.topic.as_str(), wanted.partition)).collect();
-    let found = bounds(topics, &asked, Isolation::Committed)?;
+    let found = bounds(topics, &asked)?;
     let stamped = at_timestamps(topics, left.iter().map(|(wanted, _)| *wanted))?;
     let found: Vec<_> = found.into_iter().zip(stamped).collect();
     let mut found = found.into_iter();
