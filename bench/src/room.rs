@@ -32,7 +32,7 @@ pub(crate) fn run(copy: &Copy) -> Result<()> {
     let mut consumer = Consumer::open(&source, SourceLimits::default())?;
     let mut producer = TransactionalProducer::create(&target, WORD)?;
     producer.init(PATIENCE)?;
-    let topic = producer.topic_compressed(&copy.to, compression(&copy.compression)?)?;
+    let topic = producer.topic_compressed(&copy.to, compression(&copy.compression)?);
     let partitions = (0..copy.partitions).map(|partition| SourcePartition {
         topic: copy.from.clone(),
         partition: u32::try_from(partition).unwrap_or_default(),

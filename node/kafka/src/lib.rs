@@ -17,6 +17,7 @@
 
 pub mod codec;
 pub mod config;
+mod destination;
 pub mod discover;
 mod fault;
 mod ffi;

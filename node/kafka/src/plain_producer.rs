@@ -12,8 +12,9 @@ use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
+use crate::destination::Destination;
 use crate::fault::kind_of;
-use crate::ffi::{Client, Kind, Topic, TopicOptions};
+use crate::ffi::{Client, Kind};
 use crate::producer::{Sent, record, refused_record, too_large};
 use crate::record::Record;
 use crate::settle::Sending;
@@ -38,7 +39,7 @@ pub enum Idempotence {
 #[derive(Debug)]
 pub struct PlainProducer {
     // Topics go before the handle they belong to.
-    topics: Vec<(String, Topic)>,
+    topics: Vec<Destination>,
     client: Arc<Client>,
     record_bytes: u64,
     sending: Sending,
@@ -50,8 +51,7 @@ impl PlainProducer {
     ///
     /// # Errors
     ///
-    /// `Configuration`, naming the property that librdkafka refuses; `TargetState` for a name that no
-    /// topic can have.
+    /// `Configuration`, naming the property that librdkafka refuses.
     pub fn create(
         settings: &Settings,
         topics: &[String],
@@ -59,31 +59,20 @@ impl PlainProducer {
     ) -> Result<Self, Fault> {
         let client = Client::new(Kind::Producer, &settings.plain_producer(idempotence))
             .map_err(|error| error.fault("target.properties"))?;
-        let mut producer = Self {
-            topics: Vec::new(),
+        Ok(Self {
+            topics: topics.iter().map(|name| Destination::new(name, None)).collect(),
             client: Arc::new(client),
             record_bytes: settings.record_bytes(),
             sending: Sending::default(),
             sends_since_poll: 0,
-        };
-        for name in topics {
-            producer.topic(name, None)?;
-        }
-        Ok(producer)
+        })
     }
 
     /// Adds a topic behind those that the producer has, and gives its place in the list; with a
     /// compression of its own where one is given.
-    ///
-    /// # Errors
-    ///
-    /// `TargetState` for a name that no topic can have.
-    pub fn topic(&mut self, name: &str, compression: Option<Compression>) -> Result<usize, Fault> {
-        let options = TopicOptions { compression, ..TopicOptions::default() };
-        let topic = Topic::with(&self.client, name, options)
-            .map_err(|error| error.fault(format!("topic {name}")))?;
-        self.topics.push((name.to_owned(), topic));
-        Ok(self.topics.len() - 1)
+    pub fn topic(&mut self, name: &str, compression: Option<Compression>) -> usize {
+        self.topics.push(Destination::new(name, compression));
+        self.topics.len() - 1
     }
 
     /// Copies a record for the topic of this place in the list into the queue. Without a value it deletes
@@ -117,24 +106,24 @@ impl PlainProducer {
             self.client.poll(Duration::ZERO);
             self.acknowledged()?;
         }
-        let place = topic;
-        let (name, topic) = self.topics.get(place).ok_or_else(|| {
+        let to = self.topics.get_mut(topic).ok_or_else(|| {
             Fault::new(FaultKind::Internal, "producer", "was asked for a topic it does not know")
         })?;
         let size = record.size();
         if u64::try_from(size).unwrap_or(u64::MAX) > self.record_bytes {
             let bound = format!("limits.recordBytes is {}", self.record_bytes);
-            return Err(too_large(name, size, &bound));
+            return Err(too_large(&to.name, size, &bound));
         }
-        match topic.produce(record, false) {
+        match to.topic(&self.client)?.produce(record, false) {
             Ok(()) => {
-                self.sending.note(place, record);
+                self.sending.note(topic, record);
                 Ok(Sent::Queued)
             }
             Err(call) if call.error.code == Code::QueueFull => Ok(Sent::Full),
             Err(call) => {
                 self.client.poll(Duration::ZERO);
                 self.acknowledged()?;
+                let name = self.topics.get(topic).map_or("", |to| &to.name);
                 Err(refused_record(name, record.partition, size, &call.error))
             }
         }

@@ -14,8 +14,9 @@ use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::{Settings, Side};
+use crate::destination::Destination;
 use crate::fault::{KafkaError, kind_of, not_known_yet};
-use crate::ffi::{CallError, Client, Kind, Topic, TopicOptions};
+use crate::ffi::{CallError, Client, Kind};
 use crate::record::{Headers, Record};
 use crate::settle::Sending;
 
@@ -66,7 +67,7 @@ pub struct TopicHandle {
 #[derive(Debug)]
 pub struct TransactionalProducer {
     // Topics go before the handle they belong to.
-    topics: Vec<(String, Topic)>,
+    topics: Vec<Destination>,
     /// Whether the open transaction has records for them, in the same order.
     touched: Vec<bool>,
     client: Arc<Client>,
@@ -144,45 +145,23 @@ impl TransactionalProducer {
     }
 
     /// Looks a topic up, once; the handle is for [`Self::send`].
-    ///
-    /// # Errors
-    ///
-    /// `TargetState` for a name that no topic can have.
-    pub fn topic(&mut self, name: &str) -> Result<TopicHandle, Fault> {
+    pub fn topic(&mut self, name: &str) -> TopicHandle {
         self.look_up(name, None)
     }
 
     /// As [`Self::topic`], with a compression of its own; that of the first look-up holds.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::topic`].
-    pub fn topic_compressed(
-        &mut self,
-        name: &str,
-        compression: Compression,
-    ) -> Result<TopicHandle, Fault> {
+    pub fn topic_compressed(&mut self, name: &str, compression: Compression) -> TopicHandle {
         self.look_up(name, Some(compression))
     }
 
-    fn look_up(
-        &mut self,
-        name: &str,
-        compression: Option<Compression>,
-    ) -> Result<TopicHandle, Fault> {
-        let known = self.topics.iter().position(|(known, _)| known == name);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let options = TopicOptions { compression, ..TopicOptions::default() };
-                let topic = Topic::with(&self.client, name, options)
-                    .map_err(|error| error.fault(format!("topic {name}")))?;
-                self.topics.push((name.to_owned(), topic));
-                self.touched.push(false);
-                self.topics.len() - 1
-            }
-        };
-        Ok(TopicHandle { producer: self.number, index })
+    fn look_up(&mut self, name: &str, compression: Option<Compression>) -> TopicHandle {
+        let known = self.topics.iter().position(|known| known.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.topics.push(Destination::new(name, compression));
+            self.touched.push(false);
+            self.topics.len() - 1
+        });
+        TopicHandle { producer: self.number, index }
     }
 
     /// Begins a transaction. Nothing is sent to Kafka before the first record.
@@ -276,20 +255,16 @@ impl TransactionalProducer {
             self.client.poll(Duration::ZERO);
             self.delivered()?;
         }
-        let (name, topic) = self
-            .topics
-            .get(handle.index)
-            .filter(|_| handle.producer == self.number)
-            .ok_or_else(|| self.misuse("topic handle of another producer"))?;
+        let own = handle.producer == self.number;
+        let Some(to) = self.topics.get_mut(handle.index).filter(|_| own) else {
+            return Err(self.misuse("topic handle of another producer"));
+        };
         let size = record.size();
         if u64::try_from(size).unwrap_or(u64::MAX) > self.record_bytes {
-            return Err(too_large(
-                name,
-                size,
-                &format!("limits.recordBytes is {}", self.record_bytes),
-            ));
+            let bound = format!("limits.recordBytes is {}", self.record_bytes);
+            return Err(too_large(&to.name, size, &bound));
         }
-        match topic.produce(record, marked) {
+        match to.topic(&self.client)?.produce(record, marked) {
             Ok(()) => {
                 self.sent += 1;
                 self.sending.note(handle.index, record);
@@ -304,6 +279,7 @@ impl TransactionalProducer {
                 self.alive()?;
                 self.delivered()?;
                 self.intact()?;
+                let name = self.topics.get(handle.index).map_or("", |to| &to.name);
                 Err(refused_record(name, record.partition, size, &call.error))
             }
         }
@@ -484,7 +460,7 @@ impl TransactionalProducer {
     fn written_topics(&self) -> String {
         const NAMED: usize = 10;
         let touched = self.topics.iter().zip(&self.touched).filter(|(_, touched)| **touched);
-        let names: Vec<&str> = touched.map(|((name, _), _)| name.as_str()).collect();
+        let names: Vec<&str> = touched.map(|(topic, _)| topic.name.as_str()).collect();
         let first = names.get(..NAMED).unwrap_or(&names).join(", ");
         match names.len() {
             0 => self.object(),

@@ -95,7 +95,7 @@ impl Positions {
     ) -> Result<(), Fault> {
         let mut producer = TransactionalProducer::create(&self.settings, transactional_id)?;
         producer.init(timeout)?;
-        let topic = producer.topic(TOPIC)?;
+        let topic = producer.topic(TOPIC);
         producer.begin()?;
         if producer.send_tombstone(&topic, partition, Some(key.as_bytes()), &[])? == Sent::Full {
             return Err(Fault::new(

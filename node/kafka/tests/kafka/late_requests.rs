@@ -20,7 +20,7 @@ fn behind_proxy() -> (KafkaProxy, Kafka) {
 
 /// Sends one record in a transaction of its own and lets it reach the broker.
 fn begun(producer: &mut TransactionalProducer, topic: &str, value: &str) {
-    let handle = producer.topic(topic).expect("topic");
+    let handle = producer.topic(topic);
     producer.begin().expect("begin");
     producer.send(&handle, 0, None, value.as_bytes(), &[]).expect("send");
     while producer.outstanding() > 0 {

@@ -33,7 +33,7 @@ fn start(version: &str) -> (OldKafka, Settings, Topics) {
 fn fill(kafka: &OldKafka, idempotence: Idempotence) {
     let target = settings_at(&kafka.bootstrap(), 1 << 20);
     let mut producer = PlainProducer::create(&target, &[], idempotence).expect("producer");
-    let topic = producer.topic("orders", Some(Compression::Gzip)).expect("topic");
+    let topic = producer.topic("orders", Some(Compression::Gzip));
     for n in 0..100_i64 {
         let value = format!("v{n}");
         let record = Record {

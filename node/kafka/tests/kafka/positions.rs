@@ -22,7 +22,7 @@ fn record(serial: u64) -> PositionRecord {
 
 /// Begins a transaction that holds one position record.
 fn write(producer: &mut TransactionalProducer, key: &str, partition: u32, serial: u64) {
-    let topic = producer.topic(TOPIC).expect("topic");
+    let topic = producer.topic(TOPIC);
     producer.begin().expect("begin");
     producer
         .send_marked(&topic, partition, Some(key.as_bytes()), &record(serial).encode_to_vec())

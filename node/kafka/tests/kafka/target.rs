@@ -127,7 +127,7 @@ fn rights_that_are_missing_are_named_by_topic() {
     assert!(fault(3).is_some_and(|fault| fault.remedy.contains("DescribeConfigs")), "{topics:?}");
 
     let mut producer = producer(&settings, &fresh("id"));
-    let handle = producer.topic(&unwritable).expect("topic");
+    let handle = producer.topic(&unwritable);
     producer.begin().expect("begin");
     producer.send(&handle, 0, None, b"x", &[]).expect("queued");
     let end = producer.commit(SOON);
@@ -137,7 +137,7 @@ fn rights_that_are_missing_are_named_by_topic() {
 
     // The cause is told while records are still being sent, too.
     let mut producer = crate::broker::producer(&settings, &fresh("id"));
-    let handle = producer.topic(&unwritable).expect("topic");
+    let handle = producer.topic(&unwritable);
     producer.begin().expect("begin");
     let deadline = Instant::now() + SOON;
     let fault = loop {

@@ -14,7 +14,7 @@ fn a_commit_is_seen_with_key_value_headers_and_partition() {
     let kafka = broker();
     let topic = fresh_topic(&kafka, 3);
     let mut producer = producer(&settings(&kafka), &fresh("id"));
-    let handle = producer.topic(&topic).expect("topic");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     let headers: [(&str, &[u8]); 2] = [("tw.lsn", b"1"), ("tw.seq", b"")];
     assert_eq!(producer.send(&handle, 2, Some(b"k"), b"v", &headers), Ok(Sent::Queued));
@@ -54,7 +54,7 @@ fn an_abort_is_invisible_and_ends_the_producer() {
     let topic = fresh_topic(&kafka, 1);
     let id = fresh("id");
     let mut first = producer(&settings(&kafka), &id);
-    let handle = first.topic(&topic).expect("topic");
+    let handle = first.topic(&topic);
     first.begin().expect("begin");
     first.send(&handle, 0, None, b"never", &[]).expect("send");
     // The record is at the broker before the abort, so that there is something to take back.
@@ -71,7 +71,7 @@ fn an_abort_is_invisible_and_ends_the_producer() {
         second.send(&handle, 0, None, b"x", &[]).expect_err("no transaction").kind,
         FaultKind::Internal
     );
-    let own = second.topic(&topic).expect("topic");
+    let own = second.topic(&topic);
     second.begin().expect("begin");
     let foreign = second.send(&handle, 0, None, b"x", &[]).expect_err("another producer's handle");
     assert_eq!(foreign.kind, FaultKind::Internal);
@@ -97,7 +97,7 @@ fn a_later_owner_fences_the_earlier_one() {
     let topic = fresh_topic(&kafka, 1);
     let id = fresh("id");
     let mut old = producer(&settings(&kafka), &id);
-    let handle = old.topic(&topic).expect("topic");
+    let handle = old.topic(&topic);
     old.begin().expect("begin");
     old.send(&handle, 0, None, b"old", &[]).expect("send");
     let mut new = producer(&settings(&kafka), &id);
@@ -107,7 +107,7 @@ fn a_later_owner_fences_the_earlier_one() {
     assert_eq!(end.outcome.expect_err("fenced").kind, FaultKind::Fenced);
     assert!(old.is_spent());
 
-    let handle = new.topic(&topic).expect("topic");
+    let handle = new.topic(&topic);
     new.begin().expect("begin");
     new.send(&handle, 0, None, b"new", &[]).expect("send");
     assert!(new.commit(SOON).clean);
@@ -120,7 +120,7 @@ fn a_fenced_producer_learns_it_while_it_sends() {
     let topic = fresh_topic(&kafka, 1);
     let id = fresh("id");
     let mut old = producer(&settings(&kafka), &id);
-    let handle = old.topic(&topic).expect("topic");
+    let handle = old.topic(&topic);
     old.begin().expect("begin");
     let _new = producer(&settings(&kafka), &id);
     let deadline = Instant::now() + SOON;
@@ -160,7 +160,7 @@ fn a_record_that_is_too_large_names_its_topic_and_size() {
     let topic = fresh("small");
     kafka.create_topic(&topic, 1, &[("max.message.bytes", "2000")]).expect("topic");
     let mut producer = producer(&settings_at(&kafka.bootstrap(), 10_000), &fresh("id"));
-    let handle = producer.topic(&topic).expect("topic");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     // Above the bound of the task: refused at once, and the transaction can still be committed.
     let fault = producer.send(&handle, 0, None, &[0; 10_001], &[]).expect_err("too large");
@@ -184,7 +184,7 @@ fn an_absent_topic_is_named_and_never_made() {
     let kafka = broker();
     let topic = fresh("absent");
     let mut producer = producer(&settings(&kafka), &fresh("id"));
-    let handle = producer.topic(&topic).expect("handle");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     producer.send(&handle, 0, None, b"x", &[]).expect("queued until metadata is there");
     let end = producer.commit(Duration::from_secs(3));
@@ -197,7 +197,7 @@ fn a_full_queue_says_so_and_gives_room_again() {
     let kafka = broker();
     let topic = fresh_topic(&kafka, 1);
     let mut producer = producer(&settings(&kafka), &fresh("id"));
-    let handle = producer.topic(&topic).expect("topic");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     let value = vec![7; 100_000];
     let mut full = 0;
@@ -228,7 +228,7 @@ fn a_drop_with_a_full_queue_is_quick() {
     let kafka = broker();
     let topic = fresh_topic(&kafka, 1);
     let mut producer = producer(&settings(&kafka), &fresh("id"));
-    let handle = producer.topic(&topic).expect("topic");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     for _ in 0..20_000 {
         if producer.send(&handle, 0, None, &[1; 1000], &[]).expect("send") == Sent::Full {

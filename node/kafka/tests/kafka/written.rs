@@ -45,7 +45,7 @@ fn written(change: impl FnOnce(&mut KafkaTarget)) -> Vec<Batch> {
     let settings = Settings::new(&target, ByteSize(1 << 20)).expect("settings");
     let topic = fresh_topic(&kafka, 1);
     let mut producer = producer(&settings, &fresh("id"));
-    let handle = producer.topic(&topic).expect("topic");
+    let handle = producer.topic(&topic);
     producer.begin().expect("begin");
     for _ in 0..10 {
         producer.send(&handle, 0, None, &[b'x'; 2_000], &[]).expect("queued");

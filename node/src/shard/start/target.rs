@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use tidewire_kafka::topics::Identity;
@@ -22,13 +22,17 @@ use super::super::meter::Meter;
 use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};
-use crate::pipeline::positions::{PositionWriter, Recorded, entry};
+use crate::pipeline::positions::{PositionWriter, Recorded, entry, report as report_position};
 use crate::pipeline::watch::TargetWatch;
 
 /// Longest single call; the supervisor tries again after it.
 pub(super) const CALL: Duration = Duration::from_secs(30);
 /// A foreign open transaction below our record ends by `transaction.timeout.ms` and a sweep at last.
 pub(super) const READ: Duration = Duration::from_secs(45);
+/// How often it is looked whether the coordinators have what was told them.
+const KEPT_LOOK: Duration = Duration::from_millis(50);
+/// After so long that is said, each time.
+const KEPT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The target of one shard during a start.
 pub(super) struct TargetSide {
@@ -160,6 +164,28 @@ impl TargetSide {
         Ok(seen.judge())
     }
 
+    /// Waits until the coordinators keep where the shard begins: nothing may be written or deleted before.
+    /// An owner of the past waits until it is told to stop.
+    pub(super) async fn keep_claim<P: Recorded>(
+        &self,
+        claim: &PositionEntry<P>,
+        meter: &Meter,
+    ) -> EndVerdict {
+        report_position(claim, (&self.task, &self.node), meter);
+        let mut since = Instant::now();
+        while meter.kept() < claim.serial {
+            tokio::time::sleep(KEPT_LOOK).await;
+            if since.elapsed() > KEPT_PATIENCE {
+                tracing::info!(
+                    key = self.key,
+                    "waiting for the coordinators to keep where it begins"
+                );
+                since = Instant::now();
+            }
+        }
+        EndVerdict::Clean
+    }
+
     /// Commits the record that has a shard go on from elsewhere. Nobody waits to try again: an end that
     /// is not clean is told.
     pub(super) async fn commit_moved<P>(
@@ -184,7 +210,7 @@ impl TargetSide {
     fn writer(&self, producer: &mut TransactionalProducer) -> Result<PositionWriter, Fault> {
         let read = self.read.as_ref().ok_or_else(too_early)?;
         Ok(PositionWriter {
-            topic: producer.topic(positions::TOPIC)?,
+            topic: producer.topic(positions::TOPIC),
             topic_id: read.topic_id,
             partition: read.partition,
             key: self.key.clone(),
@@ -250,14 +276,14 @@ impl TargetSide {
             Some(compression) => producer.topic_compressed(&topic.name, compression),
             None => producer.topic(&topic.name),
         });
-        let topics = topics.collect::<Result<Vec<_>, _>>()?;
+        let topics = topics.collect();
         Ok(Fenced { producer, topics, positions })
     }
 
     fn plain_producer(&self, topics: &[OutletTopic]) -> Result<PlainProducer, Fault> {
         let mut producer = PlainProducer::create(&self.settings, &[], self.idempotence)?;
         for topic in topics {
-            producer.topic(&topic.name, topic.compression)?;
+            producer.topic(&topic.name, topic.compression);
         }
         Ok(producer)
     }
