@@ -7,6 +7,7 @@ mod at_least_once;
 mod brokers;
 mod connections;
 mod copy;
+mod copy_first_start;
 mod copy_rewind;
 mod end_txn;
 mod failover;

@@ -1,13 +1,14 @@
 //! The order of a start that nobody fences: at_least_once, where the coordinators' log holds the position.
 //!
 //! ```text
-//! ConfirmOwnership ► VerifyTopics ─┬──────────────────────────────────► TakeSource ► VerifySource ► Stream
-//!                    no checkpoint: └ PrepareSource ► FindStart ─┘
+//! ConfirmOwnership ► VerifyTopics ─┬────────────────────────────────────────────► TakeSource ► VerifySource ► Stream
+//!                    no checkpoint: └ PrepareSource ► FindStart ► CommitClaim ─┘
 //! ```
 //!
-//! No claim is written and no producer is fenced: that two owners do not write at the same time rests on
-//! leases alone (docs/delivery.md). The steps and facts are those of [`crate::takeover`], so that one
-//! shell does both; the checkpoint takes the place of the claim.
+//! No producer is fenced: that two owners do not write at the same time rests on leases alone
+//! (docs/delivery.md). The steps and facts are those of [`crate::takeover`], so that one shell does both; a
+//! checkpoint takes the place of the claim. The first one is kept before anything is written or deleted:
+//! the next owner goes on from it, and one that wakes up late cannot have it kept under its old epoch.
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
@@ -16,6 +17,7 @@ use crate::takeover::{
     Fact, Ownership, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin, inherit_pins,
     judge_pins,
 };
+use crate::transaction::EndVerdict;
 
 /// One start of a shard, from ConfirmOwnership to Stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +34,7 @@ enum State<P> {
     VerifyingTopics(Option<PositionEntry<P>>),
     PreparingSource(Vec<TopicPin>),
     FindingStart(Vec<TopicPin>),
+    Keeping(PositionEntry<P>),
     TakingSource(PositionEntry<P>),
     VerifyingSource(PositionEntry<P>),
     Streaming,
@@ -68,16 +71,17 @@ impl<P: SourcePosition> LeasedStart<P> {
             (State::PreparingSource(topics), Fact::SourcePrepared) => {
                 (State::FindingStart(topics), Step::FindStart)
             }
-            // The source is confirmed only up to what the log has: with nothing there, a slot of ours
-            // still stands where it was made.
             (State::FindingStart(topics), Fact::StartFound(position)) => {
-                self.take(0, position, topics)
+                self.keep(position, topics)
             }
             (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
                 match inherit_pins(topics, &pins, P::GROWTH) {
-                    Ok(topics) => self.take(0, position, topics),
+                    Ok(topics) => self.keep(position, topics),
                     Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                 }
+            }
+            (State::Keeping(entry), Fact::ClaimEnded(EndVerdict::Clean)) => {
+                (State::TakingSource(entry), Step::TakeSource)
             }
             (State::TakingSource(entry), Fact::SourceTaken) => {
                 let step = Step::VerifySource(entry.position.clone());
@@ -93,6 +97,11 @@ impl<P: SourcePosition> LeasedStart<P> {
         };
         self.state = state;
         step
+    }
+
+    fn keep(&self, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
+        let entry = PositionEntry { serial: 1, epoch: self.epoch, claim: false, position, topics };
+        (State::Keeping(entry.clone()), Step::CommitClaim(entry))
     }
 
     fn take(&self, serial: u64, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
@@ -177,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_makes_publication_and_slot() {
+    fn a_first_start_makes_publication_and_slot_and_is_kept_before_it_goes_on() {
         let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), None);
         let facts = vec![
             Fact::Ownership(Ownership::Unreachable),
@@ -192,9 +201,10 @@ mod tests {
             Step::VerifyTopics,
             Step::PrepareSource,
             Step::FindStart,
-            Step::TakeSource,
+            Step::CommitClaim(PositionEntry { epoch: Epoch(1), ..entry(1) }),
         ];
         assert_eq!(steps, wanted);
+        assert_eq!(start.step(Fact::ClaimEnded(EndVerdict::Clean)), Step::TakeSource);
     }
 
     #[test]

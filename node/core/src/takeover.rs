@@ -63,7 +63,8 @@ pub enum Step<P: SourcePosition> {
     /// shards that this one replaces and ask how far they came ([`crate::copy::Heritage`]); ask for the
     /// offsets that the task's start means where none of them began.
     FindStart,
-    /// Commit this record alone in a transaction and judge its end.
+    /// Commit this record alone in a transaction and judge its end; where nothing fences
+    /// ([`crate::leased`]), wait until the coordinators keep it.
     CommitClaim(PositionEntry<P>),
     /// Be alone at the source. PostgreSQL: end the session of an older owner ([`Owner::judge`]) until
     /// nobody holds the slot. Kafka: nothing to do.

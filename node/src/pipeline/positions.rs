@@ -9,6 +9,7 @@ use tidewire_shared::report::PositionHint;
 use tidewire_shared::{Fault, FaultKind, KafkaPosition, NodeName, PgPosition, TaskName};
 
 use crate::clock::now_ms;
+use crate::shard::meter::Meter;
 
 /// Longest wait for room in the producer's queue; a position record is small.
 const ROOM: std::time::Duration = std::time::Duration::from_secs(20);
@@ -40,6 +41,21 @@ impl Recorded for KafkaPosition {
     fn take(record: &mut pb::PositionRecord) -> Option<Result<Self, ConvertError>> {
         record.kafka.take().map(Self::try_from)
     }
+}
+
+/// Has the next heartbeat tell the coordinators a position that they alone keep.
+pub(crate) fn report<P: Recorded>(
+    entry: &PositionEntry<P>,
+    (task, node): (&TaskName, &NodeName),
+    meter: &Meter,
+) -> PositionHint {
+    let at = PositionHint { topic_id: (0, 0), partition: 0, offset: 0, serial: entry.serial };
+    let record = record(entry, task, node).encode_to_vec();
+    meter.update(|report| {
+        report.record = record;
+        report.position = Some(at);
+    });
+    at
 }
 
 /// Writes the position records of one shard under one owner.

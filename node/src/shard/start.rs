@@ -161,7 +161,7 @@ impl<E: Ends> Starter<'_, E> {
                     return Ok(parts);
                 }
                 Step::Stop(stop) => return Err(self.stop(stop).await),
-                step => self.fact(step).await,
+                step => self.fact(step, meter).await,
             };
             for line in self.ends.told() {
                 meter.log().info(line);
@@ -195,7 +195,7 @@ impl<E: Ends> Starter<'_, E> {
     }
 
     /// Does one step and says what was seen.
-    async fn fact(&mut self, step: Step<E::Position>) -> Fact<E::Position> {
+    async fn fact(&mut self, step: Step<E::Position>, meter: &Meter) -> Fact<E::Position> {
         let seen = match step {
             Step::InitProducer => {
                 fault_point::reach("before_init_producer");
@@ -211,7 +211,11 @@ impl<E: Ends> Starter<'_, E> {
             Step::FindStart => self.ends.find_start().await,
             Step::CommitClaim(entry) => {
                 fault_point::reach("before_claim");
-                let ended = self.ends.target().commit_claim(entry).await;
+                let target = self.ends.target();
+                let ended = match self.assignment.spec.delivery() {
+                    Delivery::ExactlyOnce => target.commit_claim(entry).await,
+                    Delivery::AtLeastOnce => Ok(target.keep_claim(&entry, meter).await),
+                };
                 fault_point::reach("after_claim");
                 ended.map(Fact::ClaimEnded)
             }

@@ -56,8 +56,7 @@ impl CopyProgress {
             pins: claim.topics.clone(),
             durable,
             slots: starts.iter().map(slot).collect(),
-            // Without a claim nobody knows yet where the shard began: that is told before anything moves.
-            moved: cleared || claim.serial == 0,
+            moved: cleared,
             sealed: None,
         }
     }

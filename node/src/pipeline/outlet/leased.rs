@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use prost::Message;
 use tidewire_kafka::{PlainProducer, Sent};
 use tidewire_node_core::takeover::PositionEntry;
 use tidewire_shared::report::PositionHint;
@@ -16,7 +15,7 @@ use super::Outgoing;
 use crate::fault_point;
 use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
-use crate::pipeline::positions::{Recorded, record};
+use crate::pipeline::positions::{Recorded, report};
 use crate::shard::meter::Meter;
 
 /// Records that are not acknowledged by then are given up.
@@ -70,13 +69,7 @@ impl Leased {
             if kill.is_tripped() { Err(stopping()) } else { Ok(()) }
         })?;
         fault_point::reach("after_flush");
-        let at = PositionHint { topic_id: (0, 0), partition: 0, offset: 0, serial: entry.serial };
-        let record = record(entry, &self.task, &self.node).encode_to_vec();
-        self.meter.update(|report| {
-            report.record = record;
-            report.position = Some(at);
-        });
-        Ok(at)
+        Ok(report(entry, (&self.task, &self.node), &self.meter))
     }
 
     /// Serial of the newest position that the coordinators have.
