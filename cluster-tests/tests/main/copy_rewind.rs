@@ -101,6 +101,45 @@ fn goes_on_as_its_user_says(delivery: &str) -> CopyScene {
     scene
 }
 
+/// Applies the document again with other lines, to a task that rests.
+fn apply(scene: &CopyScene, lines: &str) {
+    let file = scene.cluster.document("again", &scene.document(lines)).unwrap();
+    scene.cluster.done(&["task", "apply", "-f", file.to_str().unwrap()]).unwrap();
+}
+
+#[test]
+fn a_topic_that_goes_while_nobody_looks_is_missed_at_either_end() {
+    let scene = CopyScene::start(1, 1).unwrap();
+    let mut writer = Writer::start(&scene.source, "none", None).unwrap();
+    for topic in ["orders", "clicks"] {
+        scene.source.create_topic(topic, 2, &[]).unwrap();
+        writer.send(topic, &numbered(0, 0..10)).unwrap();
+    }
+    let lines = "shards: 2";
+    scene.copy(lines).unwrap();
+    assert_eq!(copied(&scene, 0), (0..10).collect::<Vec<_>>());
+    pause(&scene);
+    scene.source.delete_topic("clicks").unwrap();
+    resume(&scene);
+    let error = failed(&scene);
+    assert!(error.contains("source topic clicks") && error.contains("was deleted"), "{error}");
+    apply(&scene, &format!("{lines}\ntopics: [{{all: true, exclude: [clicks]}}]"));
+    resume(&scene);
+    writer.send("orders", &numbered(0, 10..15)).unwrap();
+    assert_eq!(copied(&scene, 0), (0..15).collect::<Vec<_>>());
+
+    pause(&scene);
+    scene.target.delete_topic("orders").unwrap();
+    resume(&scene);
+    let error = failed(&scene);
+    assert!(error.contains("topic orders") && error.contains("does not exist any more"), "{error}");
+    assert!(error.contains("tidewire task rewind NAME --to TOPIC=earliest --yes"), "{error}");
+    let moved = rewind(&scene, "orders=earliest");
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    resume(&scene);
+    assert_eq!(copied(&scene, 0), (0..15).collect::<Vec<_>>());
+}
+
 #[test]
 fn an_exactly_once_copy_goes_on_as_its_user_says() {
     let scene = goes_on_as_its_user_says("exactly_once");

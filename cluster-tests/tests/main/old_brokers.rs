@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
 use tidewire_testbed::oracle::CopyProof;
 use tidewire_testbed::reader::{Reader, Record};
-use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
+use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0, V2_0};
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
 use tidewire_testbed::task::CopyDocument;
 use tidewire_testbed::writer::{Writer, Written};
@@ -86,7 +86,17 @@ fn current() -> Kafka {
 
 #[test]
 fn brokers_of_1_0_are_copied_from_and_to() {
-    let (old, new, tasks) = (OldKafka::start(V1_0).unwrap(), current(), Tasks::start());
+    copied_from_and_to(V1_0);
+}
+
+#[test]
+fn brokers_of_2_0_are_copied_from_and_to() {
+    copied_from_and_to(V2_0);
+}
+
+/// Copies from and to brokers that hold headers, but are too old for our transactions.
+fn copied_from_and_to(version: &str) {
+    let (old, new, tasks) = (OldKafka::start(version).unwrap(), current(), Tasks::start());
     let (there, here) = (old.bootstrap(), new.bootstrap());
     old.create_topic("from-old", 2).unwrap();
     for (partition, codec) in [(0, "gzip"), (1, "lz4"), (1, "snappy")] {

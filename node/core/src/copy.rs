@@ -16,7 +16,7 @@ mod start;
 pub use configs::{carried, is_carried};
 pub use heritage::{Heritage, Left};
 pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, rule_of, shard_of, taken};
-pub use open::{PartitionFacts, PartitionStart, judge, same_topic};
+pub use open::{PartitionFacts, PartitionStart, judge, same_topic, unlisted};
 pub use progress::CopyProgress;
 pub use rewind::{MoveFacts, PartitionMove, moves, rewound};
 pub use start::{FirstStart, TargetPartition};

@@ -156,9 +156,10 @@ pub(crate) fn kind_of(code: Code) -> FaultKind {
         | Code::UnknownPartition
         | Code::UnknownTopicId
         | Code::InvalidTopic => FaultKind::TargetState,
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-            FaultKind::Encode
-        }
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidMessageSize
+        | Code::InvalidTimestamp => FaultKind::Encode,
         Code::AllBrokersDown
         | Code::BrokerTransportFailure
         | Code::Resolve
@@ -193,6 +194,10 @@ fn remedy_of(code: Code) -> &'static str {
         }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
             "raise max.message.bytes of the topic to more than limits.recordBytes"
+        }
+        Code::InvalidTimestamp => {
+            "a record is older or younger than the topic takes: raise its message.timestamp.before.max.ms \
+             and message.timestamp.after.max.ms (before 3.6: message.timestamp.difference.max.ms)"
         }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
             "check target.brokers, that they are up and reachable from the node, and that \

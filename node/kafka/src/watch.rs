@@ -9,7 +9,7 @@ use tidewire_node_core::takeover::Growth;
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
-use crate::topics::{Identity, Topics};
+use crate::topics::{Identity, Topics, patiently};
 
 /// Compares topics with what they were.
 #[derive(Debug)]
@@ -36,7 +36,16 @@ impl TopicIdentity {
     /// a transient fault when the cluster could not be asked.
     pub fn check(&self, pins: &[Identity], growth: Growth, timeout: Duration) -> Result<(), Fault> {
         let names: Vec<&str> = pins.iter().map(|pin| pin.name.as_str()).collect();
-        let answers = self.topics.identify(&names, timeout)?;
+        let fewer = |pin: &Identity, now: &Identity| now.partitions < pin.partitions;
+        let answers = patiently(
+            || self.topics.identify(&names, timeout),
+            |answers| {
+                pins.iter().zip(answers).any(|(pin, (_, answer))| match answer {
+                    Ok(now) => now.as_ref().is_none_or(|now| fewer(pin, now)),
+                    Err(_) => false,
+                })
+            },
+        )?;
         for (pin, (_, answer)) in pins.iter().zip(answers) {
             compare(pin, answer?.as_ref(), growth)?;
         }
@@ -64,15 +73,12 @@ impl TopicIdentity {
 }
 
 fn compare(pin: &Identity, now: Option<&Identity>, growth: Growth) -> Result<(), Fault> {
-    let fault = |message: String, remedy: &str| {
+    let fault = |message: String, why: &str| {
         Err(Fault::new(FaultKind::TargetState, format!("topic {}", pin.name), message)
-            .remedy(remedy))
+            .remedy(growth.way_on(why)))
     };
     let Some(now) = now else {
-        return fault(
-            "was deleted while the task wrote to it".to_owned(),
-            "what it held is gone; delete the task, create the topic, and create the task again",
-        );
+        return fault("was deleted while the task wrote to it".to_owned(), "what it held is gone");
     };
     // Brokers without topic ids answer (0, 0) for all topics.
     let both_known = pin.id != (0, 0) && now.id != (0, 0);
@@ -80,15 +86,19 @@ fn compare(pin: &Identity, now: Option<&Identity>, growth: Growth) -> Result<(),
         return fault(
             "was deleted and made again: it has another topic id than when the task began to write"
                 .to_owned(),
-            "what the old topic held is gone; terminate the task and make a new one",
+            "what the old topic held is gone",
         );
     }
     let grew = growth == Growth::Follows && now.partitions > pin.partitions;
     if pin.partitions != now.partitions && !grew {
         return fault(
             format!("has {} partitions, the task began with {}", now.partitions, pin.partitions),
-            "another number of partitions sends keys elsewhere and breaks their order; terminate the \
-             task, make the topic anew with the number wanted and make a new task",
+            match growth {
+                Growth::Stops => {
+                    "another number of partitions sends keys elsewhere and breaks their order"
+                }
+                Growth::Follows => "it was made again, and what the old topic held is gone",
+            },
         );
     }
     Ok(())

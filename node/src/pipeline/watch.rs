@@ -31,6 +31,10 @@ const PUBLICATION_TURNS: u32 = 10;
 const STALLED: Duration = Duration::from_secs(900);
 /// How often topic ids are asked for: bounds what a recreated topic can swallow.
 const IDENTITY_PERIOD: Duration = Duration::from_secs(3);
+/// The same where there are very many topics: bounds, too, when topics that appear are found.
+const IDENTITY_PERIOD_OF_MANY: Duration = Duration::from_secs(20);
+/// Ids that are asked for in a second.
+const IDENTITY_RATE: usize = 25;
 /// Longest single look at the target.
 const LOOK: Duration = Duration::from_secs(10);
 /// Decoding again from restart_lsn runs at about this rate; measured, docs/performance.md.
@@ -165,6 +169,13 @@ struct Seen {
     since: Instant,
 }
 
+/// How often the ids of so many topics are asked for. An idle task of a thousand topics would do little
+/// else otherwise.
+fn identity_period(topics: usize) -> Duration {
+    let seconds = u64::try_from(topics / IDENTITY_RATE).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).clamp(IDENTITY_PERIOD, IDENTITY_PERIOD_OF_MANY)
+}
+
 /// What is watched at the target.
 pub(crate) struct TargetWatch {
     pub(crate) identity: TopicIdentity,
@@ -180,7 +191,8 @@ impl TargetWatch {
     /// Looks until the pipeline has ended; blocks, so it has a thread of its own.
     pub(crate) fn run(self) {
         let _guard = self.kill.guard("watch-target");
-        while matches!(self.ended.recv_timeout(IDENTITY_PERIOD), Err(RecvTimeoutError::Timeout)) {
+        let period = identity_period(self.pins.len());
+        while matches!(self.ended.recv_timeout(period), Err(RecvTimeoutError::Timeout)) {
             match self.identity.check(&self.pins, self.growth, LOOK) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
                     return self.kill.trip(fault);

@@ -87,15 +87,8 @@ impl Heritage {
     /// What is still to be deleted in the partitions of the shard. Doing it again deletes nothing that
     /// was copied: the bounds are from before the first record.
     fn clearing(&self, layout: &Layout) -> Vec<Clearing> {
-        let source = |target: &str| {
-            layout.topics().iter().find(|it| it.target == target).map(|it| it.source.name.clone())
-        };
         let all = self.records().flat_map(|record| &record.position.clearing);
-        let ours = all.filter(|it| {
-            let topic = source(&it.topic).unwrap_or_else(|| it.topic.clone());
-            layout.has(&topic, it.partition)
-        });
-        ours.cloned().collect()
+        all.filter(|clearing| layout.clears(clearing)).cloned().collect()
     }
 
     fn records(&self) -> impl Iterator<Item = &PositionEntry<KafkaPosition>> {

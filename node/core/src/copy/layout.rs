@@ -1,7 +1,7 @@
 //! Which topics a task copies, under which names, and which partitions of them a shard has.
 
 use tidewire_shared::spec::{NamePattern, TopicRule};
-use tidewire_shared::{Fault, FaultKind};
+use tidewire_shared::{Clearing, Fault, FaultKind};
 
 /// A topic of the source as its cluster lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub struct CopiedPartition<'l> {
 /// The topics of a task as they are now, and which partitions of them one shard has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
+    rules: Vec<TopicRule>,
     topics: Vec<CopiedTopic>,
     shard: u32,
     shards: u32,
@@ -73,15 +74,21 @@ impl Layout {
             }
         }
         topics.sort_by(|a, b| a.source.name.cmp(&b.source.name));
-        Ok(Self { topics, shard, shards })
+        Ok(Self { rules: rules.to_vec(), topics, shard, shards })
     }
 
     /// The same shard of what the source lists now.
     ///
     /// # Errors
     /// As [`Layout::new`].
-    pub fn again(&self, rules: &[TopicRule], listed: &[SourceTopic]) -> Result<Self, Fault> {
-        Self::new(rules, listed, (self.shard, self.shards))
+    pub fn again(&self, listed: &[SourceTopic]) -> Result<Self, Fault> {
+        Self::new(&self.rules, listed, (self.shard, self.shards))
+    }
+
+    /// Whether the rules take a topic of this name, listed or not.
+    #[must_use]
+    pub fn takes(&self, topic: &str) -> bool {
+        rule_of(&self.rules, topic, false).is_some()
     }
 
     /// Whether the shard has partitions here that it had not before.
@@ -125,6 +132,14 @@ impl Layout {
     #[must_use]
     pub fn has(&self, topic: &str, partition: u32) -> bool {
         shard_of(topic, partition, self.shards) == self.shard
+    }
+
+    /// Whether records that are to be deleted are those of a copy that the shard writes. A topic that
+    /// the task left out since is nothing to it any more.
+    #[must_use]
+    pub fn clears(&self, clearing: &Clearing) -> bool {
+        let copied = self.topics.iter().find(|it| it.target == clearing.topic);
+        copied.is_some_and(|it| self.has(&it.source.name, clearing.partition))
     }
 
     /// Topics of which the shard has at least one partition.

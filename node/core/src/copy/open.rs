@@ -2,7 +2,7 @@
 //! a topic that is another one than before, or lacks what was not copied yet, stops the task with the
 //! gap named.
 
-use tidewire_shared::{Fault, FaultKind, KafkaPosition, PartitionPosition};
+use tidewire_shared::{Fault, FaultKind, KafkaPosition, PartitionPosition, TopicPosition};
 
 use super::layout::{CopiedPartition, Layout};
 use crate::reconnect::Verdict;
@@ -12,8 +12,10 @@ use crate::reconnect::Verdict;
 pub struct PartitionFacts {
     /// Offset of the oldest record that is kept.
     pub low: i64,
-    /// Offset behind the newest committed record.
+    /// Offset behind the newest record that no open transaction holds back.
     pub end: i64,
+    /// Offset behind the newest record, in open transactions too.
+    pub high: i64,
 }
 
 /// Where a partition is opened.
@@ -31,16 +33,59 @@ pub struct PartitionStart {
 
 /// Judges every partition of the shard; `facts` are in the order of [`Layout::partitions`].
 ///
-/// Partitions that were never copied are opened at their oldest record: they appeared later.
+/// Partitions that were never copied are opened at their oldest record: they appeared later. A topic that
+/// the rules still take and that is not there any more stops the copy, as it does while it runs.
 #[must_use]
 pub fn judge(
     layout: &Layout,
     position: &KafkaPosition,
     facts: &[PartitionFacts],
 ) -> Verdict<Vec<PartitionStart>> {
-    match starts(layout, position, facts) {
+    let there =
+        known(layout, position).try_for_each(|(name, known)| still_there(layout, name, known));
+    match there.and_then(|()| starts(layout, position, facts)) {
         Ok(starts) => Verdict::Stream(starts),
         Err(fault) => Verdict::Stop(fault),
+    }
+}
+
+/// The topics that a shard has copied some of and should go on copying, which the source does not list.
+/// Its brokers may not have heard of one for a moment.
+pub fn unlisted<'a>(
+    layout: &'a Layout,
+    position: &'a KafkaPosition,
+) -> impl Iterator<Item = (&'a str, (i64, i64))> {
+    known(layout, position)
+        .filter(|(name, _)| layout.of(name).is_none())
+        .map(|(name, known)| (name, known.id))
+}
+
+/// The topics that the rules take and of which the shard has places.
+fn known<'a>(
+    layout: &'a Layout,
+    position: &'a KafkaPosition,
+) -> impl Iterator<Item = (&'a str, &'a TopicPosition)> {
+    let topics = position.topics.iter().map(|(name, known)| (name.as_str(), known));
+    topics.filter(|(name, known)| {
+        known.partitions.keys().any(|partition| layout.has(name, *partition)) && layout.takes(name)
+    })
+}
+
+fn still_there(layout: &Layout, name: &str, known: &TopicPosition) -> Result<(), Fault> {
+    let now = layout.of(name).map(|copied| &copied.source);
+    same_topic(name, known.id, now.map(|topic| topic.id))?;
+    let last = known.partitions.keys().rev().find(|partition| layout.has(name, **partition));
+    match (now, last) {
+        (Some(topic), Some(last)) if *last >= topic.partitions => Err(Fault::new(
+            FaultKind::SourceHistory,
+            format!("source topic {name}"),
+            format!(
+                "has {} partitions, but partition {last} was copied: it was deleted and made again",
+                topic.partitions
+            ),
+        )
+        .remedy(made_again(name))),
+        _ => Ok(()),
     }
 }
 
@@ -94,7 +139,7 @@ pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Res
         let object = format!("source topic {name}");
         return Err(Fault::new(FaultKind::SourceHistory, object, "was deleted").remedy(
             "records of it that were not copied are gone; to go on with the others, exclude it from \
-             the task's topics",
+             the task's topics with `tidewire task apply -f FILE`, then resume",
         ));
     };
     // Brokers without topic ids answer (0, 0) for all topics.
@@ -107,10 +152,14 @@ pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Res
         format!("source topic {name}"),
         "was deleted and made again: it has another topic id than when the task last read it",
     )
-    .remedy(format!(
+    .remedy(made_again(name)))
+}
+
+fn made_again(name: &str) -> String {
+    format!(
         "records of the old topic that were not copied are gone; to go on with the new one, behind \
          them in the same copy: `tidewire task rewind NAME --to {name}=earliest --yes`, then resume",
-    )))
+    )
 }
 
 fn no_gap(topic: &str, partition: u32, next: i64, facts: PartitionFacts) -> Result<(), Fault> {
@@ -121,7 +170,7 @@ fn no_gap(topic: &str, partition: u32, next: i64, facts: PartitionFacts) -> Resu
     let rewind = |to: &str| {
         format!("`tidewire task rewind NAME --to {topic}/{partition}={to} --yes`, then resume")
     };
-    let PartitionFacts { low, end } = facts;
+    let PartitionFacts { low, high, .. } = facts;
     if next < low {
         let lost = low - 1;
         return fault(
@@ -135,10 +184,10 @@ fn no_gap(topic: &str, partition: u32, next: i64, facts: PartitionFacts) -> Resu
             ),
         );
     }
-    if next > end {
+    if next > high {
         return fault(
             format!(
-                "ends at offset {end}, but everything below {next} was copied: its log was cut, and \
+                "ends at offset {high}, but everything below {next} was copied: its log was cut, and \
                  new records may stand where copied ones stood"
             ),
             format!(

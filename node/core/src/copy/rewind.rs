@@ -5,11 +5,14 @@
 //! choice, so each partition that moves is told with both offsets.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
+use tidewire_shared::spec::TopicRule;
 use tidewire_shared::{
     Epoch, Fault, FaultKind, KafkaPosition, PartitionPosition, Place, PlaceAt, TopicPosition,
 };
 
+use super::layout::rule_of;
 use super::open::PartitionFacts;
 use crate::takeover::PositionEntry;
 
@@ -103,6 +106,9 @@ fn not_copied(place: &Place) -> Fault {
 
 /// The record that moves partitions of a shard, and a line about each.
 ///
+/// Where a whole topic moves, whatever is its copy by then is taken for it: that is how a copy that was
+/// deleted is filled again.
+///
 /// # Errors
 /// [`FaultKind::Fenced`] when somebody runs the shard; [`FaultKind::SourceHistory`] for an offset that is
 /// not there, and for a part of a topic that was made again.
@@ -110,6 +116,7 @@ pub fn rewound(
     newest: &PositionEntry<KafkaPosition>,
     epoch: Epoch,
     moves: &[PartitionMove],
+    rules: &[TopicRule],
 ) -> Result<(PositionEntry<KafkaPosition>, Vec<String>), Fault> {
     if newest.epoch > epoch {
         let text = format!("a later owner, {}, has claimed it", newest.epoch);
@@ -128,7 +135,16 @@ pub fn rewound(
             told.push(wanted.carry_out(known, before.id)?);
         }
     }
-    Ok((PositionEntry { serial, epoch, claim: true, position, ..newest.clone() }, told))
+    // A topic without partitions would keep the id that it had, and stop a later one of its name.
+    position.topics.retain(|_, topic| !topic.partitions.is_empty());
+    let anew: BTreeSet<String> = moves
+        .iter()
+        .filter(|wanted| wanted.whole_topic)
+        .filter_map(|wanted| Some(rule_of(rules, &wanted.topic, false)?.renamed(&wanted.topic)))
+        .collect();
+    let mut topics = newest.topics.clone();
+    topics.retain(|pin| !anew.contains(&pin.name));
+    Ok((PositionEntry { serial, epoch, claim: true, position, topics }, told))
 }
 
 impl PartitionMove {
@@ -159,18 +175,18 @@ impl PartitionMove {
     }
 
     fn offset(&self, found: MoveFacts) -> Result<i64, Fault> {
-        let PartitionFacts { low, end } = found.bounds;
+        let PartitionFacts { low, end, high } = found.bounds;
         match self.at {
             PlaceAt::Earliest => Ok(low),
             PlaceAt::Latest => Ok(end),
             PlaceAt::Timestamp(_) => Ok(found.at_timestamp.unwrap_or(end).max(low)),
-            PlaceAt::Offset(offset) if (low..=end).contains(&offset) => Ok(offset),
+            PlaceAt::Offset(offset) if (low..=high).contains(&offset) => Ok(offset),
             PlaceAt::Offset(offset) => Err(Fault::new(
                 FaultKind::SourceHistory,
                 format!("source topic {}, partition {}", self.topic, self.partition),
-                format!("has the offsets {low} to {end}, not {offset}"),
+                format!("has the offsets {low} to {high}, not {offset}"),
             )
-            .remedy(format!("name an offset from {low} to {end}, earliest or latest"))),
+            .remedy(format!("name an offset from {low} to {high}, earliest or latest"))),
         }
     }
 }
@@ -187,6 +203,7 @@ fn meaning(made_again: bool, before: i64, next: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::takeover::TopicPin;
 
     const OLD: (i64, i64) = (1, 1);
 
@@ -210,7 +227,7 @@ mod tests {
     }
 
     fn there(id: (i64, i64), low: i64, end: i64) -> Option<MoveFacts> {
-        Some(MoveFacts { id, bounds: PartitionFacts { low, end }, at_timestamp: None })
+        Some(MoveFacts { id, bounds: PartitionFacts { low, end, high: end }, at_timestamp: None })
     }
 
     #[test]
@@ -251,7 +268,7 @@ mod tests {
     ) -> Result<(i64, String), Fault> {
         let wanted = PartitionMove { topic: "a".into(), partition: 0, at, whole_topic, found };
         let newest = entry(position(&[("a", &[(0, 50), (1, 60)])]));
-        let (moved, told) = rewound(&newest, Epoch(3), &[wanted])?;
+        let (moved, told) = rewound(&newest, Epoch(3), &[wanted], &[])?;
         assert_eq!((moved.serial, moved.claim), (8, true));
         assert_eq!(moved.position.of("a", 1).map(|it| it.next), Some(60), "the others stay");
         let next = moved.position.of("a", 0).map_or(-1, |it| it.next);
@@ -279,8 +296,27 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_topic_that_moves_forgets_what_it_and_its_copy_were() {
+        let pin = |name: &str| TopicPin { name: name.to_owned(), id: (7, 7), partitions: 1 };
+        let topics = vec![pin("dr.a"), pin("dr.b")];
+        let known = position(&[("a", &[(3, 50)]), ("b", &[(0, 5)])]);
+        let newest = PositionEntry { topics, ..entry(known) };
+        let rename = "dr.{topic}".to_owned();
+        let rules = [TopicRule { topics: Vec::new(), exclude: Vec::new(), rename }];
+        let moved = |whole_topic, found| {
+            let at = PlaceAt::Earliest;
+            let wanted = PartitionMove { topic: "a".into(), partition: 3, at, whole_topic, found };
+            rewound(&newest, Epoch(3), &[wanted], &rules).expect("moved").0
+        };
+        let gone = moved(true, None);
+        assert_eq!(gone.position.topics.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(gone.topics, [pin("dr.b")]);
+        assert_eq!(moved(false, there(OLD, 0, 90)).topics, newest.topics, "only a part moved");
+    }
+
+    #[test]
     fn a_later_owner_keeps_its_position() {
-        let fault = rewound(&entry(position(&[])), Epoch(2), &[]).expect_err("fenced");
+        let fault = rewound(&entry(position(&[])), Epoch(2), &[], &[]).expect_err("fenced");
         assert_eq!(fault.kind, FaultKind::Fenced);
     }
 }

@@ -105,13 +105,13 @@ impl FirstStart<'_> {
                 let topic = &at.copied.source.name;
                 match wanted.get(&(topic.as_str(), at.partition)) {
                     None => Ok(facts.low),
-                    Some(offset) if (facts.low..=facts.end).contains(offset) => Ok(*offset),
+                    Some(offset) if (facts.low..=facts.high).contains(offset) => Ok(*offset),
                     Some(offset) => Err(Fault::new(
                         FaultKind::SourceState,
                         format!("source topic {topic}, partition {}", at.partition),
                         format!(
                             "has the offsets {} to {}, but start names {offset}",
-                            facts.low, facts.end
+                            facts.low, facts.high
                         ),
                     )
                     .remedy("name an offset that is there, or start: earliest")),

@@ -1,5 +1,5 @@
 use tidewire_shared::spec::{ExistingData, KafkaStart, NamePattern, StartOffset, TopicRule};
-use tidewire_shared::{Epoch, FaultKind, KafkaPosition};
+use tidewire_shared::{Clearing, Epoch, FaultKind, KafkaPosition};
 
 use super::*;
 use crate::reconnect::Verdict;
@@ -27,7 +27,7 @@ fn no_heritage() -> &'static Heritage {
     NONE.get_or_init(Heritage::default)
 }
 
-const FACTS: PartitionFacts = PartitionFacts { low: 10, end: 50 };
+const FACTS: PartitionFacts = PartitionFacts { low: 10, end: 50, high: 50 };
 
 fn first<'a>(
     layout: &'a Layout,
@@ -172,6 +172,54 @@ fn what_is_gone_or_was_replaced_stops_the_copy() {
     assert!(matches!(judged(&copied(20), old_brokers), Verdict::Stream(_)));
 }
 
+#[test]
+fn a_copied_topic_that_is_not_listed_any_more_stops_the_copy_unless_it_is_left_out() {
+    let position = copied(20);
+    let others = [topic("clicks", 1)];
+    let judged = |rule: TopicRule| {
+        let layout = Layout::new(&[rule], &others, (0, 1)).expect("a layout");
+        let unlisted: Vec<_> =
+            unlisted(&layout, &position).map(|(name, id)| (name.to_owned(), id)).collect();
+        (unlisted, judge(&layout, &position, &[FACTS]))
+    };
+    let (gone, verdict) = judged(rule(&[], "dr.{topic}"));
+    assert_eq!(gone, [("orders".to_owned(), (1, 2))]);
+    let Verdict::Stop(fault) = verdict else { panic!("went on without orders") };
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::SourceHistory, "was deleted"));
+    let exclude = vec![NamePattern::Exact("orders".to_owned())];
+    let (gone, verdict) = judged(TopicRule { exclude, ..rule(&[], "dr.{topic}") });
+    assert!(gone.is_empty() && matches!(verdict, Verdict::Stream(_)));
+}
+
+#[test]
+fn a_topic_with_fewer_partitions_than_were_copied_was_made_again() {
+    let mut position = copied(20);
+    let known = position.topics.get_mut("orders").expect("the topic");
+    known.id = (0, 0);
+    let at = known.partitions[&0];
+    known.partitions.insert(3, at);
+    let Verdict::Stop(fault) = judged(&position, topic("orders", 3)) else { panic!("went on") };
+    assert!(fault.message.contains("3 partitions, but partition 3"), "{fault}");
+    assert!(matches!(judged(&position, topic("orders", 4)), Verdict::Stream(_)));
+}
+
+#[test]
+fn a_place_behind_an_open_transaction_is_no_cut_log() {
+    let facts = [PartitionFacts { low: 10, end: 15, high: 50 }];
+    let judged = |next| judge(&all(&[topic("orders", 1)]), &copied(next), &facts);
+    assert!(matches!(judged(20), Verdict::Stream(_)));
+    assert!(matches!(judged(51), Verdict::Stop(_)));
+}
+
+#[test]
+fn only_copies_that_the_task_writes_are_cleared() {
+    let layout = |rule| Layout::new(&[rule], &[topic("orders", 2)], (0, 1)).expect("a layout");
+    let clearing = Clearing { topic: "dr.orders".to_owned(), partition: 1, before: 9 };
+    assert!(layout(rule(&[], "dr.{topic}")).clears(&clearing));
+    assert!(!layout(rule(&[], "elsewhere.{topic}")).clears(&clearing));
+    assert!(!layout(rule(&["clicks"], "dr.{topic}")).clears(&clearing));
+}
+
 fn progress() -> CopyProgress {
     let (layout, position) = (all(&[topic("orders", 1)]), copied(20));
     let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS]) else { panic!("goes on") };
@@ -189,37 +237,6 @@ fn what_was_accepted_is_sealed_under_the_next_serial() {
     assert_eq!((entry.serial, entry.claim, next(&entry.position, "orders", 0)), (5, false, 25));
     progress.committed().expect("was sealed");
     assert_eq!(progress.seal().expect("nothing wrong"), None);
-}
-
-#[test]
-fn a_start_that_no_claim_has_fixed_is_told_before_anything_moves() {
-    let (layout, position) = (all(&[topic("orders", 2)]), KafkaPosition::default());
-    let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS; 2]) else { panic!("goes on") };
-    let topics = Vec::new();
-    let start = PositionEntry { serial: 0, epoch: Epoch(1), claim: false, position, topics };
-    let mut progress = CopyProgress::resume(&start, &layout, &starts);
-    let told = progress.seal().expect("nothing wrong").expect("the place where it began");
-    assert_eq!((told.serial, next(&told.position, "orders", 1)), (1, 10));
-}
-
-#[test]
-fn an_epoch_goes_with_the_record_that_has_it_and_no_further() {
-    let mut progress = progress();
-    let mut at = |next, leader_epoch| {
-        progress.accept(0, next, leader_epoch).expect("forward");
-        let entry = progress.seal().expect("sealed").expect("something moved");
-        progress.committed().expect("was sealed");
-        let at = entry.position.of("orders", 0).expect("a position");
-        (at.next, at.leader_epoch)
-    };
-    assert_eq!(at(25, Some(3)), (25, Some(3)));
-    assert_eq!(at(27, None), (27, None), "markers of a leader that nobody named");
-    assert_eq!(at(28, Some(5)), (28, Some(5)));
-    progress.accept(0, 28, None).expect("no way back");
-    progress.accept(0, 29, Some(5)).expect("forward");
-    progress.accept(0, 29, None).expect("the end, where the last record stands");
-    let entry = progress.seal().expect("sealed").expect("something moved");
-    assert_eq!(entry.position.of("orders", 0).expect("a position").leader_epoch, Some(5));
 }
 
 #[test]

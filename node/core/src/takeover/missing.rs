@@ -32,8 +32,8 @@ pub fn missing_record<P>(
             format!("the positions topic {lost}: it was cut, or deleted and created again"),
         )
         .remedy(
-            "restore the topic, or delete the task and create it again: it then starts at the \
-             present end of the source",
+            "restore the topic; or delete the task and create it again: changes of a database then begin \
+             at its present end, a copy where its start says (existingData says what becomes of what is there)",
         ),
     )
 }

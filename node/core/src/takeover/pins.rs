@@ -29,6 +29,25 @@ pub enum Growth {
     Follows,
 }
 
+impl Growth {
+    /// What may be done about a topic that is another one than before, behind the reason for it. What a
+    /// copy lacks is still at its source; what was taken from a log of changes is not.
+    #[must_use]
+    pub fn way_on(self, why: &str) -> String {
+        match self {
+            Self::Stops => format!(
+                "{why}; to write to the topic that is there now, from now on: delete the task and create \
+                 it again"
+            ),
+            Self::Follows => format!(
+                "{why}; to copy it anew into the topic of that name: `tidewire task rewind NAME --to \
+                 TOPIC=earliest --yes`, where TOPIC is its original, then resume; to go on with the others, \
+                 exclude TOPIC from the task's topics with `tidewire task apply -f FILE`"
+            ),
+        }
+    }
+}
+
 /// Compares the topics of a task, as they are now, with what was pinned, and pins the new ones.
 ///
 /// `None` is a topic that is not there. Pins of topics that the task no longer writes to are kept: it
@@ -45,7 +64,7 @@ pub fn judge_pins(
     let mut judged = pins.to_vec();
     for (name, topic) in seen {
         let pinned = judged.iter_mut().find(|pin| pin.name == *name);
-        let topic = topic.as_ref().ok_or_else(|| absent(name, pinned.is_some()))?;
+        let topic = topic.as_ref().ok_or_else(|| absent(name, pinned.is_some(), growth))?;
         match pinned {
             Some(pin) => check(pin, (topic.id, topic.partitions), growth)?,
             None => judged.push(TopicPin {
@@ -97,10 +116,7 @@ fn check(
     }
     if id != NO_ID && id != pin.id {
         return Err(fault(&pin.name, "was deleted and created again since the task wrote there")
-            .remedy(
-                "records in the old topic are gone: delete the task and create it again to write \
-                 to the new one from now on",
-            ));
+            .remedy(growth.way_on("records in the old topic are gone")));
     }
     if growth == Growth::Follows && partitions > pin.partitions {
         pin.partitions = partitions;
@@ -110,20 +126,20 @@ fn check(
             "has {partitions} partitions, had {} when the task first wrote there",
             pin.partitions
         );
-        return Err(fault(&pin.name, &text).remedy(
-            "keys would move to other partitions and lose their order: delete the task and create \
-             it again to use the new number",
-        ));
+        let why = match growth {
+            Growth::Stops => "keys would move to other partitions and lose their order",
+            Growth::Follows => "it was made again, and records in the old topic are gone",
+        };
+        return Err(fault(&pin.name, &text).remedy(growth.way_on(why)));
     }
     Ok(())
 }
 
-fn absent(name: &str, pinned: bool) -> Fault {
+fn absent(name: &str, pinned: bool, growth: Growth) -> Fault {
     if pinned {
-        return fault(name, "does not exist any more: it was deleted with the records in it").remedy(
-            "restore them from elsewhere if they matter; then create the topic, delete the task and \
-             create it again: a task does not go on in a topic made again under the old name",
-        );
+        let message = "does not exist any more: it was deleted with the records in it";
+        let why = "a task does not go on by itself in a topic made again under the old name";
+        return fault(name, message).remedy(growth.way_on(why));
     }
     fault(name, "does not exist")
         .remedy(format!("kafka-topics.sh --create --topic {name} --partitions N"))

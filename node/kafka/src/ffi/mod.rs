@@ -22,7 +22,7 @@ pub(crate) use client::{Client, Kind, Topic, TopicOptions};
 pub(crate) use configs::Altered;
 pub use configs::{Changes, Config};
 pub(crate) use consumer::Inbox;
-pub(crate) use describe::DescribedTopic;
+pub(crate) use describe::{Described, DescribedTopic};
 pub(crate) use log_reader::{Entry, PartitionReader};
 pub(crate) use manage::{Change, TopicPlan};
 pub use message::HeaderList;

@@ -269,8 +269,8 @@ fn object(partition: u32) -> String {
 
 fn history(partition: u32, message: impl std::fmt::Display) -> Fault {
     Fault::new(FaultKind::TargetHistory, object(partition), message).remedy(
-        "the target has lost or changed what it knew of this task; terminate it and make a new task, \
-         whose first records may repeat what the target already holds",
+        "the target has lost or changed what it knew of this task: restore the topic; or delete the task \
+         and make a new one, whose first records may repeat what the target already holds",
     )
 }
 

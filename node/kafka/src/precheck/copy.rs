@@ -303,7 +303,8 @@ fn ends(
     let low = ask(At::Earliest);
     let end = ask(At::Latest(isolation));
     let facts = low.into_iter().zip(end).map(|(low, end)| {
-        Ok(PartitionFacts { low: low?.unwrap_or_default(), end: end?.unwrap_or_default() })
+        let (low, end) = (low?.unwrap_or_default(), end?.unwrap_or_default());
+        Ok(PartitionFacts { low, end, high: end })
     });
     let mut ends: Vec<_> = facts.collect();
     let at_timestamp = at.map(|ms| {

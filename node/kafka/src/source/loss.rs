@@ -7,15 +7,11 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Side;
 use crate::fault::{KafkaError, is_unknown};
-use crate::ffi::Client;
+use crate::ffi::{Client, Described};
+use crate::topics::patiently;
 
 /// Longest wait for what explains a loss.
 const LOOK: Duration = Duration::from_secs(3);
-
-/// Looks at a topic that a broker did not know, and the pause between them: one that was just started
-/// may not have heard of it.
-const LOOKS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(700);
 
 /// The fault of a partition whose stream ended at `offset`.
 pub(super) fn judge(
@@ -62,25 +58,21 @@ fn lost(offset: i64, ends: Option<(i64, i64)>, error: &KafkaError) -> KafkaError
 /// A topic that a broker did not know: gone, or there all the same.
 pub(super) fn absent(client: &Client, topic: &str, error: &KafkaError) -> Fault {
     let object = format!("topic {topic}");
-    for look in 0..LOOKS {
-        if look > 0 {
-            std::thread::sleep(PAUSE);
-        }
-        let answer = client.describe_topics(&[topic], LOOK);
-        let gone = match &answer {
-            Ok(answers) => answers.iter().any(|(_, answer)| {
-                matches!(answer, Err(error) if error.code == Code::UnknownTopicOrPartition)
-            }),
-            Err(_) => false,
-        };
-        if !gone {
-            let message = format!("a broker did not know it for a moment: {}", error.text);
-            return Fault::new(FaultKind::SourceBusy, object, message);
-        }
+    let looked = patiently(|| Ok(client.describe_topics(&[topic], LOOK)), is_absent);
+    if !looked.is_ok_and(|answers| is_absent(&answers)) {
+        let message = format!("a broker did not know it for a moment: {}", error.text);
+        return Fault::new(FaultKind::SourceBusy, object, message);
     }
     Fault::new(FaultKind::SourceState, object, "was deleted while the task read it").remedy(
         "what was not copied of it is gone; to go on with the others take the topic out of the task",
     )
+}
+
+/// Whether the brokers say that a topic is not there; nobody's answer says nothing.
+fn is_absent(answers: &Result<Described, KafkaError>) -> bool {
+    let absent = |error: &KafkaError| error.code == Code::UnknownTopicOrPartition;
+    let Ok(answers) = answers else { return false };
+    answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(absent))
 }
 
 #[cfg(test)]

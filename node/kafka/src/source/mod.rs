@@ -82,9 +82,8 @@ impl SourceLimits {
         let few = Self::default();
         match count {
             0..=256 => few,
-            257..=1_000 => Self { partition_bytes: few.fetch_bytes, ..few },
             _ => {
-                Self { partition_bytes: few.fetch_bytes, fetch_wait: Duration::from_secs(1), ..few }
+                Self { partition_bytes: few.fetch_bytes, fetch_wait: Duration::from_secs(2), ..few }
             }
         }
     }

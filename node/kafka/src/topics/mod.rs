@@ -28,6 +28,31 @@ use crate::ffi::{Client, DescribedTopic, Kind};
 /// One answer per topic, in the order of the question: there, absent, or not to be seen.
 pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
 
+/// Looks at a topic that a broker does not know, and the pause between them: one that was just started may
+/// not have heard of it.
+pub(crate) const LOOKS: u32 = 3;
+pub(crate) const PAUSE: Duration = Duration::from_millis(700);
+
+/// Looks again while `doubted`, a few times: what a broker does not know may not have reached it yet.
+///
+/// # Errors
+///
+/// That of a look.
+pub fn patiently<T>(
+    look: impl Fn() -> Result<T, Fault>,
+    doubted: impl Fn(&T) -> bool,
+) -> Result<T, Fault> {
+    let mut seen = look()?;
+    for _ in 1..LOOKS {
+        if !doubted(&seen) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        seen = look()?;
+    }
+    Ok(seen)
+}
+
 /// Between two looks at whether a topic that was made is known everywhere.
 const SPREADING: Duration = Duration::from_millis(100);
 

@@ -17,6 +17,8 @@ use crate::shard::meter::{Durable, Meter};
 
 /// Behind the end of its partitions for longer, a copy works off a backlog.
 const CATCHING_UP: Duration = Duration::from_millis(250);
+/// How often at most it is told where all partitions stand.
+const TOLD_PERIOD: Duration = Duration::from_millis(400);
 
 /// What the reading thread hands over.
 pub(crate) struct Read {
@@ -44,6 +46,9 @@ pub(crate) struct CopyCarrier {
     /// Whether the target's brokers hold headers; librdkafka leaves them out in silence for others.
     holds_headers: bool,
     pending: Pending,
+    /// Whether any partition stands elsewhere than it was told, and when that was.
+    moved: bool,
+    told: Instant,
 }
 
 /// A partition that is being copied.
@@ -93,6 +98,8 @@ impl CopyCarrier {
             meter,
             holds_headers,
             pending,
+            moved: false,
+            told: Instant::now(),
         };
         carrier.tell_partitions();
         carrier
@@ -108,6 +115,7 @@ impl CopyCarrier {
             self.behind_since.get_or_insert_with(Instant::now);
         }
         slot.end = slot.end.max(record.offset + 1);
+        self.moved = true;
         let stamp = record.timestamp.millis();
         let outgoing = Outgoing {
             topic: slot.target,
@@ -136,6 +144,7 @@ impl CopyCarrier {
     fn reached(&mut self, slot: usize, offset: i64) -> Result<(), Fault> {
         self.progress.accept(slot, offset, None)?;
         let slot = self.slots.get_mut(slot).ok_or_else(unknown_slot)?;
+        self.moved |= offset > slot.end;
         slot.end = slot.end.max(offset);
         if !std::mem::replace(&mut slot.at_end, true) {
             self.behind -= 1;
@@ -152,6 +161,14 @@ impl CopyCarrier {
             self.meter.complete_until(now_ms());
         }
         self.meter.update(|report| report.caught_up = caught_up);
+    }
+
+    /// Tells where the partitions stand, now and then: there may be thousands of them.
+    fn look_at_partitions(&mut self) {
+        if self.moved && self.told.elapsed() >= TOLD_PERIOD {
+            self.tell_partitions();
+            (self.moved, self.told) = (false, Instant::now());
+        }
     }
 
     fn tell_partitions(&self) {
@@ -175,6 +192,7 @@ impl Carrier for CopyCarrier {
         self.requests = self.requests.max(batch.metadata_requests);
         for (slot, end) in batch.ends {
             if let Some(slot) = self.slots.get_mut(slot) {
+                self.moved |= end > slot.end;
                 slot.end = slot.end.max(end);
             }
         }
@@ -213,6 +231,8 @@ impl Carrier for CopyCarrier {
         let last_commit_ms = (pending.newest_ms > 0).then_some(pending.newest_ms);
         let durable = Durable { position: at, last_commit_ms, counters: pending.counters };
         self.meter.durable(&durable, |_| ());
+        self.moved = true;
+        self.look_at_partitions();
         self.look_around(writer);
         Ok(())
     }
@@ -220,7 +240,7 @@ impl Carrier for CopyCarrier {
     /// Offsets that hold nothing to copy move the position, too: what was aborted or compacted away
     /// must not be read again for ever.
     fn idle(&mut self, writer: &Writer) -> Result<bool, Fault> {
-        self.tell_partitions();
+        self.look_at_partitions();
         self.look_around(writer);
         Ok(writer.is_settled() && self.progress.has_moved())
     }

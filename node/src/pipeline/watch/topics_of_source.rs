@@ -3,22 +3,20 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidewire_kafka::topics::Topics;
+use tidewire_kafka::topics::{Topics, patiently};
 use tidewire_node_core::copy::{Layout, same_topic};
-use tidewire_shared::spec::TopicRule;
 use tidewire_shared::{Fault, Persistence};
 
+use super::identity_period;
 use crate::pipeline::kill::KillSwitch;
 use crate::shard::{ConfigSync, listed};
 
-/// How often ids are asked for: bounds what is copied of a topic that was made again.
-const IDENTITY_PERIOD: Duration = Duration::from_secs(3);
-/// How often it is looked for topics and partitions that appeared, in looks at ids.
-const APPEARED_TURNS: u32 = 3;
-/// How often configurations are compared, in looks at ids.
-const CONFIG_TURNS: u32 = 20;
+/// How often it is looked for topics and partitions that appeared, at the next look at ids.
+const APPEARED_PERIOD: Duration = Duration::from_secs(8);
+/// How often configurations are compared, at the next look at ids.
+const CONFIG_PERIOD: Duration = Duration::from_secs(58);
 /// Longest single look.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -37,7 +35,10 @@ impl SourceIdentity {
         if names.is_empty() {
             return Ok(());
         }
-        let answers = self.topics.identify(&names, LOOK)?;
+        let answers = patiently(
+            || self.topics.identify(&names, LOOK),
+            |answers| answers.iter().any(|(_, answer)| matches!(answer, Ok(None))),
+        )?;
         for ((name, known), (_, answer)) in self.known.iter().zip(answers) {
             same_topic(name, *known, answer?.map(|now| now.id))?;
         }
@@ -48,7 +49,6 @@ impl SourceIdentity {
 /// Watches the topics of a source for one shard.
 pub(crate) struct TopicsWatch {
     pub(crate) identity: SourceIdentity,
-    pub(crate) rules: Vec<TopicRule>,
     /// What the shard copies.
     pub(crate) layout: Layout,
     /// The shard that carries configurations over has it.
@@ -62,11 +62,10 @@ impl TopicsWatch {
     /// Looks until the pipeline has ended; blocks, so it has a thread of its own.
     pub(crate) fn run(self) {
         let _guard = self.kill.guard("watch-source");
-        for turn in 1_u32.. {
-            if !matches!(self.ended.recv_timeout(IDENTITY_PERIOD), Err(RecvTimeoutError::Timeout)) {
-                return;
-            }
-            match self.look(turn) {
+        let period = identity_period(self.identity.known.len());
+        let (mut appeared, mut configs) = (Due::every(APPEARED_PERIOD), Due::every(CONFIG_PERIOD));
+        while matches!(self.ended.recv_timeout(period), Err(RecvTimeoutError::Timeout)) {
+            match self.look(&mut appeared, &mut configs) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
                     return self.kill.trip(fault);
                 }
@@ -76,10 +75,10 @@ impl TopicsWatch {
         }
     }
 
-    fn look(&self, turn: u32) -> Result<(), Fault> {
+    fn look(&self, appeared: &mut Due, configs: &mut Due) -> Result<(), Fault> {
         self.identity.verify()?;
-        if turn.is_multiple_of(APPEARED_TURNS) {
-            let now = self.layout.again(&self.rules, &listed(&self.identity.topics, LOOK)?)?;
+        if appeared.now() {
+            let now = self.layout.again(&listed(&self.identity.topics, LOOK)?)?;
             if now.has_more_than(&self.layout) {
                 tracing::info!("topics or partitions appeared that the task copies");
                 self.kill.rebuild();
@@ -87,8 +86,29 @@ impl TopicsWatch {
             }
         }
         match &self.configs {
-            Some(configs) if turn.is_multiple_of(CONFIG_TURNS) => configs.carry_over(),
+            Some(sync) if configs.now() => sync.carry_over(),
             _ => Ok(()),
         }
+    }
+}
+
+/// Something that is done now and then.
+struct Due {
+    period: Duration,
+    last: Instant,
+}
+
+impl Due {
+    fn every(period: Duration) -> Self {
+        Self { period, last: Instant::now() }
+    }
+
+    /// Whether its time has come; if so, the next period begins.
+    fn now(&mut self) -> bool {
+        let due = self.last.elapsed() >= self.period;
+        if due {
+            self.last = Instant::now();
+        }
+        due
     }
 }

@@ -12,17 +12,19 @@ use tidewire_kafka::topics::{At, Topics};
 use tidewire_kafka::{Idempotence, Isolation, Settings};
 use tidewire_node_core::copy::{
     CopiedTopic, FirstStart, Heritage, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
+    unlisted,
 };
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
 use tidewire_node_core::takeover::{Fact, Start};
 use tidewire_shared::spec::{KafkaStart, KafkaTask};
-use tidewire_shared::{Clearing, ClusterId, Fault, KafkaPosition, NodeName};
+use tidewire_shared::{Clearing, ClusterId, Fault, FaultKind, KafkaPosition, NodeName};
 
 use super::Ends;
 use super::target::{CALL, TargetSide, blocking};
 use crate::lease::Lease;
 use crate::pipeline::Parts;
+use crate::pipeline::watch::SourceIdentity;
 use crate::shard::meter::Meter;
 use crate::shard::{Assignment, Retired};
 use copies::Copies;
@@ -89,10 +91,22 @@ impl<'a> KafkaEnds<'a> {
     /// Asks where the partitions of the shard begin and end.
     async fn look_at_partitions(&mut self) -> Result<(), Fault> {
         let (topics, layout) = (self.clients()?.source, self.layout.clone());
-        self.facts =
-            blocking(move || bounds(&topics, &partitions_of(&layout), Isolation::Committed))
-                .await?;
+        self.facts = blocking(move || bounds(&topics, &partitions_of(&layout))).await?;
         Ok(())
+    }
+
+    /// Asks about topics that have been copied and that the source does not list.
+    async fn look_for_unlisted(&mut self, position: &KafkaPosition) -> Result<(), Fault> {
+        let known: Vec<(String, (i64, i64))> =
+            unlisted(&self.layout, position).map(|(name, id)| (name.to_owned(), id)).collect();
+        let Some((name, _)) = known.first().cloned() else { return Ok(()) };
+        let identity = SourceIdentity { topics: self.clients()?.source, known: Arc::new(known) };
+        blocking(move || identity.verify()).await?;
+        Err(Fault::new(
+            FaultKind::SourceBusy,
+            format!("source topic {name}"),
+            "was not among the topics that a broker listed, and is there all the same",
+        ))
     }
 
     /// What the shards left that this one replaces.
@@ -108,6 +122,8 @@ impl<'a> KafkaEnds<'a> {
     /// Deletes what the first claim wants deleted; up to a bound that was fixed there, so that doing it
     /// again deletes nothing that was copied.
     async fn clear(&mut self, clearing: Vec<Clearing>) -> Result<(), Fault> {
+        let clearing: Vec<_> =
+            clearing.into_iter().filter(|clearing| self.layout.clears(clearing)).collect();
         if clearing.is_empty() {
             return Ok(());
         }
@@ -141,19 +157,16 @@ fn partitions_of(layout: &Layout) -> Vec<(&str, u32)> {
 }
 
 /// Where partitions begin and end, in their order.
-fn bounds(
-    topics: &Topics,
-    partitions: &[(&str, u32)],
-    isolation: Isolation,
-) -> Result<Vec<PartitionFacts>, Fault> {
-    let low = topics.offsets(partitions, At::Earliest, CALL)?;
-    let end = topics.offsets(partitions, At::Latest(isolation), CALL)?;
-    low.into_iter()
-        .zip(end)
-        .map(|(low, end)| {
-            Ok(PartitionFacts { low: low?.unwrap_or_default(), end: end?.unwrap_or_default() })
-        })
-        .collect()
+fn bounds(topics: &Topics, partitions: &[(&str, u32)]) -> Result<Vec<PartitionFacts>, Fault> {
+    let ask = |at| topics.offsets(partitions, at, CALL);
+    let low = ask(At::Earliest)?;
+    let end = ask(At::Latest(Isolation::Committed))?;
+    let high = ask(At::Latest(Isolation::Uncommitted))?;
+    let facts = low.into_iter().zip(end).zip(high).map(|((low, end), high)| {
+        let (low, end) = (low?.unwrap_or_default(), end?.unwrap_or_default());
+        Ok(PartitionFacts { low, end, high: high?.unwrap_or_default() })
+    });
+    facts.collect()
 }
 
 impl Ends for KafkaEnds<'_> {
@@ -174,10 +187,12 @@ impl Ends for KafkaEnds<'_> {
     async fn verify_topics(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
         let (clients, shard, task) = (self.clients()?, self.shard, self.task);
         let (rules, sync) = (task.topics.clone(), task.sync_configs.clone());
+        let pins = self.target.pins.clone();
         let (layout, seen, told) = blocking(move || {
             let layout = Layout::new(&rules, &listed(&clients.source, CALL)?, shard)?;
             let of_shard: Vec<CopiedTopic> = layout.topics_of_shard().cloned().collect();
-            let copies = Copies { source: &clients.source, target: &clients.target, sync: &sync };
+            let (source, target) = (&clients.source, &clients.target);
+            let copies = Copies { source, target, sync: &sync, pins: &pins };
             let (seen, told) = copies.ensure(&of_shard, CALL)?;
             Ok((layout, seen, told))
         })
@@ -240,6 +255,7 @@ impl Ends for KafkaEnds<'_> {
         &mut self,
         position: &KafkaPosition,
     ) -> Result<Fact<KafkaPosition>, Fault> {
+        self.look_for_unlisted(position).await?;
         self.look_at_partitions().await?;
         let verdict = judge(&self.layout, position, &self.facts);
         if let Verdict::Stream(_) = verdict {
@@ -293,12 +309,12 @@ fn target_partitions(
             .filter(|number| layout.has(source, *number) && !heritage.covers(source, *number));
         found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
     }
-    let facts = bounds(topics, &found, Isolation::Uncommitted)?;
+    let facts = bounds(topics, &found)?;
     let partitions = found.iter().zip(facts).map(|((topic, partition), facts)| TargetPartition {
         topic: (*topic).to_owned(),
         partition: *partition,
         low: facts.low,
-        end: facts.end,
+        end: facts.high,
     });
     Ok(partitions.collect())
 }

@@ -99,7 +99,10 @@ impl Ends for PostgresEnds<'_> {
         let mut names = needed.clone();
         names.extend(pinned.filter(|name| !needed.contains(name)));
         let (settings, creation) = (self.target.settings.clone(), self.task.target.create_topics);
-        let (mine, wanted) = (names.clone(), needed.clone());
+        // One that was written to and is gone is told of, and not just made again.
+        let is_pinned = |name: &String| self.target.pins.iter().any(|pin| pin.name == *name);
+        let wanted: Vec<String> = needed.iter().filter(|it| !is_pinned(it)).cloned().collect();
+        let mine = names.clone();
         let answers = blocking(move || {
             let names: Vec<&str> = mine.iter().map(String::as_str).collect();
             let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();

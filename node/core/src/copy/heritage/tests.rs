@@ -60,7 +60,7 @@ struct Truth {
 impl Truth {
     /// A shard begins, goes on as the truth says, copies something and leaves its newest record.
     fn lives(&mut self, layout: &Layout, heritage: &Heritage, end: i64) -> Left {
-        let facts = vec![PartitionFacts { low: LOW, end }; layout.partitions().count()];
+        let facts = vec![PartitionFacts { low: LOW, end, high: end }; layout.partitions().count()];
         let first = FirstStart {
             layout,
             facts: &facts,
@@ -169,7 +169,7 @@ fn two_shards(
 #[test]
 fn a_topic_made_again_is_noticed_by_whichever_shard_knew_the_old_one() {
     let layout = one_shard();
-    let facts = [PartitionFacts { low: 0, end: 50 }; 2];
+    let facts = [PartitionFacts { low: 0, end: 50, high: 50 }; 2];
     let judged = |zero, one| {
         let heritage = two_shards(record(zero, &[(0, 20)]), record(one, &[(1, 30)]));
         judge(&layout, &heritage.position(&layout), &facts)
@@ -197,13 +197,11 @@ fn what_was_to_be_deleted_goes_to_the_shard_that_has_the_partition() {
     for place in 0..4 {
         let layout = of(place);
         let ours = heritage.position(&layout).clearing;
-        assert!(
-            ours.iter().all(|it| it.topic != "dr.orders" || layout.has("orders", it.partition))
-        );
+        assert!(ours.iter().all(|it| layout.has("orders", it.partition)));
         all.extend(ours);
     }
     all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-    assert_eq!(all, of_zero.position.clearing);
+    assert_eq!(all, of_zero.position.clearing[..6], "what is no copy any more stays");
 }
 
 #[test]

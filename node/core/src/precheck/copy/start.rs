@@ -84,7 +84,7 @@ fn offsets(
                     Some(format!("{topic} has {has}, and none is numbered {partition}"))
                 }
                 Some(ends) if (ends.low..=ends.end).contains(offset) => None,
-                Some(PartitionFacts { low, end }) => Some(format!(
+                Some(PartitionFacts { low, end, .. }) => Some(format!(
                     "{topic}, partition {partition} has the offsets {low} to {end}, not {offset}"
                 )),
             }

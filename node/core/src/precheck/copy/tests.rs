@@ -74,7 +74,10 @@ fn look(name: &str, ends: &[(i64, i64)]) -> TopicLook {
         health: PartitionHealth { topic: name.to_owned(), ..PartitionHealth::default() },
         operations: Some(vec![Read, Write, Describe, DescribeConfigs, Alter, AlterConfigs, Delete]),
         settings: Ok(settings(&[])),
-        ends: ends.iter().map(|(low, end)| Ok(PartitionFacts { low: *low, end: *end })).collect(),
+        ends: ends
+            .iter()
+            .map(|(low, end)| Ok(PartitionFacts { low: *low, end: *end, high: *end }))
+            .collect(),
         at_timestamp: Vec::new(),
     }
 }

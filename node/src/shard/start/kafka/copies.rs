@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::topics::{NewTopic, Topics};
+use tidewire_kafka::topics::{NewTopic, Topics, patiently};
 use tidewire_node_core::copy::{CopiedTopic, carried};
 use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::takeover::TopicPin;
 use tidewire_shared::spec::SyncConfigs;
 use tidewire_shared::{Fault, FaultKind};
 
@@ -19,12 +20,15 @@ pub(super) struct Copies<'a> {
     pub(super) source: &'a Topics,
     pub(super) target: &'a Topics,
     pub(super) sync: &'a SyncConfigs,
+    /// Copies that the shard has written to: one that is gone is told of, and not just made again.
+    pub(super) pins: &'a [TopicPin],
 }
 
 type Seen = Vec<(String, Option<TopicFacts>)>;
 
 impl Copies<'_> {
-    /// Has every copy there with as many partitions as its original; says what was made.
+    /// Has every copy there with as many partitions as its original, but for those that are gone; says
+    /// what was made.
     pub(super) fn ensure(
         &self,
         topics: &[CopiedTopic],
@@ -32,7 +36,10 @@ impl Copies<'_> {
     ) -> Result<(Seen, Vec<String>), Fault> {
         let deadline = Instant::now() + timeout;
         let mut told = Vec::new();
-        let seen = self.describe(topics, timeout)?;
+        let seen = patiently(
+            || self.describe(topics, timeout),
+            |seen| seen.iter().any(|it| self.is_gone(it)),
+        )?;
         let mut changed = self.make_missing(topics, &seen, timeout, &mut told)?;
         changed |= self.widen(topics, &seen, timeout, &mut told)?;
         if !changed {
@@ -40,8 +47,9 @@ impl Copies<'_> {
         }
         loop {
             let seen = self.describe(topics, timeout)?;
-            let late = topics.iter().zip(&seen).find(|(topic, (_, facts))| {
-                facts.as_ref().is_none_or(|it| it.partitions < topic.source.partitions)
+            let late = topics.iter().zip(&seen).find(|(topic, seen)| match &seen.1 {
+                Some(facts) => facts.partitions < topic.source.partitions,
+                None => !self.is_gone(seen),
             });
             match late {
                 None => return Ok((seen, told)),
@@ -59,6 +67,11 @@ impl Copies<'_> {
         answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
     }
 
+    /// Whether a copy is missing that the shard has written to.
+    fn is_gone(&self, (name, facts): &(String, Option<TopicFacts>)) -> bool {
+        facts.is_none() && self.pins.iter().any(|pin| pin.name == *name)
+    }
+
     /// Another shard of the task may make them at the same time: one that is there already is as good.
     fn make_missing(
         &self,
@@ -67,8 +80,8 @@ impl Copies<'_> {
         timeout: Duration,
         told: &mut Vec<String>,
     ) -> Result<bool, Fault> {
-        let missing: Vec<&CopiedTopic> =
-            topics.iter().zip(seen).filter(|(_, (_, it))| it.is_none()).map(|(it, _)| it).collect();
+        let missing = topics.iter().zip(seen).filter(|(_, it)| it.1.is_none() && !self.is_gone(it));
+        let missing: Vec<&CopiedTopic> = missing.map(|(topic, _)| topic).collect();
         if missing.is_empty() {
             return Ok(false);
         }

@@ -71,7 +71,6 @@ impl Fitter<'_> {
             target_watch: target.watch(&self.start.claim, &topics, (&kill, target_ended))?,
             source_watch: TopicsWatch {
                 identity,
-                rules: self.task.topics.clone(),
                 configs: self.configs(),
                 layout: self.layout,
                 kill,
