@@ -30,8 +30,8 @@ pub type Answers<T> = Vec<(String, Result<Option<T>, Fault>)>;
 
 /// Looks at a topic that a broker does not know, and the pause between them: one that was just started may
 /// not have heard of it.
-pub(crate) const LOOKS: u32 = 3;
-pub(crate) const PAUSE: Duration = Duration::from_millis(700);
+const LOOKS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(700);
 
 /// Looks again while `doubted`, a few times: what a broker does not know may not have reached it yet.
 ///
