@@ -58,6 +58,10 @@ fn row(fields: &Value, image: &Value) -> Result<Option<Row>> {
     fields.iter().map(column).collect::<Result<Row>>().map(Some)
 }
 
+/// The infinite dates, as Debezium's types tell them.
+const FUTURE_DAY: i64 = 2_146_033_979;
+const PAST_DAY: i64 = -2_147_472_691;
+
 fn datum(field: &Value, value: &Value) -> Result<Datum> {
     if value.is_null() {
         return Ok(Datum::Null);
@@ -77,23 +81,33 @@ fn datum(field: &Value, value: &Value) -> Result<Datum> {
         }
         ("boolean", "") => value.as_bool().context("no truth")?.to_string(),
         ("string", "" | "io.debezium.data.Json" | "io.debezium.data.Uuid") => text()?.to_owned(),
-        ("int32", "io.debezium.time.Date") => {
-            let epoch = Date::constant(1970, 1, 1);
-            epoch.checked_add(number()?.days())?.to_string()
-        }
+        ("int32", "io.debezium.time.Date") => match number()? {
+            FUTURE_DAY => "infinity".to_owned(),
+            PAST_DAY => "-infinity".to_owned(),
+            days => {
+                let date = Date::constant(1970, 1, 1).checked_add(days.days())?;
+                of_era(date.year(), "", |year| {
+                    date.with().year(year).build().map(|it| it.to_string())
+                })?
+            }
+        },
         ("int64", "io.debezium.time.MicroTimestamp") => match number()? {
             i64::MAX => "infinity".to_owned(),
             i64::MIN => "-infinity".to_owned(),
             micros => {
                 let since = SignedDuration::from_micros(micros);
-                moment(DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since)?)
+                moment(DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since)?, "")?
             }
         },
         ("string", "io.debezium.time.ZonedTimestamp") => match text()? {
             infinite @ ("infinity" | "-infinity") => infinite.to_owned(),
             told => {
-                let at: Timestamp = told.parse()?;
-                format!("{}+00", moment(TimeZone::UTC.to_datetime(at)))
+                // Six digits are what jiff wants of a year before Christ.
+                let at: Timestamp = match told.strip_prefix('-') {
+                    Some(before_christ) => format!("-00{before_christ}").parse()?,
+                    None => told.parse()?,
+                };
+                moment(TimeZone::UTC.to_datetime(at), "+00")?
             }
         },
         ("bytes", "") => {
@@ -107,8 +121,20 @@ fn datum(field: &Value, value: &Value) -> Result<Datum> {
 }
 
 /// As PostgreSQL writes a time stamp under ISO dates.
-fn moment(at: DateTime) -> String {
-    at.to_string().replace('T', " ")
+fn moment(at: DateTime, zone: &str) -> Result<String> {
+    of_era(at.year(), zone, |year| Ok(at.with().year(year).build()?.to_string().replace('T', " ")))
+}
+
+/// Writes a year before Christ as PostgreSQL does: year 0 of the calendar is 1 BC.
+fn of_era(
+    year: i16,
+    zone: &str,
+    write: impl FnOnce(i16) -> Result<String, jiff::Error>,
+) -> Result<String> {
+    match year {
+        ..=0 => Ok(format!("{}{zone} BC", write(1 - year)?)),
+        _ => Ok(format!("{}{zone}", write(year)?)),
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +155,18 @@ mod tests {
                 "1969-12-31 23:59:59.0005",
             ),
             (named("int64", "io.debezium.time.MicroTimestamp"), json!(i64::MAX), "infinity"),
+            (named("int32", "io.debezium.time.Date"), json!(-735_160), "0044-03-15 BC"),
+            (named("int32", "io.debezium.time.Date"), json!(2_146_033_979), "infinity"),
+            (
+                named("int64", "io.debezium.time.MicroTimestamp"),
+                json!(-735_160 * 86_400_000_000_i64 + 36_000_000_000),
+                "0044-03-15 10:00:00 BC",
+            ),
+            (
+                named("string", "io.debezium.time.ZonedTimestamp"),
+                json!("-0043-03-15T10:00:00.000000Z"),
+                "0044-03-15 10:00:00+00 BC",
+            ),
             (
                 named("string", "io.debezium.time.ZonedTimestamp"),
                 json!("2026-01-01T10:00:00.120000Z"),
