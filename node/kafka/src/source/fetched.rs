@@ -51,12 +51,24 @@ pub struct SourceRecord<'a> {
     pub headers: HeaderList<'a>,
 }
 
+/// Consecutive items of one partition, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// The partition.
+    pub(super) slot: usize,
+    /// Memory that its records took while they waited: keys and values, and what librdkafka keeps of each.
+    pub(super) weight: u64,
+    /// Offset behind it.
+    pub(super) next: i64,
+    /// Leader epoch of its last record; none: it has no record, or the broker does not say.
+    pub(super) leader_epoch: Option<i32>,
+}
+
+/// What librdkafka keeps beside a record, bytes.
+const BESIDE_RECORD: u64 = 300;
+
 impl Fetched {
     pub(super) fn new(messages: Vec<Message>, client: Arc<Client>) -> Self {
-        let size = |message: &Message| match message.news() {
-            Some(_) => 0,
-            None => length(message.key()) + length(message.value()),
-        };
         let bytes = messages.iter().map(size).sum();
         Self { messages, bytes, _client: client }
     }
@@ -77,6 +89,20 @@ impl Fetched {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Its items by partition, as long as one partition's follow one another.
+    pub(super) fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        self.messages.chunk_by(|one, next| one.slot == next.slot).filter_map(|messages| {
+            let last = messages.last()?;
+            let records = || messages.iter().filter(|message| message.news().is_none());
+            Some(Stretch {
+                slot: last.slot as usize,
+                weight: records().map(|message| size(message) as u64 + BESIDE_RECORD).sum(),
+                next: last.offset() + i64::from(last.news().is_none()),
+                leader_epoch: records().next_back().and_then(Message::leader_epoch),
+            })
+        })
     }
 
     /// Its items; may be asked again.
@@ -121,6 +147,14 @@ impl<'a> Iterator for Items<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.0.size_hint()
+    }
+}
+
+/// Bytes of key and value; news have neither.
+fn size(message: &Message) -> usize {
+    match message.news() {
+        Some(_) => 0,
+        None => length(message.key()) + length(message.value()),
     }
 }
 

@@ -8,34 +8,25 @@
 //! from the positions that are durable by then.
 
 mod fetched;
+mod lane;
+mod load;
 mod loss;
 mod slots;
 
 pub use fetched::{Fetched, Item, Items, SourceRecord};
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::Fault;
 
-use crate::config::{Settings, Side};
-use crate::fault::{KafkaError, is_unknown, not_known_yet};
-use crate::ffi::{Asked, Client, Inbox, Kind, Message, Partitions};
-use slots::{Slots, Wanted};
+use crate::config::Settings;
+use lane::Lane;
 
-/// How long a broker may owe an answer, beyond what a fetch waits for records, before it counts as silent.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long a topic that was just listed may be unknown to the broker that is asked for its leaders.
-const SPREADING: Duration = Duration::from_secs(5);
-
-/// Between two questions for the leaders of topics that no broker leads yet.
-const LEADER_PAUSE: Duration = Duration::from_millis(100);
-
-/// Least records of a batch, however large they are.
-const LEAST_RECORDS: usize = 16;
+/// How soon a partition is known to be busy.
+const BUSY_PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for one client while another one may have something.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// What is read ahead and handed out at once. The memory of a consumer is about `queue_bytes` and one
 /// `fetch_bytes` per broker, decompressed, beside what its owner keeps of [`Fetched`].
@@ -56,6 +47,10 @@ pub struct SourceLimits {
     /// How long a broker that has nothing new waits before it says so: the delay of
     /// [`Item::Reached`] behind the last record, and the pulse of an idle consumer.
     pub fetch_wait: Duration,
+    /// Busy partitions are read by a client of their own until they were not busy for so long; none:
+    /// one client reads all. A request names all partitions of its client, and one that left without a
+    /// busy partition, because the queue was full for a moment, comes back only when `fetch_wait` is over.
+    pub busy_apart: Option<Duration>,
 }
 
 impl Default for SourceLimits {
@@ -68,6 +63,7 @@ impl Default for SourceLimits {
             batch_records: 2_000,
             batch_bytes: 1 << 20,
             fetch_wait: Duration::from_millis(500),
+            busy_apart: None,
         }
     }
 }
@@ -82,10 +78,19 @@ impl SourceLimits {
         let few = Self::default();
         match count {
             0..=256 => few,
-            _ => {
-                Self { partition_bytes: few.fetch_bytes, fetch_wait: Duration::from_secs(2), ..few }
-            }
+            _ => Self {
+                partition_bytes: few.fetch_bytes,
+                fetch_wait: Duration::from_secs(2),
+                busy_apart: Some(Duration::from_secs(60)),
+                ..few
+            },
         }
+    }
+
+    /// What suits the busy ones among many partitions.
+    fn of_busy(self) -> Self {
+        let Self { partition_bytes, fetch_wait, busy_apart, .. } = Self::default();
+        Self { partition_bytes, fetch_wait, busy_apart, ..self }
     }
 }
 
@@ -115,15 +120,17 @@ pub struct Unreachable {
 /// Reads partitions of one cluster. Its calls block and are made from one thread at a time.
 #[derive(Debug)]
 pub struct Consumer {
-    // Topics and queue go before the handle they belong to, which the messages that are still out hold.
-    slots: Slots,
-    inbox: Inbox,
     settings: Settings,
     limits: SourceLimits,
-    /// What ended the stream, behind the records that came before it.
-    ended: Option<Fault>,
-    /// Records of the next batch, by the size of those of the last.
-    records: usize,
+    quiet: Lane,
+    /// Reads the busy partitions, while there are any that are to be read apart.
+    busy: Option<Lane>,
+    /// Whether the busy partitions are asked first this time.
+    busy_first: bool,
+    /// Slots that were given.
+    given: usize,
+    /// Metadata requests of clients that are gone.
+    requests_before: u64,
 }
 
 impl Consumer {
@@ -133,15 +140,14 @@ impl Consumer {
     ///
     /// `Configuration`, naming the property that librdkafka refuses.
     pub fn open(settings: &Settings, limits: SourceLimits) -> Result<Self, Fault> {
-        let client = Client::new(Kind::Consumer, &settings.source_reader(&limits))
-            .map_err(|error| error.fault_at(Side::Source, "source.properties"))?;
         Ok(Self {
-            slots: Slots::default(),
-            inbox: Inbox::new(&Arc::new(client)),
             settings: settings.clone(),
             limits,
-            ended: None,
-            records: limits.batch_records.max(1),
+            quiet: Lane::open(settings, limits)?,
+            busy: None,
+            busy_first: false,
+            given: 0,
+            requests_before: 0,
         })
     }
 
@@ -157,45 +163,15 @@ impl Consumer {
         partitions: &[SourcePartition],
         timeout: Duration,
     ) -> Result<Range<usize>, Fault> {
-        let deadline = Instant::now() + timeout;
-        let wanted = partitions
-            .iter()
-            .map(|partition| self.slots.wanted(self.inbox.client(), partition))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.learn_leaders(partitions, deadline)?;
-        let mut epochs = Partitions::with_capacity(0);
-        let mut any = false;
-        for (partition, wanted) in partitions.iter().zip(&wanted) {
-            self.start(partition, wanted)?;
-            // An offset of 0 has no record before it that could have been taken back.
-            if partition.leader_epoch.is_some() && partition.offset > 0 {
-                any = true;
-                epochs
-                    .push(
-                        &partition.topic,
-                        wanted.partition,
-                        partition.offset,
-                        partition.leader_epoch,
-                    )
-                    .map_err(|error| error.fault_at(Side::Source, object(partition)))?;
-            }
-        }
-        if any {
-            self.inbox
-                .client()
-                .validate(&epochs, left(deadline))
-                .map_err(|error| self.unanswered(&error))?;
-        }
-        Ok(self.slots.add(&wanted))
+        let slots = self.given..self.given + partitions.len();
+        self.quiet.assign(partitions, &slots.clone().collect::<Vec<_>>(), timeout)?;
+        self.given = slots.end;
+        Ok(slots)
     }
 
     /// Ends the reading of partitions; nothing of them comes out of [`Self::next`] afterwards.
     pub fn remove(&mut self, slots: &[usize]) {
-        for slot in slots {
-            if let Some((topic, partition)) = self.slots.remove(*slot) {
-                self.inbox.stop(topic, partition);
-            }
-        }
+        self.lanes_mut().for_each(|lane| lane.remove(slots));
     }
 
     /// What comes next, waiting at most `timeout` for the first of it; `None` when nothing came.
@@ -207,61 +183,36 @@ impl Consumer {
     /// `SourceDenied` and `SourceLogin` for rights that are, `Decode` for a damaged batch. All that was
     /// read before it was handed out before it.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Fetched>, Fault> {
-        if let Some(fault) = &self.ended {
-            return Err(fault.clone());
+        if let Some(quiet_period) = self.limits.busy_apart {
+            self.sort(quiet_period)?;
         }
-        let client = Arc::clone(self.inbox.client());
-        client.poll(Duration::ZERO);
-        let mut messages = Vec::new();
-        let mut failed = None;
-        let slots = &self.slots;
-        self.inbox.take(self.records, timeout, |mut message| {
-            if failed.is_some() {
-                return;
-            }
-            // A message of a partition that was removed meanwhile has no slot.
-            if let Some(slot) = slots.of(&message) {
-                message.slot = slot;
-                match message.news() {
-                    None | Some(Code::PartitionEOF) => messages.push(message),
-                    Some(code) => failed = Some((message, code)),
-                }
-            } else if let Some(code) = message.news().filter(|code| *code != Code::PartitionEOF) {
-                tracing::debug!(?code, "news of no partition that is read");
-            }
-        });
-        let absent = client.take_absent().filter(|(topic, _)| self.slots.reads(topic));
-        if let Some((message, code)) = failed {
-            self.ended = Some(self.judge(&message, code));
-        } else if let Some((topic, error)) = absent {
-            self.ended = Some(loss::absent(&client, &topic, &error));
-        } else if messages.is_empty()
-            && let Err(refused) = client.refused()
-        {
-            self.ended = Some(refused.fault_at(Side::Source, self.cluster()));
+        let Some(busy) = &mut self.busy else { return self.quiet.next(timeout) };
+        self.busy_first = !self.busy_first;
+        let (first, second) = match self.busy_first {
+            true => (&mut *busy, &mut self.quiet),
+            false => (&mut self.quiet, &mut *busy),
+        };
+        if let Some(fetched) = first.next(Duration::ZERO)? {
+            return Ok(Some(fetched));
         }
-        match (&self.ended, messages.is_empty()) {
-            (Some(fault), true) => Err(fault.clone()),
-            (None, true) => Ok(None),
-            (_, false) => Ok(Some(self.batch(messages))),
+        if let Some(fetched) = second.next(Duration::ZERO)? {
+            return Ok(Some(fetched));
         }
+        busy.next(timeout.min(GLANCE))
     }
 
     /// Since when, and why, nothing comes from the source. librdkafka goes on trying; how long that is
     /// waited for is its owner's to decide.
     #[must_use]
     pub fn unreachable(&self) -> Option<Unreachable> {
-        let patience = PATIENCE + self.limits.fetch_wait;
-        let (since, error) = self.inbox.client().unreachable(patience)?;
-        Some(Unreachable { since, fault: error.fault_at(Side::Source, self.cluster()) })
+        self.lanes().find_map(Lane::unreachable)
     }
 
     /// Lowest offset and end (transactions that are open included) of a partition, as the last answer of
     /// its broker told them.
     #[must_use]
     pub fn ends(&self, slot: usize) -> Option<(i64, i64)> {
-        let (topic, partition) = self.slots.name(slot)?;
-        self.inbox.client().known_ends(topic, partition)
+        self.lanes().find_map(|lane| lane.ends(slot))
     }
 
     /// How often the brokers were asked what topics are. librdkafka learns only from those answers that
@@ -270,102 +221,46 @@ impl Consumer {
     /// ids of the topics were last compared, all that was read since is of those ids.
     #[must_use]
     pub fn metadata_requests(&self) -> u64 {
-        self.inbox.client().metadata_requests()
+        self.requests_before + self.lanes().map(Lane::metadata_requests).sum::<u64>()
     }
 
-    fn batch(&mut self, messages: Vec<Message>) -> Fetched {
-        let fetched = Fetched::new(messages, Arc::clone(self.inbox.client()));
-        let size = fetched.bytes().div_ceil(fetched.len().max(1)).max(1);
-        let most = self.limits.batch_records.max(LEAST_RECORDS);
-        self.records = (self.limits.batch_bytes / size).clamp(LEAST_RECORDS, most);
-        fetched
+    /// Clients of librdkafka that read: one, or two while partitions are read apart.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.lanes().count()
     }
 
-    fn start(&self, partition: &SourcePartition, wanted: &Wanted) -> Result<(), Fault> {
-        let topic = self.slots.topic(wanted.topic);
-        self.inbox
-            .start(topic, wanted.partition, partition.offset)
-            .map_err(|error| error.fault_at(Side::Source, object(partition)))
-    }
-
-    /// Has the handle learn who leads the partitions, so that positions can be checked before anything
-    /// is read, and says of those that are not there.
-    fn learn_leaders(
-        &self,
-        partitions: &[SourcePartition],
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        let patience = deadline.min(Instant::now() + SPREADING);
-        loop {
-            let client = self.inbox.client();
-            let told = client.told_topics(Asked::Known, left(deadline));
-            client.poll(Duration::ZERO);
-            let told = told.map_err(|error| self.unanswered(&error))?;
-            let Some((partition, code)) = slots::missing(partitions, &told) else { return Ok(()) };
-            if !may_appear(code) || Instant::now() >= patience {
-                let object = object(partition);
-                let error = KafkaError { code, text: code.to_string() };
-                return Err(match is_unknown(code) {
-                    true => not_known_yet(Side::Source, object),
-                    false => error.fault_at(Side::Source, object),
-                });
-            }
-            std::thread::sleep(LEADER_PAUSE);
+    /// Has every partition read where it belongs by what came of it.
+    fn sort(&mut self, quiet_period: Duration) -> Result<(), Fault> {
+        let risen = self.quiet.leaving(BUSY_PERIOD, load::is_busy);
+        if !risen.is_empty() {
+            let busy = match self.busy.take() {
+                Some(busy) => busy,
+                None => Lane::open(&self.settings, self.limits.of_busy())?,
+            };
+            self.quiet.hand_over(&risen, self.busy.insert(busy))?;
         }
-    }
-
-    /// The fault of a question that got no answer, explained by what the connection reported.
-    fn unanswered(&self, error: &KafkaError) -> Fault {
-        let client = self.inbox.client();
-        client.poll(Duration::ZERO);
-        let late = matches!(
-            error.code,
-            Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure
-        );
-        match client.trouble() {
-            Some(trouble) if late => trouble.fault_at(Side::Source, self.cluster()),
-            _ if late => {
-                let code = Code::BrokerTransportFailure;
-                KafkaError { code, text: error.text.clone() }.fault_at(Side::Source, self.cluster())
-            }
-            _ => error.fault_at(Side::Source, self.cluster()),
+        let Some(busy) = &mut self.busy else { return Ok(()) };
+        let fallen = busy.leaving(quiet_period, |weight| !load::is_busy(weight));
+        busy.hand_over(&fallen, &mut self.quiet)?;
+        if let Some(done) = self.busy.take_if(|busy| busy.is_empty()) {
+            self.requests_before += done.metadata_requests();
         }
+        Ok(())
     }
 
-    fn judge(&self, message: &Message, code: Code) -> Fault {
-        let error = message.error(code);
-        match self.slots.name(message.slot as usize) {
-            Some((topic, partition)) => {
-                loss::judge(self.inbox.client(), topic, partition, message.offset(), &error)
-            }
-            None => error.fault_at(Side::Source, self.cluster()),
-        }
+    /// The busy partitions' client first: what both know it knows better.
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.busy.iter().chain([&self.quiet])
     }
 
-    fn cluster(&self) -> String {
-        format!("brokers {}", self.settings.brokers())
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.busy.iter_mut().chain([&mut self.quiet])
     }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        for (topic, partition) in self.slots.drain() {
-            self.inbox.stop(&topic, partition);
-        }
-    }
-}
-
-/// Whether what is missing may be there a moment later.
-fn may_appear(code: Code) -> bool {
-    is_unknown(code) || code == Code::LeaderNotAvailable
 }
 
 fn object(partition: &SourcePartition) -> String {
     format!("topic {}, partition {}", partition.topic, partition.partition)
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Which partition has which number, both ways and without looking a name up per record.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -16,7 +15,7 @@ use crate::ffi::{Client, Message, ToldTopic, Topic, TopicOptions};
 pub(super) struct Slots {
     topics: Vec<Known>,
     by_name: BTreeMap<String, usize>,
-    slots: Vec<Slot>,
+    slots: BTreeMap<usize, Slot>,
 }
 
 /// A topic, known to librdkafka by its place in the list. It stays when nothing of it is read any more:
@@ -69,12 +68,11 @@ impl Slots {
         &self.topics[index].handle
     }
 
-    /// Gives the next slots to these partitions; one that has a slot already loses the old one.
-    pub(super) fn add(&mut self, wanted: &[Wanted]) -> Range<usize> {
-        let first = self.slots.len();
-        for Wanted { topic, partition } in wanted {
-            let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-            self.slots.push(Slot { topic: *topic, partition: *partition });
+    /// Gives these partitions slots of these numbers; one that has a slot already loses the old one.
+    pub(super) fn add(&mut self, wanted: &[Wanted], numbers: &[usize]) {
+        for (Wanted { topic, partition }, number) in wanted.iter().zip(numbers) {
+            let slot = u32::try_from(*number).unwrap_or(u32::MAX);
+            self.slots.insert(*number, Slot { topic: *topic, partition: *partition });
             let slots = &mut self.topics[*topic].slots;
             let place = usize::try_from(*partition).unwrap_or(0);
             if slots.len() <= place {
@@ -82,12 +80,11 @@ impl Slots {
             }
             slots[place] = Some(slot);
         }
-        first..self.slots.len()
     }
 
     /// Takes a slot away, unless its partition has another by now.
     pub(super) fn remove(&mut self, slot: usize) -> Option<(&Topic, i32)> {
-        let Slot { topic, partition } = *self.slots.get(slot)?;
+        let Slot { topic, partition } = *self.slots.get(&slot)?;
         let known = self.topics.get_mut(topic)?;
         let place = known.slots.get_mut(usize::try_from(partition).ok()?)?;
         place.take_if(|current| *current as usize == slot)?;
@@ -102,7 +99,7 @@ impl Slots {
 
     /// Topic and partition of a slot.
     pub(super) fn name(&self, slot: usize) -> Option<(&str, i32)> {
-        let Slot { topic, partition } = *self.slots.get(slot)?;
+        let Slot { topic, partition } = *self.slots.get(&slot)?;
         Some((&self.topics.get(topic)?.name, partition))
     }
 
