@@ -119,6 +119,7 @@ fn rows_agree(delivered: &Delivered, seen: &Value) -> Result<()> {
 fn object(row: &Row) -> Value {
     let value = |datum: &Datum| match datum {
         Datum::Text(text) => Value::from(&**text),
+        Datum::OneOf(texts) => texts.first().map_or(Value::Null, |text| Value::from(&**text)),
         Datum::Float(number) => Value::from(*number),
         Datum::Null | Datum::Missing | Datum::Unread => Value::Null,
     };

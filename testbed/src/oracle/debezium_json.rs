@@ -1,6 +1,7 @@
 //! Records of `debezium_json` as changes: the schemas that stand in the records say how a value
 //! becomes PostgreSQL's text. The task writes `schemas: true`, `decimal: string` and `headers: identity`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -79,8 +80,10 @@ fn datum(field: &Value, value: &Value) -> Result<Datum> {
             let told = value.as_f64().or_else(|| value.as_str()?.parse().ok());
             return told.map(Datum::Float).context("no number");
         }
-        ("boolean", "") => value.as_bool().context("no truth")?.to_string(),
-        ("string", "" | "io.debezium.data.Json" | "io.debezium.data.Uuid") => text()?.to_owned(),
+        ("boolean", "") => if value.as_bool().context("no truth")? { "t" } else { "f" }.to_owned(),
+        ("string", "") => return Ok(plain(text()?)),
+        ("string", "io.debezium.data.Json") => return Ok(json(text()?)),
+        ("string", "io.debezium.data.Uuid") => text()?.to_owned(),
         ("int32", "io.debezium.time.Date") => match number()? {
             FUTURE_DAY => "infinity".to_owned(),
             PAST_DAY => "-infinity".to_owned(),
@@ -110,14 +113,57 @@ fn datum(field: &Value, value: &Value) -> Result<Datum> {
                 moment(TimeZone::UTC.to_datetime(at), "+00")?
             }
         },
-        ("bytes", "") => {
-            let bytes = STANDARD.decode(text()?)?;
-            bytes.iter().fold("\\x".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
-        }
+        ("bytes", "") => return Ok(bytes(&STANDARD.decode(text()?)?)),
         // `cargo x parity` compares it with what Debezium writes.
         (_, _) => return Ok(Datum::Unread),
     };
     Ok(Datum::Text(told.into()))
+}
+
+/// Texts, and with `decimal: string` numbers, whose infinities have Java's names, and money without its
+/// sign.
+fn plain(text: &str) -> Datum {
+    let other = match text {
+        "NAN" => "NaN".to_owned(),
+        "POSITIVE_INFINITY" => "Infinity".to_owned(),
+        "NEGATIVE_INFINITY" => "-Infinity".to_owned(),
+        _ if is_money(text) => match text.strip_prefix('-') {
+            Some(amount) => format!("-${amount}"),
+            None => format!("${text}"),
+        },
+        _ => return Datum::Text(text.into()),
+    };
+    Datum::OneOf(vec![text.into(), other.into()])
+}
+
+/// JSON, as which `hstore` goes, too.
+fn json(text: &str) -> Datum {
+    let pair = |(key, value): (String, Option<String>)| match value {
+        Some(value) => format!("{key:?}=>{value:?}"),
+        None => format!("{key:?}=>NULL"),
+    };
+    match serde_json::from_str::<BTreeMap<String, Option<String>>>(text) {
+        Ok(pairs) => {
+            let hstore = pairs.into_iter().map(pair).collect::<Vec<_>>().join(", ");
+            Datum::OneOf(vec![text.into(), hstore.into()])
+        }
+        Err(_) => Datum::Text(text.into()),
+    }
+}
+
+/// Whether it may be an amount with cents.
+fn is_money(text: &str) -> bool {
+    let cents = text.rsplit_once('.').map(|(_, cents)| cents.len());
+    cents == Some(2) && text.parse::<f64>().is_ok()
+}
+
+/// Bytes, and the texts of types that Debezium does not know.
+fn bytes(bytes: &[u8]) -> Datum {
+    let hex = bytes.iter().fold("\\x".to_owned(), |hex, byte| format!("{hex}{byte:02x}"));
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Datum::OneOf(vec![hex.into(), text.into()]),
+        Err(_) => Datum::Text(hex.into()),
+    }
 }
 
 /// As PostgreSQL writes a time stamp under ISO dates.
@@ -148,6 +194,7 @@ mod tests {
         let named = |kind: &str, name: &str| json!({"type": kind, "name": name});
         let cases = [
             (json!({"type": "int64"}), json!(-7), "-7"),
+            (json!({"type": "boolean"}), json!(false), "f"),
             (named("int32", "io.debezium.time.Date"), json!(20_454), "2026-01-01"),
             (
                 named("int64", "io.debezium.time.MicroTimestamp"),
@@ -180,6 +227,19 @@ mod tests {
         }
         let infinite = datum(&json!({"type": "float"}), &json!("-Infinity")).expect("read");
         assert_eq!(infinite, Datum::Float(f64::NEG_INFINITY));
+        for (field, value, both) in [
+            (json!({"type": "string"}), "NAN", ["NAN", "NaN"]),
+            (json!({"type": "string"}), "-0.01", ["-0.01", "-$0.01"]),
+            (
+                named("string", "io.debezium.data.Json"),
+                "{\"a\":\"1\",\"b\":null}",
+                ["{\"a\":\"1\",\"b\":null}", "\"a\"=>\"1\", \"b\"=>NULL"],
+            ),
+            (json!({"type": "bytes"}), "JA==", ["\\x24", "$"]),
+        ] {
+            let both = both.map(Into::into).to_vec();
+            assert_eq!(datum(&field, &json!(value)).expect("read"), Datum::OneOf(both));
+        }
         let null = datum(&json!({"type": "int64"}), &Value::Null).expect("read");
         assert_eq!(null, Datum::Null);
         let strange = datum(&named("struct", "io.debezium.data.geometry.Point"), &json!({}));

@@ -47,6 +47,8 @@ pub enum Datum {
     Missing,
     /// PostgreSQL's output text, under ISO dates, UTC and hexadecimal bytes.
     Text(Box<str>),
+    /// One of these texts: the format writes values of several types alike.
+    OneOf(Vec<Box<str>>),
     /// A value, of a type that the reader of a format does not turn into text.
     Unread,
     /// A float whose text the format does not keep.

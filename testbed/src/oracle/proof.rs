@@ -311,6 +311,7 @@ fn equal(expected: &Datum, found: &Datum) -> bool {
             Ok(expected) => expected == *number || (expected.is_nan() && number.is_nan()),
             Err(_) => false,
         },
+        (Datum::Text(text), Datum::OneOf(texts)) => texts.contains(text),
         (Datum::Text(_), Datum::Unread) => true,
         (expected, found) => expected == found,
     }
