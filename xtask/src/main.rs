@@ -31,14 +31,12 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
-    /// The comparisons of bench/, printed as a table
+    /// The comparisons of bench/, printed as a table; its options, `--help` too, are the bench's own
+    #[command(disable_help_flag = true)]
     Bench {
-        /// Run the rivals beside us
-        #[arg(long)]
-        peers: bool,
-        /// Options of the bench itself, after `--`
-        #[arg(last = true)]
-        rest: Vec<String>,
+        /// Options of the bench: `--peers`, `--only catch-up`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
     },
     /// Debezium and `debezium_json` on the same database, record by record
     Parity(parity::ParityArguments),
@@ -66,15 +64,12 @@ fn main() -> ExitCode {
 }
 
 /// Measures the release build.
-fn bench(peers: bool, rest: &[String]) -> Result<()> {
+fn bench(options: &[String]) -> Result<()> {
     screen::step("servers for the bench", checks::fetch_servers)?;
     let binary = cargo::build_binary(cargo::Profile::Release)?;
     let binary = binary.to_string_lossy();
     let mut arguments = vec!["run", "--quiet", "--release", "--package", "tidewire-bench", "--"];
-    if peers {
-        arguments.push("--peers");
-    }
-    arguments.extend(rest.iter().map(String::as_str));
+    arguments.extend(options.iter().map(String::as_str));
     cargo::run("bench", &arguments, &[("TIDEWIRE_BIN", &binary)])
 }
 
@@ -82,7 +77,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::Test { quick } => checks::test(quick)?,
-        Command::Bench { peers, rest } => bench(peers, &rest)?,
+        Command::Bench { options } => bench(&options)?,
         Command::Parity(arguments) => parity::run(&arguments)?,
         Command::Chaos(arguments) => return chaos::run(&arguments),
         Command::Verify => checks::verify()?,
