@@ -48,13 +48,8 @@ fn changes() -> ChangeBatch {
     stream::decode_all(&mut decoder, &stream.bytes).remove(0)
 }
 
-fn encoded(kind: FormatKind) -> EncodedBatch {
-    encoded_with(kind, 1 << 20, None)
-}
-
-/// With a limit on records, and what is over it as dead letters of a task.
-fn encoded_with(kind: FormatKind, record_bytes: u64, task: Option<&str>) -> EncodedBatch {
-    let format = Format {
+fn format(kind: FormatKind) -> Format {
+    Format {
         kind,
         key: RecordKey::Json,
         identity_headers: false,
@@ -63,7 +58,15 @@ fn encoded_with(kind: FormatKind, record_bytes: u64, task: Option<&str>) -> Enco
             topic_prefix: Some("orders".to_owned()),
             ..DebeziumOptions::default()
         },
-    };
+    }
+}
+
+fn encoded(kind: FormatKind) -> EncodedBatch {
+    encoded_with(format(kind), 1 << 20, None)
+}
+
+/// With a limit on records, and what is over it as dead letters of a task.
+fn encoded_with(format: Format, record_bytes: u64, task: Option<&str>) -> EncodedBatch {
     let config = EncodeConfig {
         format,
         database: "shop".to_owned(),
@@ -103,8 +106,7 @@ fn dts_avro_hex(record: usize) -> String {
 }
 
 /// Key and value of every record, a line each.
-fn json_lines(kind: FormatKind) -> String {
-    let out = encoded(kind);
+fn json_lines(out: &EncodedBatch) -> String {
     let line = |index: usize| {
         let record = &out.records[index];
         let value = String::from_utf8(out.value(record).to_vec()).expect("UTF-8");
@@ -112,14 +114,23 @@ fn json_lines(kind: FormatKind) -> String {
         let header = out.key_header(record).map_or_else(String::new, |(name, key)| {
             format!("header {name} {}\n", String::from_utf8_lossy(key))
         });
-        format!("key {}\n{header}{value}\n", key_of(&out, index))
+        format!("key {}\n{header}{value}\n", key_of(out, index))
     };
     (0..out.records.len()).map(line).collect()
 }
 
+/// The insert with its schema, as Connect's JsonConverter writes it with `schemas.enable`.
+fn with_schemas() -> String {
+    let mut format = format(FormatKind::DebeziumJson);
+    format.debezium.schemas = true;
+    let mut out = encoded_with(format, 1 << 20, None);
+    out.records.truncate(1);
+    json_lines(&out)
+}
+
 /// What a row becomes that is over a limit of 200 bytes.
 fn dead_letter() -> String {
-    let out = encoded_with(FormatKind::DtsAvro, 200, Some("orders"));
+    let out = encoded_with(format(FormatKind::DtsAvro), 200, Some("orders"));
     let letter = out.records.iter().position(|record| record.dead_letter).expect("a dead letter");
     let value = String::from_utf8(out.value(&out.records[letter]).to_vec()).expect("UTF-8");
     format!("key {}\n{value}\n", key_of(&out, letter))
@@ -142,10 +153,13 @@ fn the_examples_are_what_the_code_writes() {
         ("dts_avro insert", dts_avro(0)),
         ("dts_avro insert, bytes", dts_avro_hex(0)),
         ("dts_avro update", dts_avro(1)),
+        ("dts_avro key change", dts_avro(2) + &dts_avro(3)),
+        ("dts_avro delete", dts_avro(4)),
         ("dts_avro truncate", dts_avro(5)),
-        ("shareplex_json", json_lines(FormatKind::ShareplexJson)),
-        ("canal_json", json_lines(FormatKind::CanalJson)),
-        ("debezium_json", json_lines(FormatKind::DebeziumJson)),
+        ("shareplex_json", json_lines(&encoded(FormatKind::ShareplexJson))),
+        ("canal_json", json_lines(&encoded(FormatKind::CanalJson))),
+        ("debezium_json", json_lines(&encoded(FormatKind::DebeziumJson))),
+        ("debezium_json with schemas", with_schemas()),
         ("dead letter", dead_letter()),
     ] {
         expected = with_example(&expected, name, &text);
