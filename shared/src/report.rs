@@ -86,6 +86,19 @@ pub struct RetryWindow {
     pub next_attempt_ms: i64,
 }
 
+impl RetryWindow {
+    /// The same window on a clock that is `ms` ahead.
+    #[must_use]
+    pub fn later(self, ms: i64) -> Self {
+        let Self { since_ms, until_ms, next_attempt_ms } = self;
+        Self {
+            since_ms: since_ms.saturating_add(ms),
+            until_ms: until_ms.saturating_add(ms),
+            next_attempt_ms: next_attempt_ms.saturating_add(ms),
+        }
+    }
+}
+
 /// Where a position record of a shard was seen in the positions topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionHint {

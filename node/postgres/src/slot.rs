@@ -124,21 +124,29 @@ async fn open_transactions(sql: &Sql, walsender: i32) -> Result<String, Fault> {
     Ok(rows.first().map_or_else(String::new, |row| row.get(0)))
 }
 
-/// Makes sure that no walsender holds the slot: one of the same shard with our epoch or a lower one
-/// is terminated and waited for, up to 10 s. Returns the slot as it is then.
+/// Makes sure that no walsender holds the slot, as [`free`] does. Returns the slot as it is then.
+///
+/// # Errors
+/// As [`free`]; `SourceState` when there is no slot.
+pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fault> {
+    free(sql, name, owner).await?.ok_or_else(|| {
+        Fault::new(FaultKind::SourceState, object(name), "does not exist").remedy(
+            "someone dropped it: changes since then may be lost; delete the task and create it again",
+        )
+    })
+}
+
+/// Ends the session that holds the slot, where it is of the same shard with our epoch or a lower one,
+/// and waits for its end, up to 10 s. A session that was still making the slot takes it with it.
 ///
 /// # Errors
 /// `Fenced` when the holder has a higher epoch; `SourceBusy` when it is not of this shard or did not
-/// end in time; `SourceState` when there is no slot.
-pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fault> {
+/// end in time.
+pub async fn free(sql: &Sql, name: &str, owner: &Owner) -> Result<Option<SlotFacts>, Fault> {
     let deadline = Instant::now() + EVICTION;
     loop {
-        let Some(slot) = look(sql, name).await? else {
-            return Err(Fault::new(FaultKind::SourceState, object(name), "does not exist").remedy(
-                "someone dropped it: changes since then may be lost; delete the task and create it again",
-            ));
-        };
-        let Some(pid) = slot.active_pid else { return Ok(slot) };
+        let Some(slot) = look(sql, name).await? else { return Ok(None) };
+        let Some(pid) = slot.active_pid else { return Ok(Some(slot)) };
         // The session may have ended between the views; its name is gone then, and soon the pid.
         let holder = slot.active_application.clone().unwrap_or_default();
         let gone = holder.is_empty() && !is_running(sql, pid).await?;
@@ -149,7 +157,7 @@ pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fau
             }
             Holder::Other(_) | Holder::Nobody if gone => {}
             Holder::Other(fault) => return Err(named(sql, pid, fault).await?),
-            Holder::Nobody => return Ok(slot),
+            Holder::Nobody => return Ok(Some(slot)),
         }
         if Instant::now() >= deadline {
             let message = format!("pid {pid} ({holder}) did not let go within {EVICTION:?}");

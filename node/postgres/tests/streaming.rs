@@ -246,30 +246,69 @@ async fn a_new_owner_takes_the_slot_from_an_older_one_only() {
     assert!(fault.message.contains(who) && fault.message.ends_with(", from 127.0.0.1)"), "{fault}");
 }
 
+/// A transaction that has written, until it is ended.
+struct OpenTransaction {
+    stop: std::sync::mpsc::SyncSender<()>,
+    holder: tokio::task::JoinHandle<()>,
+}
+
+impl OpenTransaction {
+    async fn of(server: &Postgres) -> Self {
+        sql(server, "CREATE TABLE t (id int)").await;
+        let (address, (stop, stopped)) =
+            (server.address().clone(), std::sync::mpsc::sync_channel(1));
+        let holder = tokio::task::spawn_blocking(move || {
+            let mut client = address.connect().expect("connect");
+            let mut transaction = client.transaction().expect("begin");
+            transaction.execute("INSERT INTO t VALUES (1)", &[]).expect("insert");
+            assert!(stopped.recv().is_ok());
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Self { stop, holder }
+    }
+
+    async fn end(self) {
+        self.stop.send(()).expect("stop");
+        self.holder.await.expect("holder");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_transaction_holds_a_new_slot_up_and_is_named() {
     let server = server(VERSIONS[1], &[]);
-    sql(&server, "CREATE TABLE t (id int)").await;
-    let (address, (stop, stopped)) = (server.address().clone(), std::sync::mpsc::sync_channel(1));
-    let holder = tokio::task::spawn_blocking(move || {
-        let mut client = address.connect().expect("connect");
-        let mut transaction = client.transaction().expect("begin");
-        transaction.execute("INSERT INTO t VALUES (1)", &[]).expect("insert");
-        assert!(stopped.recv().is_ok());
-    });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let open = OpenTransaction::of(&server).await;
     let source = source(&server, 1);
     let fault = slot::create(&source, SLOT, false, Duration::from_secs(2)).await.expect_err("held");
     assert_eq!(fault.kind, FaultKind::SourceBusy, "{fault}");
     assert!(fault.message.contains("pid "), "{fault}");
-    stop.send(()).expect("stop");
-    holder.await.expect("holder");
+    open.end().await;
     let free = async || slot::create(&source, SLOT, false, PATIENCE).await.is_ok();
     assert!(until(Duration::from_secs(5), free).await);
     let connection = source.connect().await.expect("connection");
     slot::drop(&connection, SLOT).await.expect("drop");
     slot::drop(&connection, SLOT).await.expect("drop again");
     assert_eq!(slot::look(&connection, SLOT).await.expect("look"), None);
+}
+
+/// As when the node dies, or the task is paused, while the server waits: its session waits on, and
+/// keeps the name taken for whoever comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_maker_went_is_made_by_the_next_owner() {
+    let server = server(VERSIONS[2], &[]);
+    let open = OpenTransaction::of(&server).await;
+    let first = source(&server, 1);
+    let maker = tokio::spawn(async move { slot::create(&first, SLOT, false, PATIENCE).await });
+    let next = source(&server, 2);
+    let connection = next.connect().await.expect("connection");
+    let look = async || slot::look(&connection, SLOT).await.expect("look");
+    assert!(until(Duration::from_secs(5), async || look().await.is_some()).await);
+    maker.abort();
+    assert!(maker.await.expect_err("went").is_cancelled());
+    let left = look().await.expect("its session waits on");
+    assert_eq!((left.confirmed_flush, left.active_pid.is_some()), (None, true));
+    assert_eq!(slot::free(&connection, SLOT, &owner(2)).await.expect("freed"), None);
+    open.end().await;
+    slot::create(&next, SLOT, false, PATIENCE).await.expect("made");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ mod postgres;
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::Sent;
-use tidewire_node_core::pacing::{Backlog, Pace, pace};
+use tidewire_node_core::pacing::{Allowance, Backlog, Pace, pace};
 use tidewire_node_core::takeover::PositionEntry;
 use tidewire_node_core::throttle::Throttle;
 use tidewire_shared::report::PositionHint;
@@ -98,6 +98,7 @@ pub(crate) struct Writer {
     open: Option<u64>,
     last_commit: Instant,
     commit_took: Duration,
+    allowance: Allowance,
 }
 
 impl Writer {
@@ -151,8 +152,8 @@ impl Writer {
     ) -> Result<Option<PositionHint>, Fault> {
         let began = Instant::now();
         let at = self.outlet.commit(entry)?;
-        self.open = None;
         self.commit_took = began.elapsed();
+        self.allowance.learn(self.open.take().unwrap_or_default(), self.commit_took);
         self.last_commit = Instant::now();
         Ok(at)
     }
@@ -175,6 +176,7 @@ impl<C: Carrier> Run<C> {
             open: None,
             last_commit: now,
             commit_took: Duration::ZERO,
+            allowance: Allowance::default(),
         };
         Self { carrier, writer, throttle }
     }
@@ -236,12 +238,14 @@ impl<C: Carrier> Run<C> {
     /// Whether the open transaction is to be ended; `None` when there is none.
     fn pace(&self) -> Option<Pace> {
         let writer = &self.writer;
-        let bytes = writer.open?;
+        let full = writer.allowance.is_full(writer.open?);
         let since = writer.last_commit.elapsed();
-        Some(pace(bytes, since, writer.commit_took, self.carrier.backlog()))
+        Some(pace(full, since, writer.commit_took, self.carrier.backlog()))
     }
 
     fn take(&mut self, batch: C::Batch) -> Result<(), Fault> {
+        // Batches may follow each other for as long as a slow commit lets them: longer than a lease.
+        self.writer.outlet.look()?;
         let taken = self.carrier.take(batch, &mut self.writer)?;
         self.throttle.spend(self.writer.clock(), taken.bytes, taken.rows);
         if taken.due {

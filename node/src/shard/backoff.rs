@@ -40,7 +40,8 @@ impl Backoff {
         self.run = None;
     }
 
-    /// How long to wait after this failure, or `None` when it is final.
+    /// How long to wait after this failure, or `None` when it is final. `now_ms` and the window are on
+    /// a clock that nobody sets: a wall clock that jumps must not use the budget up.
     pub(crate) fn after(&mut self, fault: &Fault, now_ms: i64) -> Option<(Duration, RetryWindow)> {
         let kind = fault.persistence();
         let budget = match kind {

@@ -14,7 +14,7 @@ use super::start;
 use super::{Assignment, ReportBoard};
 use crate::agent::Leader;
 use crate::arbiters::Arbiters;
-use crate::clock::now_ms;
+use crate::clock::{mono_ms, now_ms};
 use crate::lease::Lease;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::task_log::TaskLog;
@@ -109,7 +109,8 @@ impl Supervisor {
     /// Waits for the next attempt; false when there is none.
     async fn wait_after(&self, fault: Fault, backoff: &mut Backoff) -> bool {
         let shard = &self.assignment.shard;
-        let Some((wait, window)) = backoff.after(&fault, now_ms()) else {
+        let clock = i64::try_from(mono_ms()).unwrap_or(i64::MAX);
+        let Some((wait, window)) = backoff.after(&fault, clock) else {
             tracing::error!(%shard, kind = ?fault.kind, %fault, "the shard has failed");
             self.meter.log().error(&fault, "failed");
             self.meter.failed(fault);
@@ -120,7 +121,7 @@ impl Supervisor {
         self.meter.update(|report| {
             report.phase = ShardPhase::Retrying;
             report.fault = Some(fault);
-            report.retry = Some(window);
+            report.retry = Some(window.later(now_ms() - clock));
             report.caught_up = false;
             report.restarts += 1;
         });

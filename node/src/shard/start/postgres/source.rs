@@ -141,11 +141,17 @@ impl SourceSide {
     pub(super) async fn ensure_slot(&mut self) -> Result<Fact<PgPosition>, Fault> {
         let (name, source) = (self.slot.clone(), self.source.clone());
         let managed = self.spec.slot == Managed::Managed;
-        let failover = self.spec.slot_failover;
+        let (failover, ours) = (self.spec.slot_failover, self.owner.clone());
         let sql = self.sql().await?;
         let facts = server::facts(sql).await?;
         let failover = failover.wanted(facts.version_num)?;
-        let origin = match slot::look(sql, &name).await? {
+        let found = match slot::look(sql, &name).await? {
+            // An earlier first start was cut off while the server waited for open transactions, and
+            // its session waits on.
+            Some(slot) if slot.confirmed_flush.is_none() => slot::free(sql, &name, &ours).await?,
+            found => found,
+        };
+        let origin = match found {
             Some(found) => SlotOrigin::Found(found),
             None if managed => SlotOrigin::Created {
                 consistent_point: slot::create(&source, &name, failover, SLOT_PATIENCE).await?,
