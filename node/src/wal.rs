@@ -8,9 +8,11 @@ use tidewire_postgres::{Source, Sql, slot};
 use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
 use tidewire_shared::{ByteSize, Fault, FaultKind, Lsn};
 
+use crate::task_log::ShardLog;
+
 /// Between two attempts to drop a slot…
 const AGAIN: Duration = Duration::from_secs(2);
-/// …and how many there are; after them the leader's look at tasks that do not run goes on with it.
+/// …and how many there are; after them the leader's look at tasks that do not stream goes on with it.
 const ATTEMPTS: u32 = 15;
 
 /// What a slot holds back, bytes; a slot that was invalidated holds nothing any more.
@@ -40,14 +42,25 @@ pub(crate) fn sentence(
     })
 }
 
-/// Says it once when a slot comes to stand at another place against its budget.
-pub(crate) fn tell(slot: &str, before: WalState, now: WalState, retained: u64) {
+/// Says it once, for the node and for the users of the task, when a slot comes to stand at another place
+/// against its budget.
+pub(crate) fn tell(slot: &str, (before, now): (WalState, WalState), retained: u64, log: &ShardLog) {
+    if now == before {
+        return;
+    }
     let held = ByteSize(retained).rounded();
-    match now {
-        _ if now == before => {}
-        WalState::Ok => tracing::info!(slot, %held, "the slot is below walBudget.warn again"),
-        WalState::Warn => tracing::warn!(slot, %held, "the slot is over walBudget.warn"),
-        WalState::Limit => tracing::error!(slot, %held, "the slot is over walBudget.limit"),
+    let place = match now {
+        WalState::Ok => "below walBudget.warn again",
+        WalState::Warn => "over walBudget.warn",
+        WalState::Limit => "over walBudget.limit",
+    };
+    let text = format!("slot {slot} holds {held} of WAL: it is {place}");
+    if now == WalState::Ok {
+        tracing::info!("{text}");
+        log.info(text);
+    } else {
+        tracing::warn!("{text}");
+        log.notice(text);
     }
 }
 

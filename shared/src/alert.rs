@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AlertName, ChannelName};
 use crate::phase::Phase;
-use crate::unit::Period;
+use crate::unit::{ByteSize, Period};
 
 /// One alert of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl AlertRule {
 
     fn own_flaw(&self) -> Option<String> {
         let Self { name, when, to, repeat } = self;
-        if when.delay_above.is_none() && when.phases.is_empty() {
+        if when.looks_for_nothing() {
             return Some(format!("alert {name} has no condition"));
         }
         if when.delay_above.is_some_and(|delay| !bounds(When::DELAY_BOUNDS, delay)) {
@@ -73,7 +73,7 @@ fn bounds((least, most): (Period, Period), period: Period) -> bool {
     (least..=most).contains(&period)
 }
 
-/// What an alert is about; where both are given, both must hold.
+/// What an alert is about; where several are given, all must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct When {
@@ -82,6 +82,8 @@ pub struct When {
     /// The task is in one of these phases; empty: in any.
     #[serde(rename = "phase")]
     pub phases: Vec<Phase>,
+    /// Its slot holds back more WAL than this.
+    pub wal_above: Option<ByteSize>,
     /// For so long without a break.
     #[serde(rename = "for")]
     pub lasting: Period,
@@ -92,19 +94,23 @@ impl When {
     pub const DELAY_BOUNDS: (Period, Period) = (Period(100), Period::from_mins(7 * 1440));
     /// Most of [`When::lasting`].
     pub const LONGEST: Period = Period::from_mins(1440);
+
+    /// Whether it has no condition.
+    #[must_use]
+    pub fn looks_for_nothing(&self) -> bool {
+        self.delay_above.is_none() && self.phases.is_empty() && self.wal_above.is_none()
+    }
 }
 
 /// `phase Failed or Retrying and delay above 30s for 1m`.
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phases: Vec<&str> = self.phases.iter().map(|phase| phase.as_str()).collect();
-        if !phases.is_empty() {
-            write!(f, "phase {}", phases.join(" or "))?;
-        }
-        if let Some(delay) = self.delay_above {
-            let and = if phases.is_empty() { "" } else { " and " };
-            write!(f, "{and}delay above {delay}")?;
-        }
+        let phases = (!phases.is_empty()).then(|| format!("phase {}", phases.join(" or ")));
+        let delay = self.delay_above.map(|delay| format!("delay above {delay}"));
+        let wal = self.wal_above.map(|bytes| format!("held WAL above {bytes}"));
+        let parts: Vec<String> = [phases, delay, wal].into_iter().flatten().collect();
+        f.write_str(&parts.join(" and "))?;
         if self.lasting.0 > 0 {
             write!(f, " for {}", self.lasting)?;
         }
@@ -122,6 +128,7 @@ mod tests {
             when: When {
                 delay_above: Some(Period::from_secs(30)),
                 phases: vec![Phase::Synchronizing, Phase::Retrying],
+                wal_above: None,
                 lasting: Period::from_mins(1),
             },
             to: vec!["ops".parse().expect("a name")],
@@ -133,9 +140,15 @@ mod tests {
     fn a_condition_is_said_as_people_say_it() {
         let said = "phase Synchronizing or Retrying and delay above 30s for 1m";
         assert_eq!(rule("late").when.to_string(), said);
-        let broken =
-            When { delay_above: None, phases: vec![Phase::Failed], lasting: Period::default() };
+        let broken = When {
+            delay_above: None,
+            phases: vec![Phase::Failed],
+            wal_above: None,
+            lasting: Period::default(),
+        };
         assert_eq!(broken.to_string(), "phase Failed");
+        let heavy = When { wal_above: Some(ByteSize(10 << 30)), ..broken };
+        assert_eq!(heavy.to_string(), "phase Failed and held WAL above 10GiB");
     }
 
     #[test]

@@ -9,8 +9,12 @@ use tidewire_shared::{AlertName, ChannelName, Period, Phase};
 use super::place::{Keys, Place, Walk};
 use super::source::period;
 
-/// The alerts of a document; none: nobody is told anything.
-pub(super) fn alerts(keys: &Keys<'_>) -> Walk<Vec<AlertRule>> {
+/// What an alert may look at: every task, and one that holds WAL.
+pub(super) const OF_TASKS: &[&str] = &["delayAbove", "for", "phase"];
+pub(super) const OF_POSTGRES: &[&str] = &["delayAbove", "for", "phase", "walAbove"];
+
+/// The alerts of a document, which look at these; none: nobody is told anything.
+pub(super) fn alerts(keys: &Keys<'_>, conditions: &[&str]) -> Walk<Vec<AlertRule>> {
     let Some(place) = keys.get("alerts") else { return Ok(Vec::new()) };
     let list = place.list()?;
     if list.len() > AlertRule::MOST {
@@ -20,10 +24,14 @@ pub(super) fn alerts(keys: &Keys<'_>) -> Walk<Vec<AlertRule>> {
         );
     }
     let mut names = BTreeSet::new();
-    list.iter().map(|place| alert(place, &mut names)).collect()
+    list.iter().map(|place| alert(place, conditions, &mut names)).collect()
 }
 
-fn alert(place: &Place<'_>, names: &mut BTreeSet<AlertName>) -> Walk<AlertRule> {
+fn alert(
+    place: &Place<'_>,
+    conditions: &[&str],
+    names: &mut BTreeSet<AlertName>,
+) -> Walk<AlertRule> {
     let keys = place.keys(&["name", "when", "to", "repeat"])?;
     let at = keys.need("name")?;
     let name: AlertName = at.parsed()?;
@@ -33,7 +41,7 @@ fn alert(place: &Place<'_>, names: &mut BTreeSet<AlertName>) -> Walk<AlertRule> 
     let (least, most) = AlertRule::REPEAT_BOUNDS;
     Ok(AlertRule {
         name,
-        when: when(&keys.need("when")?)?,
+        when: when(&keys.need("when")?, conditions)?,
         to: channels(&keys.need("to")?)?,
         repeat: keys.get_or("repeat", AlertRule::REPEAT, |at| match at.parsed()? {
             Period(0) => Ok(Period(0)),
@@ -42,16 +50,19 @@ fn alert(place: &Place<'_>, names: &mut BTreeSet<AlertName>) -> Walk<AlertRule> 
     })
 }
 
-fn when(place: &Place<'_>) -> Walk<When> {
-    let keys = place.keys(&["delayAbove", "for", "phase"])?;
+fn when(place: &Place<'_>, conditions: &[&str]) -> Walk<When> {
+    let keys = place.keys(conditions)?;
     let (least, most) = When::DELAY_BOUNDS;
     let when = When {
         delay_above: keys.get("delayAbove").map(|at| period(&at, least, most)).transpose()?,
         phases: keys.get_or("phase", Vec::new(), phases)?,
+        wal_above: keys.get("walAbove").map(|at| at.parsed()).transpose()?,
         lasting: keys.get_or("for", Period(0), |at| period(at, Period(0), When::LONGEST))?,
     };
-    if when.delay_above.is_none() && when.phases.is_empty() {
-        return place.wrong("says nothing to look for", "write `delayAbove`, `phase` or both");
+    if when.looks_for_nothing() {
+        let named: Vec<_> = conditions.iter().filter(|it| **it != "for").collect();
+        let remedy = format!("write one of {named:?}");
+        return place.wrong("says nothing to look for", remedy);
     }
     Ok(when)
 }
@@ -108,6 +119,8 @@ struct Condition {
     delay_above: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     phase: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wal_above: Option<String>,
     r#for: String,
 }
 
@@ -118,6 +131,7 @@ impl<'a> Alert<'a> {
             when: Condition {
                 delay_above: rule.when.delay_above.map(|delay| delay.to_string()),
                 phase: rule.when.phases.iter().map(|phase| phase.as_str()).collect(),
+                wal_above: rule.when.wal_above.map(|size| size.to_string()),
                 r#for: rule.when.lasting.to_string(),
             },
             to: &rule.to,

@@ -7,7 +7,7 @@ use tidewire_shared::spec::{
     Shards, StartOffset, SyncConfigs, TopicRule,
 };
 
-use super::alerts::alerts;
+use super::alerts::{OF_TASKS, alerts};
 use super::place::{Keys, Place, Walk};
 use super::{objects, postgres_task, source, target};
 
@@ -62,7 +62,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaT
         delivery: postgres_task::delivery(&keys)?,
         retry: postgres_task::retry(&keys)?,
         limits: postgres_task::limits(&keys)?,
-        alerts: alerts(&keys)?,
+        alerts: alerts(&keys, OF_TASKS)?,
     })
 }
 

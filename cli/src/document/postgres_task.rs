@@ -6,7 +6,7 @@ use tidewire_shared::spec::{
 };
 use tidewire_shared::{ByteSize, Lsn, Period};
 
-use super::alerts::alerts;
+use super::alerts::{OF_POSTGRES, alerts};
 use super::place::{Keys, Place, Walk};
 use super::source::{period, source};
 use super::{format, objects, target};
@@ -61,7 +61,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Postgr
         on_bad_record,
         retry: retry(&keys)?,
         limits: limits(&keys)?,
-        alerts: alerts(&keys)?,
+        alerts: alerts(&keys, OF_POSTGRES)?,
     };
     Ok(spec)
 }

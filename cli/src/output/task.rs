@@ -146,9 +146,9 @@ impl TryFrom<pb::Task> for TaskView {
         let budget =
             spec.as_ref().and_then(TaskSpec::as_postgres).map(|task| task.source.wal_budget);
         let budget = budget.unwrap_or_default();
-        // While nobody runs it, a node that was asked has looked.
-        let retained = match reports().map(|report| report.wal_retained_bytes).sum() {
-            0 => task.idle_wal_bytes,
+        // While nothing streams, a node that was asked has looked, and what the stream saw last is old.
+        let retained = match task.idle_wal_bytes {
+            0 => reports().map(|report| report.wal_retained_bytes).sum(),
             bytes => bytes,
         };
         let precheck: Option<PrecheckReport> = optional("task.precheck", task.precheck.clone())?;

@@ -98,3 +98,41 @@ fn a_quota_slows_a_task_down_and_nothing_else() {
     assert_eq!(task.delivered_inserts_of_the_table(), 8_000);
     assert!(task.read().iter().all(|(operation, _)| *operation == Operation::Insert));
 }
+
+const CHANNEL: &str = "apiVersion: tidewire/v1\nkind: webhook_channel\nname: nobody\n\
+    url: {value: 'http://127.0.0.1:9/'}\n";
+
+/// Nothing streams while the target is away, and the log of the source grows all the same: that is when
+/// its budget counts most.
+#[test]
+fn a_task_that_waits_for_its_target_shows_the_log_it_holds_and_calls() {
+    static AWAY: OnceLock<Kafka> = OnceLock::new();
+    let kafka =
+        AWAY.get_or_init(|| Kafka::start(KafkaOptions::default()).expect("a broker of its own"));
+    let channel = cluster().document("nobody", CHANNEL).unwrap();
+    cluster().done(&["alert", "apply", "-f", channel.to_str().unwrap()]).unwrap();
+    let mut task = Task::on_broker(kafka, "waiting", postgres(), |yaml| {
+        let alert = "alerts: [{name: heavy, when: {walAbove: 40MiB}, to: [nobody]}]\n";
+        let budget = "  walBudget: {warn: 40MiB, limit: 50GiB}\ntarget:\n";
+        yaml.replace("target:\n", budget) + alert
+    });
+    task.insert(1..=1);
+    assert_eq!(task.delivered_inserts_of_the_table(), 1);
+    kafka.stop_broker(0);
+    task.insert(2..=2);
+    let end = Instant::now() + LIMIT * 2;
+    let shown = loop {
+        task.sql("SELECT pg_logical_emit_message(false, 'x', 'x'); SELECT pg_switch_wal()");
+        let shown = cluster().task("waiting").unwrap();
+        let fires = shown.pointer("/alerts/0/state").is_some_and(|state| state == "firing");
+        if shown["phase"] == "Retrying" && fires {
+            break shown;
+        }
+        assert!(Instant::now() < end, "nobody is called: {shown}");
+        std::thread::sleep(Duration::from_secs(2));
+    };
+    assert_eq!(shown.pointer("/wal/state"), Some(&"warn".into()), "{shown}");
+    assert!(shown["walRetainedBytes"].as_u64() > Some(40 << 20), "{shown}");
+    kafka.restart_broker(0).unwrap();
+    assert_eq!(task.delivered_inserts_of_the_table(), 2);
+}

@@ -45,6 +45,8 @@ pub struct ShardObservation {
     pub fault: Option<Fault>,
     /// How late its last durable record is, milliseconds; 0 when caught up.
     pub delay_ms: u64,
+    /// WAL that its slot holds back, bytes, as last seen by its stream.
+    pub wal_bytes: u64,
     /// Everything before it is durable at the target.
     pub durable_lsn: Lsn,
     /// Where the newest durable position record stands; its serial is 0 before there is one.

@@ -366,14 +366,13 @@ impl Task {
                 .any(|it| it.checkpoint.is_some())
     }
 
-    /// Whether it may hold WAL at its source while nobody runs it: it did run, has no owner, and is not
-    /// about to be deleted.
+    /// Whether it may hold WAL at its source also while nothing streams: it did run, and is not about to
+    /// be deleted.
     #[must_use]
     pub fn may_hold_wal(&self) -> bool {
         self.spec.as_postgres().is_some()
             && self.started_before()
             && self.desired != Desired::Deleted
-            && self.shards.values().all(|shard| shard.assignment.is_none())
     }
 
     /// Whether its shards shall have owners.

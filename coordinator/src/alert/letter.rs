@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidewire_coordinator_core::alert::{Ending, Seen};
 use tidewire_coordinator_core::{Message, MessageKind};
-use tidewire_shared::{ChannelName, ClusterId, Fault, Period};
+use tidewire_shared::{ByteSize, ChannelName, ClusterId, Fault, Period};
 
 /// Characters of a fault that are told; the whole of it is in `task get`.
 const FAULT_MAX: usize = 700;
@@ -56,6 +56,7 @@ impl Letter {
             "ending": ending_word(message.kind),
             "phase": seen.map(|seen| seen.phase.as_str()),
             "delayMs": seen.and_then(|seen| seen.delay_ms),
+            "walRetainedBytes": seen.and_then(|seen| seen.wal_bytes),
             "error": seen.and_then(|seen| seen.fault.as_ref()).map(error),
             "heldBack": message.held_back,
             "text": text,
@@ -75,7 +76,7 @@ impl Letter {
             "version": 1, "id": id, "kind": "test", "cluster": cluster.as_str(),
             "task": null, "taskId": null, "alert": null, "condition": null,
             "at": time(at_ms), "since": null, "ending": null, "phase": null, "delayMs": null,
-            "error": null, "heldBack": 0, "text": text,
+            "walRetainedBytes": null, "error": null, "heldBack": 0, "text": text,
         });
         Self { id, subject, text, fields, at_ms }
     }
@@ -112,6 +113,9 @@ fn of_task(seen: &Seen) -> Vec<String> {
         // Parts of a second say nothing about an alert.
         let delay = if delay_ms < 1_000 { delay_ms } else { delay_ms / 1_000 * 1_000 };
         lines.push(format!("delay: {}", Period(delay)));
+    }
+    if let Some(bytes) = seen.wal_bytes {
+        lines.push(format!("WAL held at the source: {}", ByteSize(bytes).rounded()));
     }
     if let Some(fault) = &seen.fault {
         lines.push(format!("error: {}", clipped(&fault.to_string())));
@@ -164,7 +168,12 @@ pub(super) mod tests {
             task_id: "k3v9".parse().expect("an id"),
             alert: "late".parse().expect("a name"),
             condition: "delay above 30s for 1m".to_owned(),
-            seen: Some(Seen { phase: Phase::Failed, delay_ms: Some(41_234), fault: Some(fault) }),
+            seen: Some(Seen {
+                phase: Phase::Failed,
+                delay_ms: Some(41_234),
+                wal_bytes: None,
+                fault: Some(fault),
+            }),
             held_back: 3,
             pushes: [].into(),
         }

@@ -45,6 +45,6 @@ impl Leader {
         let mut term = self.lock();
         let Some(term) = term.as_mut() else { return Vec::new() };
         let clear_ms = self.timing().alert_clear_ms;
-        term.alerts.look(&state, &term.observed, now, clear_ms)
+        term.alerts.look(&state, (&term.observed, &term.idle_wal), now, clear_ms)
     }
 }

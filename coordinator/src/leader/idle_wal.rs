@@ -1,11 +1,13 @@
-//! The WAL that slots hold whose tasks do not run: a paused or failed task holds it as well.
+//! The WAL that slots hold whose tasks do not stream: one that is paused or failed holds it as well, and
+//! one that waits for its target.
 //!
-//! Nobody streams from such a slot, so a node is asked to look, every few seconds and for one task after
-//! the other. At the limit the node does what the task asks for; a dropped slot fails the task.
+//! Whoever streams from a slot looks itself; for the others a node is asked to look, every few seconds and
+//! for one task after the other. At the limit the node does what the task asks for; a dropped slot fails
+//! the task.
 
 use std::time::Duration;
 
-use tidewire_coordinator_core::{Command, CommandKind, Task};
+use tidewire_coordinator_core::{Command, CommandKind, ShardPhase, Task};
 use tidewire_proto::node::v1::WeighWal;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
@@ -29,7 +31,8 @@ impl Leader {
                 continue;
             }
             let state = self.handle.state();
-            let idle: Vec<&Task> = state.tasks().filter(|task| task.may_hold_wal()).collect();
+            let idle: Vec<&Task> =
+                state.tasks().filter(|task| task.may_hold_wal() && !self.streams(task)).collect();
             self.forget_others(&idle);
             for task in idle {
                 let Ok(spec) = state.resolve(task.spec()) else { continue };
@@ -52,6 +55,16 @@ impl Leader {
                 }
             }
         }
+    }
+
+    /// Whether its owner streams, as far as it said.
+    fn streams(&self, task: &Task) -> bool {
+        let term = self.lock();
+        let Some(term) = term.as_ref() else { return false };
+        task.shards().all(|(id, shard)| {
+            let seen = term.observed.of_owner(&id, shard);
+            seen.is_some_and(|seen| seen.phase == ShardPhase::Synchronizing)
+        })
     }
 
     fn note(&self, task: &TaskId, bytes: u64) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidewire_coordinator_core::alert::wal_bytes;
 use tidewire_coordinator_core::{
     ClusterState, Command, CommandKind, Indicators, Task, may_renew, phase_of,
 };
@@ -136,8 +137,7 @@ impl Sums {
             let behind = report.partitions.iter().map(|it| it.source.saturating_sub(it.durable));
             behind.filter_map(|lag| u64::try_from(lag).ok()).sum()
         };
-        let retained = reports(task, term).map(|(_, report)| report.wal_retained_bytes).max();
-        let idle_wal = term.idle_wal.get(task.id()).copied().unwrap_or_default();
+        let retained = wal_bytes(task, &term.observed, &term.idle_wal);
         Indicators {
             at_ms,
             phase: phase_of(task, &term.observed),
@@ -145,7 +145,7 @@ impl Sums {
             records_per_second: per_second(self.records),
             bytes_per_second: per_second(self.bytes),
             lag: reports(task, term).map(|(_, report)| lag(report)).sum(),
-            wal_retained_bytes: retained.unwrap_or_default().max(idle_wal),
+            wal_retained_bytes: retained.unwrap_or_default(),
         }
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn observation(report: ShardReport) -> core::ShardObservation {
         },
         fault: report.fault,
         delay_ms: report.delay_ms,
+        wal_bytes: report.wal_retained_bytes,
         durable_lsn: report.durable_lsn,
         hint,
         record: report.record,

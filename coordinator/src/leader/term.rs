@@ -26,7 +26,7 @@ pub(crate) struct Term {
     pub(super) orders: BTreeMap<u64, Order>,
     /// The newest report of each shard by each node, as it came.
     pub(super) reports: BTreeMap<NodeName, BTreeMap<ShardId, ShardReport>>,
-    /// What slots of tasks that do not run held back when a node last looked, bytes.
+    /// What slots of tasks that do not stream held back when a node last looked, bytes.
     pub(crate) idle_wal: BTreeMap<TaskId, u64>,
     /// How long the conditions of alerts hold.
     pub(crate) alerts: Watch,

@@ -1,4 +1,4 @@
-//! Weighs what the slot of a task holds that does not run; at its limit, does what the task asks for.
+//! Weighs what the slot of a task holds that does not stream; at its limit, does what the task asks for.
 
 use tidewire_postgres::{server, slot};
 use tidewire_proto::node::v1 as pb;
@@ -23,10 +23,11 @@ pub(super) async fn weigh(
     let durable = Lsn(order.durable_lsn).max(seen.confirmed_flush.unwrap_or_default());
     let budget = &spec.source.wal_budget;
     if let Some(fault) = wal::sentence(&seen, budget, weighed.retained_bytes, durable) {
-        // Nobody owns the shard, so whatever session of it is left is a dead owner's.
+        // No owner streams, so whatever session of it is left is a dead owner's. One that begins just now
+        // finds the slot gone.
         let owner = above_all(cluster, &shard);
         wal::drop_now(&sql, &name, &owner).await?;
-        tracing::error!(%fault, "dropped the slot of a task that does not run");
+        tracing::error!(%fault, "dropped the slot of a task that does not stream");
         weighed.retained_bytes = 0;
         weighed.dropped = Some(fault.into());
     }

@@ -130,7 +130,7 @@ impl SourceWatch {
             report.predicted_failover_ms = TAKEOVER_MS + retained / DECODE_BYTES_PER_MS;
         });
         let state = self.budget.state(retained);
-        wal::tell(&slot.name, seen.wal, state, retained);
+        wal::tell(&slot.name, (seen.wal, state), retained, self.meter.log());
         seen.wal = state;
         let durable = self.meter.report().durable_lsn;
         let durable = durable.max(slot.confirmed_flush.unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use tidewire_shared::alert::When;
 use tidewire_shared::channel::{Channel, Mail, MailSecurity, Shape, Way, Webhook, origin};
-use tidewire_shared::{AlertRule, Period, Phase, SecretRef};
+use tidewire_shared::{AlertRule, ByteSize, Period, Phase, SecretRef};
 
 use super::{
     ConvertError, each, enumerated, optional, parsed, required, same_variants, text, texts,
@@ -24,10 +24,11 @@ pub(super) fn alerts(wire: Vec<task::AlertRule>) -> Result<Vec<AlertRule>, Conve
 
 impl From<AlertRule> for task::AlertRule {
     fn from(rule: AlertRule) -> Self {
-        let When { delay_above, phases, lasting } = rule.when;
+        let When { delay_above, phases, wal_above, lasting } = rule.when;
         Self {
             name: rule.name.into(),
             delay_above_ms: delay_above.map(|delay| delay.0),
+            wal_above_bytes: wal_above.map(|size| size.0),
             phases: phases.iter().map(ToString::to_string).collect(),
             for_ms: lasting.0,
             to: rule.to.into_iter().map(Into::into).collect(),
@@ -49,6 +50,7 @@ impl TryFrom<task::AlertRule> for AlertRule {
             name: parsed("name", &rule.name)?,
             when: When {
                 delay_above: rule.delay_above_ms.map(Period),
+                wal_above: rule.wal_above_bytes.map(ByteSize),
                 phases: rule.phases.iter().enumerate().map(phase).collect::<Result<_, _>>()?,
                 lasting: Period(rule.for_ms),
             },

@@ -401,8 +401,14 @@ fn when() -> impl Strategy<Value = When> {
     let some = |(delay_above, phases): &(Option<Period>, Vec<Phase>)| {
         delay_above.is_some() || !phases.is_empty()
     };
-    ((delay, phases).prop_filter("no condition", some), 0..=86_400_000_u64)
-        .prop_map(|((delay_above, phases), ms)| When { delay_above, phases, lasting: Period(ms) })
+    ((delay, phases).prop_filter("no condition", some), 0..=86_400_000_u64).prop_map(
+        |((delay_above, phases), ms)| When {
+            delay_above,
+            phases,
+            wal_above: None,
+            lasting: Period(ms),
+        },
+    )
 }
 
 fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {

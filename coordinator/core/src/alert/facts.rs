@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tidewire_shared::alert::When;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
-use tidewire_shared::{Desired, Fault, FaultKind, Phase, ShardId};
+use tidewire_shared::{Desired, Fault, FaultKind, Phase, ShardId, TaskId};
 
 use crate::lifecycle::{phase_of, settled_phase};
 use crate::liveness::Standing;
@@ -25,6 +25,8 @@ pub struct Facts {
     pub delay_ms: Option<u64>,
     /// Whether it is not later than that.
     pub delay_is_exact: bool,
+    /// WAL that it holds back at its source, bytes; none: nobody has looked yet.
+    pub wal_bytes: Option<u64>,
     /// Why it is retrying or failed, or did not start.
     pub fault: Option<Fault>,
 }
@@ -56,8 +58,26 @@ impl Delays {
     }
 }
 
+/// WAL that a task holds back at its source, bytes. `idle_wal` is of those that do not stream: what
+/// their stream saw last is old.
+#[must_use]
+pub fn wal_bytes(
+    task: &Task,
+    observed: &Observed,
+    idle_wal: &BTreeMap<TaskId, u64>,
+) -> Option<u64> {
+    let streamed =
+        || task.shards().filter_map(|(id, it)| Some(observed.of_owner(&id, it)?.wal_bytes));
+    idle_wal.get(task.id()).copied().or_else(|| streamed().max())
+}
+
 /// What is known of a task now.
-pub fn facts(task: &Task, observed: &Observed, delays: &mut Delays, now_ms: u64) -> Facts {
+pub fn facts(
+    task: &Task,
+    (observed, idle_wal): (&Observed, &BTreeMap<TaskId, u64>),
+    delays: &mut Delays,
+    now_ms: u64,
+) -> Facts {
     let (delay_ms, delay_is_exact) = delay(task, observed, delays, now_ms);
     let told =
         || task.shards().find_map(|(id, shard)| observed.of_owner(&id, shard)?.fault.clone());
@@ -66,6 +86,7 @@ pub fn facts(task: &Task, observed: &Observed, delays: &mut Delays, now_ms: u64)
         phase_is_sure: phase_is_sure(task, observed, now_ms),
         delay_ms,
         delay_is_exact,
+        wal_bytes: wal_bytes(task, observed, idle_wal),
         fault: task.fault().cloned().or_else(told).or_else(|| refusal(task)),
     }
 }
@@ -134,16 +155,20 @@ pub fn holds(when: &When, facts: &Facts) -> Option<bool> {
         Some(delay_ms) if delay_ms > above.0 => Some(true),
         Some(_) => facts.delay_is_exact.then_some(false),
     });
-    match (phase, late) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
+    let heavy = match (when.wal_above, facts.wal_bytes) {
+        (None, _) => Some(true),
+        (Some(above), bytes) => bytes.map(|bytes| bytes > above.0),
+    };
+    let parts = [phase, late, heavy];
+    if parts.contains(&Some(false)) {
+        return Some(false);
     }
+    parts.iter().all(Option::is_some).then_some(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use tidewire_shared::Period;
+    use tidewire_shared::{ByteSize, Period};
 
     use super::*;
 
@@ -151,13 +176,27 @@ mod tests {
         When {
             delay_above: delay_above.map(Period),
             phases: phases.to_vec(),
+            wal_above: None,
             lasting: Period::default(),
         }
     }
 
     fn seen(phase: Phase, sure: bool, delay_ms: Option<u64>, exact: bool) -> Facts {
         let (phase_is_sure, delay_is_exact) = (sure, exact);
-        Facts { phase, phase_is_sure, delay_ms, delay_is_exact, fault: None }
+        Facts { phase, phase_is_sure, delay_ms, delay_is_exact, wal_bytes: None, fault: None }
+    }
+
+    #[test]
+    fn held_wal_is_judged_once_somebody_has_looked() {
+        let mut heavy = when(None, &[]);
+        heavy.wal_above = Some(ByteSize(100));
+        let holding = |wal_bytes| Facts { wal_bytes, ..seen(Phase::Paused, true, None, true) };
+        assert_eq!(holds(&heavy, &holding(None)), None);
+        assert_eq!(holds(&heavy, &holding(Some(100))), Some(false));
+        assert_eq!(holds(&heavy, &holding(Some(101))), Some(true));
+        heavy.phases = vec![Phase::Failed];
+        assert_eq!(holds(&heavy, &holding(Some(101))), Some(false), "another phase");
+        assert_eq!(holds(&heavy, &holding(None)), Some(false), "whatever it holds");
     }
 
     #[test]

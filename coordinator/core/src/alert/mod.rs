@@ -25,7 +25,7 @@ mod standing;
 mod state;
 mod watch;
 
-pub use facts::{Delays, Facts, facts, holds};
+pub use facts::{Delays, Facts, facts, holds, wal_bytes};
 pub use message::{Ending, Message, MessageKind, Push};
 pub use standing::{MESSAGES_PER_HOUR, Standing};
 pub use state::{Alerts, HISTORY_KEPT, OUTBOX_KEPT};

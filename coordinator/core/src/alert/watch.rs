@@ -47,13 +47,16 @@ pub struct Seen {
     pub phase: Phase,
     /// How late it is, milliseconds; none: it need not be in time.
     pub delay_ms: Option<u64>,
+    /// WAL that it holds back at its source, bytes; none: not a PostgreSQL task, or not known.
+    pub wal_bytes: Option<u64>,
     /// Why it is retrying or failed.
     pub fault: Option<Fault>,
 }
 
 impl From<Facts> for Seen {
     fn from(facts: Facts) -> Self {
-        Self { phase: facts.phase, delay_ms: facts.delay_ms, fault: facts.fault.map(clipped) }
+        let Facts { phase, delay_ms, wal_bytes, fault, .. } = facts;
+        Self { phase, delay_ms, wal_bytes, fault: fault.map(clipped) }
     }
 }
 
@@ -107,11 +110,12 @@ impl Watch {
     /// Looks at every alert of every task; to be called about once a second.
     ///
     /// A firing alert is over once its condition was away for as long as it had to hold, and for
-    /// `clear_ms` at least: a condition that comes and goes is one alert.
+    /// `clear_ms` at least: a condition that comes and goes is one alert. `seen`: the nodes, and the
+    /// bytes of WAL that tasks hold which do not stream.
     pub fn look(
         &mut self,
         state: &ClusterState,
-        observed: &Observed,
+        seen: (&Observed, &BTreeMap<TaskId, u64>),
         now: Now,
         clear_ms: u64,
     ) -> Vec<AlertMove> {
@@ -122,7 +126,7 @@ impl Watch {
         self.against.retain(|(task, alert), _| rule(state, task, alert).is_some());
         let mut moves = self.orphans(state);
         for task in state.tasks().filter(|task| !task.spec().alerts().is_empty()) {
-            let facts = facts(task, observed, &mut self.delays, now.mono_ms);
+            let facts = facts(task, seen, &mut self.delays, now.mono_ms);
             for rule in task.spec().alerts() {
                 let standing = state.alerts().standing(task.id(), &rule.name);
                 let fires = standing.is_some_and(|standing| standing.since_ms().is_some());

@@ -1,5 +1,6 @@
 //! Alerts over the life of a cluster: told once, over once, whoever leads; channels that are in use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -36,6 +37,7 @@ fn rule(delay_above: Option<u64>, phases: &[Phase], lasting: u64, repeat: u64) -
         when: When {
             delay_above: delay_above.map(Period::from_secs),
             phases: phases.to_vec(),
+            wal_above: None,
             lasting: Period::from_secs(lasting),
         },
         to: vec!["ops".parse().expect("a name")],
@@ -76,7 +78,7 @@ impl Desk {
         for _ in 0..count {
             self.cluster.steps(10);
             let Cluster { state, observed, now, .. } = &self.cluster;
-            let moves = self.watch.look(state, observed, *now, CLEAR_MS);
+            let moves = self.watch.look(state, (observed, &BTreeMap::new()), *now, CLEAR_MS);
             if !moves.is_empty() {
                 self.cluster.propose(CommandKind::MoveAlerts { moves });
             }

@@ -75,7 +75,12 @@ pub(crate) fn alerting(name: &str, channels: &[String]) -> Arc<TaskSpec> {
     let mut spec = spec(name).as_ref().clone();
     let rule = |(at, channel): (usize, &String)| AlertRule {
         name: format!("alert-{at}").parse().expect("an alert name"),
-        when: When { delay_above: None, phases: vec![Phase::Failed], lasting: Period(0) },
+        when: When {
+            delay_above: None,
+            phases: vec![Phase::Failed],
+            wal_above: None,
+            lasting: Period(0),
+        },
         to: vec![channel.parse().expect("a channel name")],
         repeat: Period(0),
     };

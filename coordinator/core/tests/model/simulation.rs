@@ -343,6 +343,7 @@ fn report(epoch: Epoch, fault: Option<FaultKind>, serial: u64, delay_ms: u64) ->
         phase,
         fault: fault.map(|kind| Fault::new(kind, "shard", "was told to fail")),
         delay_ms,
+        wal_bytes: 0,
         durable_lsn: Lsn(serial),
         hint: PositionHint { serial, ..PositionHint::default() },
         record: Vec::new(),

@@ -224,7 +224,10 @@ fn alerts() -> impl Strategy<Value = Vec<AlertRule>> {
     let delay = (100..=604_800_000_u64).prop_map(Period);
     let phases = prop::sample::subsequence(Phase::ALL.to_vec(), 0..4);
     let when = (option::of(delay), phases, 0..=86_400_000_u64)
-        .prop_map(|(delay_above, phases, ms)| When { delay_above, phases, lasting: Period(ms) })
+        .prop_map(|(delay_above, phases, ms)| {
+            let wal_above = delay_above.map(|delay| ByteSize(delay.0));
+            When { delay_above, phases, wal_above, lasting: Period(ms) }
+        })
         .prop_filter("no condition", |it| it.delay_above.is_some() || !it.phases.is_empty());
     let to = vec("[a-z0-9]{1,9}", 1..4)
         .prop_map(|names| names.iter().map(|name| name.parse().expect("a channel name")).collect());
