@@ -14,7 +14,7 @@ pub(super) const OF_TASKS: &[&str] = &["delayAbove", "for", "phase"];
 pub(super) const OF_POSTGRES: &[&str] = &["delayAbove", "for", "phase", "walAbove"];
 
 /// The alerts of a document, which look at these; none: nobody is told anything.
-pub(super) fn alerts(keys: &Keys<'_>, conditions: &[&str]) -> Walk<Vec<AlertRule>> {
+pub(super) fn alerts(keys: &Keys<'_>, conditions: &'static [&'static str]) -> Walk<Vec<AlertRule>> {
     let Some(place) = keys.get("alerts") else { return Ok(Vec::new()) };
     let list = place.list()?;
     if list.len() > AlertRule::MOST {
@@ -29,7 +29,7 @@ pub(super) fn alerts(keys: &Keys<'_>, conditions: &[&str]) -> Walk<Vec<AlertRule
 
 fn alert(
     place: &Place<'_>,
-    conditions: &[&str],
+    conditions: &'static [&'static str],
     names: &mut BTreeSet<AlertName>,
 ) -> Walk<AlertRule> {
     let keys = place.keys(&["name", "when", "to", "repeat"])?;
@@ -50,7 +50,7 @@ fn alert(
     })
 }
 
-fn when(place: &Place<'_>, conditions: &[&str]) -> Walk<When> {
+fn when(place: &Place<'_>, conditions: &'static [&'static str]) -> Walk<When> {
     let keys = place.keys(conditions)?;
     let (least, most) = When::DELAY_BOUNDS;
     let when = When {
