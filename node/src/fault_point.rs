@@ -3,7 +3,8 @@
 //! Built only with the feature `fault-points`, which no released binary has. A test arms a point by
 //! creating `DIR/POINT.arm` (`DIR` is `TIDEWIRE_FAULT_DIR`); the first process to pass takes the file
 //! away by renaming it to `POINT.hit.PID` and waits until `POINT.go` exists. Between the two the test
-//! sends its signal and so knows for sure where it struck.
+//! sends its signal and so knows for sure where it struck. By `TIDEWIRE_FAULT_WISHES`, names with commas
+//! between them, a test wishes that what is seldom happens often.
 
 /// Waits here when a test armed the point; costs nothing in a released binary.
 #[cfg(feature = "fault-points")]
@@ -26,3 +27,16 @@ pub(crate) fn reach(point: &str) {
 /// Waits here when a test armed the point; costs nothing in a released binary.
 #[cfg(not(feature = "fault-points"))]
 pub(crate) fn reach(_point: &str) {}
+
+/// Whether a test wishes it; never in a released binary.
+#[cfg(feature = "fault-points")]
+pub(crate) fn is_wished(wish: &str) -> bool {
+    std::env::var("TIDEWIRE_FAULT_WISHES")
+        .is_ok_and(|wishes| wishes.split(',').any(|it| it == wish))
+}
+
+/// Whether a test wishes it; never in a released binary.
+#[cfg(not(feature = "fault-points"))]
+pub(crate) fn is_wished(_wish: &str) -> bool {
+    false
+}

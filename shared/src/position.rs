@@ -80,10 +80,40 @@ pub struct Clearing {
     pub before: i64,
 }
 
+impl PartitionPosition {
+    /// The place of somebody who went on to `later`. An epoch goes with the record that has it and no
+    /// further: a later leader may have written the markers behind it, and with the older epoch a place
+    /// behind the end of that epoch would look as if the log had taken back what was read.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        let same = self.leader_epoch.filter(|_| later.next == self.next);
+        Self { next: later.next, leader_epoch: later.leader_epoch.or(same) }
+    }
+}
+
 impl KafkaPosition {
     /// How far a partition has come; none: it was never copied.
     #[must_use]
     pub fn of(&self, topic: &str, partition: u32) -> Option<PartitionPosition> {
         self.topics.get(topic)?.partitions.get(&partition).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_goes_with_the_record_that_has_it_and_no_further() {
+        let at = |next, leader_epoch| PartitionPosition { next, leader_epoch };
+        let record = at(100, Some(3));
+        assert_eq!(record.then(at(100, None)), record, "the end, where the record stands");
+        assert_eq!(
+            record.then(at(102, None)),
+            at(102, None),
+            "markers of a leader that nobody named"
+        );
+        assert_eq!(record.then(at(103, Some(5))), at(103, Some(5)));
+        assert_eq!(record.then(at(100, Some(5))), at(100, Some(5)));
     }
 }

@@ -228,6 +228,19 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// How often the nodes have logged a line with this text.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn logged(&self, text: &str) -> Result<usize> {
+        let logs = self.nodes.iter().flat_map(|node| {
+            [format!("data/{}.log", node.name), format!("{}.restarted.log", node.name)]
+        });
+        let logs = logs.map(|log| self.folder().join(log)).filter(|log| log.exists());
+        let counts = logs.map(|log| Ok(fs::read_to_string(log)?.matches(text).count()));
+        counts.sum()
+    }
+
     /// Runs `tidewire ARGS` against this cluster.
     ///
     /// # Errors

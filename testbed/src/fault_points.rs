@@ -32,6 +32,12 @@ impl FaultPoints {
         ("TIDEWIRE_FAULT_DIR".to_owned(), self.folder.path().display().to_string())
     }
 
+    /// The variable that tells processes what a test wishes to happen often, see `node/src/fault_point.rs`.
+    #[must_use]
+    pub fn wishes(names: &str) -> (String, String) {
+        ("TIDEWIRE_FAULT_WISHES".to_owned(), names.to_owned())
+    }
+
     /// Lets the next process that comes to `point` wait there.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! A proxy in front of Kafka's brokers that makes one fault at a time with EndTxn requests.
+//! A proxy in front of Kafka's brokers that makes one fault at a time with EndTxn requests, and that can
+//! refuse further connections.
 //!
 //! EndTxn commits or aborts a transaction. librdkafka sends it again by itself after a timeout or a
 //! lost connection, and a late one would end the *next* transaction: these faults make it late.
@@ -76,6 +77,7 @@ struct Plan {
 struct Shared {
     plan: Mutex<Plan>,
     end_requests: AtomicU64,
+    refuses: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -134,6 +136,11 @@ impl KafkaProxy {
         self.shared.plan().armed = Some((fault, ending));
     }
 
+    /// Whether connections that clients open from now on are closed at once; those that they have stay.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::Relaxed);
+    }
+
     /// The faults that took place so far.
     #[must_use]
     pub fn events(&self) -> Vec<FaultEvent> {
@@ -184,6 +191,9 @@ fn accept(listener: &TcpListener, broker: SocketAddr, shared: &Arc<Shared>) {
             return;
         }
         let Ok(client) = client else { continue };
+        if shared.refuses.load(Ordering::Relaxed) {
+            continue;
+        }
         // A broker that is down shows as a connection that closes at once.
         let Ok(broker) = TcpStream::connect(broker) else { continue };
         let shared = Arc::clone(shared);

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::proxy::KafkaProxy;
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
 use tidewire_testbed::writer::WriterPlan;
@@ -58,7 +59,7 @@ impl KafkaRounds {
         let start = Instant::now();
         let mut random = StdRng::seed_from_u64(seed);
         faults.shuffle(&mut random);
-        let (proxy, mut scene) = self.scene()?;
+        let (proxy, mut scene) = self.scene(seed)?;
         let mut load = Load::start(&scene.source, seed)?;
         scene.copy("shards: 6")?;
         let mut made = Vec::new();
@@ -79,7 +80,8 @@ impl KafkaRounds {
         Ok(Round { made, proof, took: start.elapsed() })
     }
 
-    fn scene(&self) -> Result<(KafkaProxy, CopyScene)> {
+    /// Every other one reads busy partitions apart, as a copy of hundreds of topics does.
+    fn scene(&self, seed: u64) -> Result<(KafkaProxy, CopyScene)> {
         let (proxy, target) = round::proxied_brokers(&SETTINGS)?;
         let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let source = Kafka::start(KafkaOptions {
@@ -87,7 +89,11 @@ impl KafkaRounds {
             settings: settings.into(),
             ..KafkaOptions::default()
         })?;
-        let mut scene = CopyScene::between(source, target, round::processes(&self.binary))?;
+        let mut processes = round::processes(&self.binary);
+        if seed % 2 == 1 {
+            processes.env.push(FaultPoints::wishes("read_apart"));
+        }
+        let mut scene = CopyScene::between(source, target, processes)?;
         scene.catch_up_limit = CATCH_UP_LIMIT;
         Ok((proxy, scene))
     }

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use tidewire_cluster_tests::Subject as _;
 use tidewire_cluster_tests::copy::{
     COPY, CopyLoad, CopyScene, QUICK_CLEANER, longest_gap, topic_with_gaps,
 };
-use tidewire_cluster_tests::faults::freeze_at;
+use tidewire_cluster_tests::faults::{freeze_at, kill_owner, restart_broker};
 use tidewire_testbed::cluster::ClusterOptions;
+use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
@@ -242,7 +243,10 @@ fn a_node_that_dies_moves_its_partitions_and_interrupts_no_other() {
 
 /// A copy under load goes through `faults`; then both ends are compared.
 fn survives(nodes: usize, faults: impl FnOnce(&mut CopyScene) -> Result<()>) {
-    let mut scene = CopyScene::start(1, nodes).unwrap();
+    survives_in(CopyScene::start(1, nodes).unwrap(), faults);
+}
+
+fn survives_in(mut scene: CopyScene, faults: impl FnOnce(&mut CopyScene) -> Result<()>) {
     scene.source.create_topic("orders", 6, &[]).unwrap();
     scene.copy("shards: 2").unwrap();
     scene.settled(None, Duration::from_secs(30)).unwrap();
@@ -261,6 +265,32 @@ fn an_owner_that_is_frozen_wherever_it_stands_adds_nothing_when_it_wakes_up() {
             freeze_at(scene, point, Duration::from_secs(5))?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn busy_partitions_that_are_read_apart_survive_a_killed_owner_and_a_broker_that_restarts() {
+    let broker = || Kafka::start(KafkaOptions::default()).unwrap();
+    let env = vec![FaultPoints::wishes("read_apart")];
+    let options = ClusterOptions { env, ..ClusterOptions::default() };
+    survives_in(CopyScene::between(broker(), broker(), options).unwrap(), |scene| {
+        let apart =
+            |scene: &CopyScene| scene.cluster.logged("partitions that are busy are read apart");
+        let read_apart_again = |scene: &CopyScene, before: usize| -> Result<()> {
+            let end = Instant::now() + Duration::from_secs(60);
+            while apart(scene)? <= before {
+                ensure!(Instant::now() < end, "{before} times read apart, and not again");
+                thread::sleep(Duration::from_millis(100));
+            }
+            Ok(())
+        };
+        read_apart_again(scene, 0)?;
+        let before = apart(scene)?;
+        kill_owner(scene)?;
+        read_apart_again(scene, before)?;
+        restart_broker(&scene.source, 0)?;
+        // A pipeline that did not outlast it is built anew, and reads apart again.
+        scene.settled(None, Duration::from_secs(60))
     });
 }
 

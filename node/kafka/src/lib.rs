@@ -38,5 +38,7 @@ pub use plain_producer::{Idempotence, PlainProducer};
 pub use positions::{PositionRead, Positions};
 pub use producer::{End, Sent, TopicHandle, TransactionalProducer};
 pub use record::{HeaderList, Headers, Record, Timestamp};
-pub use source::{Consumer, Fetched, Item, SourceLimits, SourcePartition, SourceRecord};
+pub use source::{
+    Apart, Consumer, Fetched, Item, SourceLimits, SourcePartition, SourceRecord, Unreachable,
+};
 pub use watch::TopicIdentity;

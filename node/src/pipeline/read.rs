@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::Consumer;
+use tidewire_kafka::{Consumer, Unreachable};
 use tidewire_shared::{Fault, FaultKind};
 use tokio::sync::mpsc;
 
@@ -15,8 +15,14 @@ use super::watch::SourceIdentity;
 
 /// Longest wait for records before the switch is looked at.
 const WAIT: Duration = Duration::from_millis(200);
-/// A source that was away for longer ends the pipeline: from then on the task shows that it retries.
+/// A source, or one of its brokers, that was away for longer ends the pipeline: from then on the task
+/// shows that it retries.
 const AWAY: Duration = Duration::from_secs(10);
+/// How often it is looked whether a broker is silent: librdkafka gives up such a request soon after
+/// [`AWAY`].
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// Between two looks of a reader that runs, however slowly its records are taken.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How often the ends of partitions are told.
 const ENDS_PERIOD: Duration = Duration::from_secs(1);
 
@@ -51,11 +57,17 @@ impl Reader {
 
     fn read(&mut self, next: &mpsc::Sender<Read>) -> Result<(), Fault> {
         let mut told = Instant::now();
+        let mut watch = Watch { looked: told };
         while !self.kill.is_tripped() {
-            let Some(fetched) = self.consumer.next(WAIT)? else {
-                self.reachable()?;
+            let fetched = self.consumer.next(WAIT)?;
+            let due = watch.is_due(Instant::now());
+            let Some(fetched) = fetched else {
+                give_up(self.consumer.unreachable())?;
                 continue;
             };
+            if due {
+                give_up(self.consumer.silent())?;
+            }
             let ends = if told.elapsed() >= ENDS_PERIOD {
                 told = Instant::now();
                 self.ends()
@@ -77,11 +89,48 @@ impl Reader {
             .filter_map(|slot| self.consumer.ends(slot).map(|(_, end)| (slot, end)))
             .collect()
     }
+}
 
-    fn reachable(&self) -> Result<(), Fault> {
-        match self.consumer.unreachable() {
-            Some(away) if away.since.elapsed() >= AWAY => Err(away.fault),
-            _ => Ok(()),
+/// When it is looked whether a broker is silent while records flow from others.
+struct Watch {
+    looked: Instant,
+}
+
+impl Watch {
+    /// Now and then, but not after a pause: whoever was frozen himself has not read the answers yet that
+    /// came meanwhile.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.looked);
+        if since < LOOK_PERIOD {
+            return false;
         }
+        self.looked = now;
+        since < PAUSE
+    }
+}
+
+fn give_up(away: Option<Unreachable>) -> Result<(), Fault> {
+    match away {
+        Some(away) if away.since.elapsed() >= AWAY => Err(away.fault),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_broker_is_looked_for_while_records_flow_but_not_right_after_a_pause() {
+        let mut now = Instant::now();
+        let mut watch = Watch { looked: now };
+        let mut after = |millis| {
+            now += Duration::from_millis(millis);
+            watch.is_due(now)
+        };
+        let due = [after(10), after(100), after(200), after(200), after(50), after(3_000)];
+        assert_eq!(due, [false, false, true, false, true, true]);
+        assert!(!after(12_000), "its own pause");
+        assert!(!after(100) && after(150));
     }
 }

@@ -67,30 +67,33 @@ impl CopyProgress {
         self.moved
     }
 
+    /// Whether the record at this offset may be handed to the producer.
+    ///
+    /// # Errors
+    /// [`FaultKind::Internal`] for a slot that is not open, or a record that was accepted before: it
+    /// would be doubled.
+    pub fn admit(&self, slot: usize, offset: i64) -> Result<(), Fault> {
+        let next = self.slots.get(slot).ok_or_else(no_slot)?.at.next;
+        if offset < next { Err(back(next, offset)) } else { Ok(()) }
+    }
+
     /// Everything below `next` of a slot was handed to the producer, or is nothing to copy. The epoch is
     /// that of the leader that took the record just below; none where that is no record.
     ///
     /// # Errors
-    /// [`FaultKind::Internal`] for a slot that is not open, or when it would go back: a record would be
-    /// doubled.
+    /// [`FaultKind::Internal`] for a slot that is not open, or when it would go back.
     pub fn accept(
         &mut self,
         slot: usize,
         next: i64,
         leader_epoch: Option<i32>,
     ) -> Result<(), Fault> {
-        let at = &mut self.slots.get_mut(slot).ok_or_else(|| internal("has no such slot"))?.at;
+        let at = &mut self.slots.get_mut(slot).ok_or_else(no_slot)?.at;
         if next < at.next {
-            return Err(internal(&format!("is at {}, and was told {next}", at.next)));
+            return Err(back(at.next, next));
         }
-        if next > at.next {
-            self.moved = true;
-            // A later leader may have written the markers that were passed: with the epoch of an older
-            // record, a place behind the end of that epoch would look as if it had been taken back.
-            at.leader_epoch = None;
-        }
-        at.next = next;
-        at.leader_epoch = leader_epoch.or(at.leader_epoch);
+        self.moved |= next > at.next;
+        *at = at.then(PartitionPosition { next, leader_epoch });
         Ok(())
     }
 
@@ -147,6 +150,14 @@ impl CopyProgress {
         self.moved = false;
         Ok(&self.durable)
     }
+}
+
+fn no_slot() -> Fault {
+    internal("has no such slot")
+}
+
+fn back(next: i64, told: i64) -> Fault {
+    internal(&format!("is at {next}, and was told {told}"))
 }
 
 fn internal(message: &str) -> Fault {

@@ -240,9 +240,41 @@ fn what_was_accepted_is_sealed_under_the_next_serial() {
 }
 
 #[test]
+fn an_epoch_goes_with_the_record_that_has_it_and_no_further() {
+    let mut progress = progress();
+    let mut at = |next, leader_epoch| {
+        progress.accept(0, next, leader_epoch).expect("forward");
+        let entry = progress.seal().expect("sealed").expect("something moved");
+        progress.committed().expect("was sealed");
+        let at = entry.position.of("orders", 0).expect("a position");
+        (at.next, at.leader_epoch)
+    };
+    assert_eq!(at(25, Some(3)), (25, Some(3)));
+    assert_eq!(at(27, None), (27, None), "markers of a leader that nobody named");
+    assert_eq!(at(28, Some(5)), (28, Some(5)));
+    progress.accept(0, 28, None).expect("no way back");
+    progress.accept(0, 29, Some(5)).expect("forward");
+    progress.accept(0, 29, None).expect("the end, where the last record stands");
+    let entry = progress.seal().expect("sealed").expect("something moved");
+    assert_eq!(entry.position.of("orders", 0).expect("a position").leader_epoch, Some(5));
+}
+
+#[test]
 fn a_slot_never_goes_back() {
     let mut progress = progress();
     progress.accept(0, 25, None).expect("forward");
     assert!(progress.accept(0, 24, None).is_err());
     assert!(progress.accept(1, 1, None).is_err(), "nobody opened it");
+}
+
+#[test]
+fn a_record_that_was_accepted_is_not_admitted_again_not_even_the_last_one() {
+    let mut progress = progress();
+    progress.accept(0, 25, Some(3)).expect("forward");
+    let refused = progress.admit(0, 24).expect_err("a double");
+    assert_eq!(refused.kind, FaultKind::Internal);
+    assert_eq!(refused.message, "is at 25, and was told 24");
+    assert!(progress.admit(1, 1).is_err(), "nobody opened it");
+    progress.admit(0, 25).expect("the next one");
+    progress.admit(0, 30).expect("behind a gap");
 }

@@ -127,6 +127,11 @@ impl Client {
         {
             return Some((answered.unwrap_or(at), error));
         }
+        self.silent(patience)
+    }
+
+    /// Since when a broker takes requests and does not answer, whatever the others do.
+    pub(crate) fn silent(&self, patience: Duration) -> Option<(Instant, KafkaError)> {
         let since = self.watch.contact.silent_since().filter(|since| since.elapsed() > patience)?;
         let text = "a broker takes requests and does not answer".to_owned();
         Some((since, KafkaError { code: Code::BrokerTransportFailure, text }))

@@ -3,6 +3,8 @@
 use std::slice;
 use std::sync::Arc;
 
+use tidewire_shared::PartitionPosition;
+
 use crate::ffi::{Client, HeaderList, Message};
 use crate::record::Timestamp;
 
@@ -58,10 +60,8 @@ pub(super) struct Stretch {
     pub(super) slot: usize,
     /// Memory that its records took while they waited: keys and values, and what librdkafka keeps of each.
     pub(super) weight: u64,
-    /// Offset behind it.
-    pub(super) next: i64,
-    /// Leader epoch of its last record; none: it has no record, or the broker does not say.
-    pub(super) leader_epoch: Option<i32>,
+    /// The place behind it.
+    pub(super) at: PartitionPosition,
 }
 
 /// What librdkafka keeps beside a record, bytes.
@@ -94,13 +94,10 @@ impl Fetched {
     /// Its items by partition, as long as one partition's follow one another.
     pub(super) fn stretches(&self) -> impl Iterator<Item = Stretch> {
         self.messages.chunk_by(|one, next| one.slot == next.slot).filter_map(|messages| {
-            let last = messages.last()?;
-            let records = || messages.iter().filter(|message| message.news().is_none());
             Some(Stretch {
-                slot: last.slot as usize,
-                weight: records().map(|message| size(message) as u64 + BESIDE_RECORD).sum(),
-                next: last.offset() + i64::from(last.news().is_none()),
-                leader_epoch: records().next_back().and_then(Message::leader_epoch),
+                slot: messages.first()?.slot as usize,
+                weight: messages.iter().map(weight).sum(),
+                at: messages.iter().map(behind).reduce(PartitionPosition::then)?,
             })
         })
     }
@@ -155,6 +152,24 @@ fn size(message: &Message) -> usize {
     match message.news() {
         Some(_) => 0,
         None => length(message.key()) + length(message.value()),
+    }
+}
+
+/// Memory that it takes while it waits.
+fn weight(message: &Message) -> u64 {
+    match message.news() {
+        Some(_) => 0,
+        None => size(message) as u64 + BESIDE_RECORD,
+    }
+}
+
+/// The place behind a record, or the end that was reached.
+fn behind(message: &Message) -> PartitionPosition {
+    match message.news() {
+        Some(_) => PartitionPosition { next: message.offset(), leader_epoch: None },
+        None => {
+            PartitionPosition { next: message.offset() + 1, leader_epoch: message.leader_epoch() }
+        }
     }
 }
 

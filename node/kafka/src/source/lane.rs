@@ -1,29 +1,26 @@
 //! A client of librdkafka with the partitions that it reads, in one queue.
 
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tidewire_shared::Fault;
+use tidewire_shared::{Fault, FaultKind, PartitionPosition};
 
 use super::fetched::{Fetched, Stretch};
+use super::leaders::{Leaders, left};
 use super::load::Load;
-use super::slots::{self, Slots, Wanted};
+use super::slots::{Slots, Wanted};
 use super::{SourceLimits, SourcePartition, Unreachable, loss, object};
 use crate::config::{Settings, Side};
-use crate::fault::{KafkaError, is_unknown, not_known_yet};
-use crate::ffi::{Asked, Client, Inbox, Kind, Message, Partitions};
+use crate::fault::KafkaError;
+use crate::ffi::{Client, Inbox, Kind, Message, Partitions};
 
 /// How long a broker may owe an answer, beyond what a fetch waits for records, before it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a topic that was just listed may be unknown to the broker that is asked for its leaders.
-const SPREADING: Duration = Duration::from_secs(5);
-
-/// Between two questions for the leaders of topics that no broker leads yet.
-const LEADER_PAUSE: Duration = Duration::from_millis(100);
-
-/// Longest wait for another client to go on with a partition.
+/// Longest wait for a client to reach the leaders of partitions that it is to go on with, and then for
+/// its own threads to begin.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Least records of a batch, however large they are.
@@ -68,36 +65,42 @@ impl Lane {
         timeout: Duration,
     ) -> Result<(), Fault> {
         let deadline = Instant::now() + timeout;
-        let wanted = partitions
-            .iter()
-            .map(|partition| self.slots.wanted(self.inbox.client(), partition))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.learn_leaders(partitions, deadline)?;
-        let mut epochs = Partitions::with_capacity(0);
-        let mut any = false;
-        for (partition, wanted) in partitions.iter().zip(&wanted) {
-            self.start(partition, wanted)?;
-            // An offset of 0 has no record before it that could have been taken back.
-            if partition.leader_epoch.is_some() && partition.offset > 0 {
-                any = true;
-                epochs
-                    .push(
-                        &partition.topic,
-                        wanted.partition,
-                        partition.offset,
-                        partition.leader_epoch,
-                    )
-                    .map_err(|error| error.fault_at(Side::Source, object(partition)))?;
-            }
+        self.name(partitions)?;
+        self.leaders().learn(partitions, deadline)?;
+        self.begin(partitions, numbers, deadline)
+    }
+
+    /// Connects to the leaders of partitions that it is about to be given; what it reads goes on.
+    pub(super) fn prepare(
+        &mut self,
+        partitions: Vec<SourcePartition>,
+    ) -> Result<JoinHandle<Result<(), Fault>>, Fault> {
+        self.name(&partitions)?;
+        let leaders = self.leaders();
+        thread::Builder::new()
+            .name("prepare".to_owned())
+            .spawn(move || leaders.reach(&partitions, Instant::now() + HAND_OVER))
+            .map_err(|error| Fault::new(FaultKind::Internal, "reader", format!("thread: {error}")))
+    }
+
+    /// Gives partitions to another client, which knows their leaders, and goes on behind what was handed
+    /// out of them. It begins before they go from here: where it cannot, they stay.
+    pub(super) fn hand_over(&mut self, slots: &[usize], to: &mut Self) -> Result<(), Fault> {
+        let rest = slots.iter().filter_map(|slot| Some((*slot, self.rest_of(*slot)?)));
+        let (numbers, partitions): (Vec<usize>, Vec<SourcePartition>) = rest.unzip();
+        to.begin(&partitions, &numbers, Instant::now() + HAND_OVER)?;
+        for (slot, rest) in numbers.iter().zip(&partitions) {
+            let at = PartitionPosition { next: rest.offset, leader_epoch: rest.leader_epoch };
+            to.load.add(&Stretch { slot: *slot, weight: 0, at });
         }
-        if any {
-            self.inbox
-                .client()
-                .validate(&epochs, left(deadline))
-                .map_err(|error| self.unanswered(&error))?;
-        }
-        self.slots.add(&wanted, numbers);
+        self.remove(&numbers);
         Ok(())
+    }
+
+    /// Ends the reading of these partitions, whatever slots they have.
+    pub(super) fn give_up(&mut self, partitions: &[SourcePartition]) {
+        let slots: Vec<usize> = partitions.iter().filter_map(|it| self.slots.slot_of(it)).collect();
+        self.remove(&slots);
     }
 
     /// Ends the reading of partitions; nothing of them comes out of [`Self::next`] afterwards.
@@ -154,8 +157,20 @@ impl Lane {
 
     /// Since when, and why, nothing comes from the source.
     pub(super) fn unreachable(&self) -> Option<Unreachable> {
-        let patience = PATIENCE + self.limits.fetch_wait;
-        let (since, error) = self.inbox.client().unreachable(patience)?;
+        self.away(self.inbox.client().unreachable(self.patience()))
+    }
+
+    /// Since when a broker that was asked has not answered.
+    pub(super) fn silent(&self) -> Option<Unreachable> {
+        self.away(self.inbox.client().silent(self.patience()))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE + self.limits.fetch_wait
+    }
+
+    fn away(&self, told: Option<(Instant, KafkaError)>) -> Option<Unreachable> {
+        let (since, error) = told?;
         Some(Unreachable { since, fault: error.fault_at(Side::Source, self.cluster()) })
     }
 
@@ -171,21 +186,14 @@ impl Lane {
         self.inbox.client().metadata_requests()
     }
 
-    /// Gives partitions to another client, which goes on behind what was handed out of them.
-    pub(super) fn hand_over(&mut self, left: &[Stretch], to: &mut Self) -> Result<(), Fault> {
-        let (numbers, partitions): (Vec<usize>, Vec<SourcePartition>) =
-            left.iter().filter_map(|stretch| self.rest_of(stretch)).unzip();
-        self.remove(&numbers);
-        if !numbers.is_empty() {
-            to.assign(&partitions, &numbers, HAND_OVER)?;
-        }
-        left.iter().for_each(|stretch| to.load.add(&Stretch { weight: 0, ..*stretch }));
-        Ok(())
+    /// The slots of which at least so much came in a period, looked at once in each.
+    pub(super) fn busy(&mut self, period: Duration, bytes: u64) -> Vec<usize> {
+        self.load.busy(Instant::now(), period, bytes)
     }
 
-    /// The slots that leave by their weight, looked at once in a period.
-    pub(super) fn leaving(&mut self, period: Duration, leaves: fn(u64) -> bool) -> Vec<Stretch> {
-        self.load.leaving(Instant::now(), period, leaves)
+    /// The slots of which less came in the whole of a period, looked at once in each.
+    pub(super) fn quiet(&mut self, period: Duration, bytes: u64) -> Vec<usize> {
+        self.load.quiet(Instant::now(), period, bytes)
     }
 
     /// Whether nothing came to it that it has not handed over.
@@ -193,16 +201,12 @@ impl Lane {
         self.load.is_empty()
     }
 
-    /// The partition of a stretch, from its end on.
-    fn rest_of(&self, stretch: &Stretch) -> Option<(usize, SourcePartition)> {
-        let (topic, partition) = self.slots.name(stretch.slot)?;
-        let rest = SourcePartition {
-            topic: topic.to_owned(),
-            partition: u32::try_from(partition).ok()?,
-            offset: stretch.next,
-            leader_epoch: stretch.leader_epoch,
-        };
-        Some((stretch.slot, rest))
+    /// A partition from the place on that was reached in it.
+    pub(super) fn rest_of(&self, slot: usize) -> Option<SourcePartition> {
+        let (topic, partition) = self.slots.name(slot)?;
+        let PartitionPosition { next: offset, leader_epoch } = self.load.at(slot)?;
+        let partition = u32::try_from(partition).ok()?;
+        Some(SourcePartition { topic: topic.to_owned(), partition, offset, leader_epoch })
     }
 
     fn batch(&mut self, messages: Vec<Message>) -> Fetched {
@@ -216,55 +220,69 @@ impl Lane {
         fetched
     }
 
-    fn start(&self, partition: &SourcePartition, wanted: &Wanted) -> Result<(), Fault> {
-        let topic = self.slots.topic(wanted.topic);
-        self.inbox
-            .start(topic, wanted.partition, partition.offset)
-            .map_err(|error| error.fault_at(Side::Source, object(partition)))
+    /// Has the handle know the topics of partitions.
+    fn name(&mut self, partitions: &[SourcePartition]) -> Result<Vec<Wanted>, Fault> {
+        let client = self.inbox.client();
+        partitions.iter().map(|partition| self.slots.wanted(client, partition)).collect()
     }
 
-    /// Has the handle learn who leads the partitions, so that positions can be checked before anything
-    /// is read, and says of those that are not there.
-    fn learn_leaders(
-        &self,
+    /// Begins to read partitions whose leaders are known: all, or none of them.
+    fn begin(
+        &mut self,
         partitions: &[SourcePartition],
+        numbers: &[usize],
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let patience = deadline.min(Instant::now() + SPREADING);
-        loop {
-            let client = self.inbox.client();
-            let told = client.told_topics(Asked::Known, left(deadline));
-            client.poll(Duration::ZERO);
-            let told = told.map_err(|error| self.unanswered(&error))?;
-            let Some((partition, code)) = slots::missing(partitions, &told) else { return Ok(()) };
-            if !may_appear(code) || Instant::now() >= patience {
-                let object = object(partition);
-                let error = KafkaError { code, text: code.to_string() };
-                return Err(match is_unknown(code) {
-                    true => not_known_yet(Side::Source, object),
-                    false => error.fault_at(Side::Source, object),
-                });
-            }
-            std::thread::sleep(LEADER_PAUSE);
+        let wanted = self.name(partitions)?;
+        self.give_up(partitions);
+        let started = self.start(partitions, &wanted);
+        let begun = started.and_then(|()| self.validate(partitions, &wanted, left(deadline)));
+        match begun {
+            Ok(()) => self.slots.add(&wanted, numbers),
+            Err(_) => wanted.iter().for_each(|it| {
+                self.inbox.stop(self.slots.topic(it.topic), it.partition);
+            }),
         }
+        begun
     }
 
-    /// The fault of a question that got no answer, explained by what the connection reported.
-    fn unanswered(&self, error: &KafkaError) -> Fault {
-        let client = self.inbox.client();
-        client.poll(Duration::ZERO);
-        let late = matches!(
-            error.code,
-            Code::OperationTimedOut | Code::RequestTimedOut | Code::BrokerTransportFailure
-        );
-        match client.trouble() {
-            Some(trouble) if late => trouble.fault_at(Side::Source, self.cluster()),
-            _ if late => {
-                let code = Code::BrokerTransportFailure;
-                KafkaError { code, text: error.text.clone() }.fault_at(Side::Source, self.cluster())
-            }
-            _ => error.fault_at(Side::Source, self.cluster()),
+    fn start(&self, partitions: &[SourcePartition], wanted: &[Wanted]) -> Result<(), Fault> {
+        for (partition, wanted) in partitions.iter().zip(wanted) {
+            self.inbox
+                .start(self.slots.topic(wanted.topic), wanted.partition, partition.offset)
+                .map_err(|error| error.fault_at(Side::Source, object(partition)))?;
         }
+        Ok(())
+    }
+
+    /// Has the positions checked that can be.
+    fn validate(
+        &self,
+        partitions: &[SourcePartition],
+        wanted: &[Wanted],
+        timeout: Duration,
+    ) -> Result<(), Fault> {
+        let mut epochs = Partitions::with_capacity(0);
+        let mut any = false;
+        for (partition, wanted) in partitions.iter().zip(wanted) {
+            // An offset of 0 has no record before it that could have been taken back.
+            if partition.leader_epoch.is_some() && partition.offset > 0 {
+                any = true;
+                let SourcePartition { topic, offset, leader_epoch, .. } = partition;
+                epochs
+                    .push(topic, wanted.partition, *offset, *leader_epoch)
+                    .map_err(|error| error.fault_at(Side::Source, object(partition)))?;
+            }
+        }
+        if !any {
+            return Ok(());
+        }
+        let asked = self.inbox.client().validate(&epochs, timeout);
+        asked.map_err(|error| self.leaders().unanswered(&error))
+    }
+
+    fn leaders(&self) -> Leaders {
+        Leaders { client: Arc::clone(self.inbox.client()), cluster: self.cluster() }
     }
 
     fn judge(&self, message: &Message, code: Code) -> Fault {
@@ -288,13 +306,4 @@ impl Drop for Lane {
             self.inbox.stop(&topic, partition);
         }
     }
-}
-
-/// Whether what is missing may be there a moment later.
-fn may_appear(code: Code) -> bool {
-    is_unknown(code) || code == Code::LeaderNotAvailable
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

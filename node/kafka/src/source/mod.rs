@@ -9,6 +9,8 @@
 
 mod fetched;
 mod lane;
+mod lanes;
+mod leaders;
 mod load;
 mod loss;
 mod slots;
@@ -21,15 +23,12 @@ use std::time::{Duration, Instant};
 use tidewire_shared::Fault;
 
 use crate::config::Settings;
-use lane::Lane;
+use lanes::Lanes;
 
-/// How soon a partition is known to be busy.
-const BUSY_PERIOD: Duration = Duration::from_secs(1);
-/// Longest wait for one client while another one may have something.
-const GLANCE: Duration = Duration::from_millis(10);
-
-/// What is read ahead and handed out at once. The memory of a consumer is about `queue_bytes` and one
-/// `fetch_bytes` per broker, decompressed, beside what its owner keeps of [`Fetched`].
+/// What is read ahead and handed out at once. The memory of one client is about `queue_bytes` and one
+/// `fetch_bytes` per broker, decompressed, beside what its owner keeps of [`Fetched`]. A consumer has one
+/// client, and with `busy_apart` at times a second one: twice the memory, the connections, the logins and
+/// librdkafka's threads (one per broker and a few).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLimits {
     /// Bytes that are read ahead.
@@ -47,10 +46,26 @@ pub struct SourceLimits {
     /// How long a broker that has nothing new waits before it says so: the delay of
     /// [`Item::Reached`] behind the last record, and the pulse of an idle consumer.
     pub fetch_wait: Duration,
-    /// Busy partitions are read by a client of their own until they were not busy for so long; none:
-    /// one client reads all. A request names all partitions of its client, and one that left without a
-    /// busy partition, because the queue was full for a moment, comes back only when `fetch_wait` is over.
-    pub busy_apart: Option<Duration>,
+    /// Busy partitions are read by a client of their own; none: one client reads all. A request names all
+    /// partitions of its client, and one that left without a busy partition, because the queue was full
+    /// for a moment, comes back only when `fetch_wait` is over.
+    pub busy_apart: Option<Apart>,
+}
+
+/// Which partitions are read by a client of their own. Where that client cannot be had, one reads all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// Those of which so much came within a second: keys, values, and what librdkafka keeps of each record.
+    pub busy_bytes: u64,
+    /// Until not as much came within this time; a client that could not be had is tried again after it.
+    pub quiet: Duration,
+}
+
+impl Default for Apart {
+    /// A quarter of what is read ahead.
+    fn default() -> Self {
+        Self { busy_bytes: 4 << 20, quiet: Duration::from_secs(60) }
+    }
 }
 
 impl Default for SourceLimits {
@@ -70,20 +85,26 @@ impl Default for SourceLimits {
 
 impl SourceLimits {
     /// What suits a consumer of so many partitions.
+    #[must_use]
+    pub fn for_partitions(count: usize) -> Self {
+        match count {
+            0..=256 => Self::default(),
+            _ => Self::for_many(),
+        }
+    }
+
+    /// What suits a consumer of many partitions.
     ///
     /// librdkafka names every partition in every request, and a broker that has nothing to say answers
     /// for every one: with thousands of them requests are made seldom, and answers large.
     #[must_use]
-    pub fn for_partitions(count: usize) -> Self {
+    pub fn for_many() -> Self {
         let few = Self::default();
-        match count {
-            0..=256 => few,
-            _ => Self {
-                partition_bytes: few.fetch_bytes,
-                fetch_wait: Duration::from_secs(2),
-                busy_apart: Some(Duration::from_secs(60)),
-                ..few
-            },
+        Self {
+            partition_bytes: few.fetch_bytes,
+            fetch_wait: Duration::from_secs(2),
+            busy_apart: Some(Apart::default()),
+            ..few
         }
     }
 
@@ -120,17 +141,10 @@ pub struct Unreachable {
 /// Reads partitions of one cluster. Its calls block and are made from one thread at a time.
 #[derive(Debug)]
 pub struct Consumer {
-    settings: Settings,
-    limits: SourceLimits,
-    quiet: Lane,
-    /// Reads the busy partitions, while there are any that are to be read apart.
-    busy: Option<Lane>,
-    /// Whether the busy partitions are asked first this time.
-    busy_first: bool,
+    lanes: Lanes,
     /// Slots that were given.
     given: usize,
-    /// Metadata requests of clients that are gone.
-    requests_before: u64,
+    ended: Option<Fault>,
 }
 
 impl Consumer {
@@ -140,19 +154,12 @@ impl Consumer {
     ///
     /// `Configuration`, naming the property that librdkafka refuses.
     pub fn open(settings: &Settings, limits: SourceLimits) -> Result<Self, Fault> {
-        Ok(Self {
-            settings: settings.clone(),
-            limits,
-            quiet: Lane::open(settings, limits)?,
-            busy: None,
-            busy_first: false,
-            given: 0,
-            requests_before: 0,
-        })
+        Ok(Self { lanes: Lanes::open(settings, limits)?, given: 0, ended: None })
     }
 
     /// Begins to read partitions, beside those that are read already. They get slots in the order they
-    /// are given in, which no later partition gets again.
+    /// are given in, which no later partition gets again; one that is read already has only its new slot
+    /// then.
     ///
     /// # Errors
     ///
@@ -164,14 +171,14 @@ impl Consumer {
         timeout: Duration,
     ) -> Result<Range<usize>, Fault> {
         let slots = self.given..self.given + partitions.len();
-        self.quiet.assign(partitions, &slots.clone().collect::<Vec<_>>(), timeout)?;
+        self.lanes.assign(partitions, &slots.clone().collect::<Vec<_>>(), timeout)?;
         self.given = slots.end;
         Ok(slots)
     }
 
     /// Ends the reading of partitions; nothing of them comes out of [`Self::next`] afterwards.
     pub fn remove(&mut self, slots: &[usize]) {
-        self.lanes_mut().for_each(|lane| lane.remove(slots));
+        self.lanes.remove(slots);
     }
 
     /// What comes next, waiting at most `timeout` for the first of it; `None` when nothing came.
@@ -181,38 +188,35 @@ impl Consumer {
     /// What ended the stream of a partition, and with it the consumer: `SourceHistory` for an offset
     /// that is gone or a log that took records back, `SourceState` for a topic that is gone,
     /// `SourceDenied` and `SourceLogin` for rights that are, `Decode` for a damaged batch. All that was
-    /// read before it was handed out before it.
+    /// read of the partition before it was handed out before it, and nothing is handed out after it.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Fetched>, Fault> {
-        if let Some(quiet_period) = self.limits.busy_apart {
-            self.sort(quiet_period)?;
+        if let Some(fault) = &self.ended {
+            return Err(fault.clone());
         }
-        let Some(busy) = &mut self.busy else { return self.quiet.next(timeout) };
-        self.busy_first = !self.busy_first;
-        let (first, second) = match self.busy_first {
-            true => (&mut *busy, &mut self.quiet),
-            false => (&mut self.quiet, &mut *busy),
-        };
-        if let Some(fetched) = first.next(Duration::ZERO)? {
-            return Ok(Some(fetched));
-        }
-        if let Some(fetched) = second.next(Duration::ZERO)? {
-            return Ok(Some(fetched));
-        }
-        busy.next(timeout.min(GLANCE))
+        let next = self.lanes.next(timeout);
+        self.ended = next.as_ref().err().cloned();
+        next
     }
 
     /// Since when, and why, nothing comes from the source. librdkafka goes on trying; how long that is
     /// waited for is its owner's to decide.
     #[must_use]
     pub fn unreachable(&self) -> Option<Unreachable> {
-        self.lanes().find_map(Lane::unreachable)
+        self.lanes.unreachable()
+    }
+
+    /// Since when a broker that was asked has not answered, whatever comes from the others. While records
+    /// wait here nobody may be asked, so that a connection that was lost tells nothing.
+    #[must_use]
+    pub fn silent(&self) -> Option<Unreachable> {
+        self.lanes.silent()
     }
 
     /// Lowest offset and end (transactions that are open included) of a partition, as the last answer of
     /// its broker told them.
     #[must_use]
     pub fn ends(&self, slot: usize) -> Option<(i64, i64)> {
-        self.lanes().find_map(|lane| lane.ends(slot))
+        self.lanes.ends(slot)
     }
 
     /// How often the brokers were asked what topics are. librdkafka learns only from those answers that
@@ -221,41 +225,13 @@ impl Consumer {
     /// ids of the topics were last compared, all that was read since is of those ids.
     #[must_use]
     pub fn metadata_requests(&self) -> u64 {
-        self.requests_before + self.lanes().map(Lane::metadata_requests).sum::<u64>()
+        self.lanes.metadata_requests()
     }
 
     /// Clients of librdkafka that read: one, or two while partitions are read apart.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.lanes().count()
-    }
-
-    /// Has every partition read where it belongs by what came of it.
-    fn sort(&mut self, quiet_period: Duration) -> Result<(), Fault> {
-        let risen = self.quiet.leaving(BUSY_PERIOD, load::is_busy);
-        if !risen.is_empty() {
-            let busy = match self.busy.take() {
-                Some(busy) => busy,
-                None => Lane::open(&self.settings, self.limits.of_busy())?,
-            };
-            self.quiet.hand_over(&risen, self.busy.insert(busy))?;
-        }
-        let Some(busy) = &mut self.busy else { return Ok(()) };
-        let fallen = busy.leaving(quiet_period, |weight| !load::is_busy(weight));
-        busy.hand_over(&fallen, &mut self.quiet)?;
-        if let Some(done) = self.busy.take_if(|busy| busy.is_empty()) {
-            self.requests_before += done.metadata_requests();
-        }
-        Ok(())
-    }
-
-    /// The busy partitions' client first: what both know it knows better.
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.busy.iter().chain([&self.quiet])
-    }
-
-    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
-        self.busy.iter_mut().chain([&mut self.quiet])
+        self.lanes.count()
     }
 }
 

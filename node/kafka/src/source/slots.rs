@@ -97,6 +97,12 @@ impl Slots {
         *slots.get(usize::try_from(message.partition()).ok()?)?
     }
 
+    /// The slot of a partition; none when it is not read.
+    pub(super) fn slot_of(&self, partition: &SourcePartition) -> Option<usize> {
+        let slots = &self.topics[*self.by_name.get(&partition.topic)?].slots;
+        slots.get(partition.partition as usize)?.map(|slot| slot as usize)
+    }
+
     /// Topic and partition of a slot.
     pub(super) fn name(&self, slot: usize) -> Option<(&str, i32)> {
         let Slot { topic, partition } = *self.slots.get(&slot)?;

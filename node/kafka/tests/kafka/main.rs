@@ -12,6 +12,7 @@ mod positions;
 mod precheck;
 mod security;
 mod source;
+mod source_apart;
 mod source_faults;
 mod source_rights;
 mod target;

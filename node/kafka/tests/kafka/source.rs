@@ -215,59 +215,6 @@ fn partitions_come_and_go_while_it_reads() {
 }
 
 #[test]
-fn a_partition_that_is_busy_is_read_apart_and_goes_on_where_it_stood() {
-    const PERIOD: Duration = Duration::from_secs(2);
-    let kafka = broker();
-    let topic = fresh_topic(&kafka, 3);
-    let mut writer = Writer::start(&kafka, "none", None).expect("writer");
-    let mut written = [0, 0];
-    let mut write = |partition: usize, count: usize, padding: usize| {
-        let from = written[partition];
-        written[partition] += count;
-        let value = |n: usize| Written {
-            partition: u32::try_from(partition).expect("small"),
-            ..Written::value(format!("{n:0padding$}"))
-        };
-        writer.send(&topic, &(from..from + count).map(value).collect::<Vec<_>>()).expect("sent");
-    };
-    let limits = SourceLimits { busy_apart: Some(PERIOD), ..quick() };
-    let mut consumer = Consumer::open(&source(&kafka), limits).expect("consumer");
-    let partitions = [from(&topic, 0, 0), from(&topic, 1, 0), from(&topic, 2, 0)];
-    consumer.assign(&partitions, SOON).expect("slots");
-
-    let mut read = [0, 0];
-    let mut requests = 0;
-    for clients in [2, 1, 2] {
-        let deadline = Instant::now() + SOON;
-        while consumer.clients() != clients {
-            assert!(Instant::now() < deadline, "{} clients, read {read:?}", consumer.clients());
-            if clients == 2 {
-                write(0, 500, 10_000);
-            }
-            write(0, 1, 0);
-            write(1, 1, 0);
-            for item in consumer.next(Duration::from_millis(50)).expect("next").iter().flatten() {
-                let Item::Record(record) = item else { continue };
-                let number = std::str::from_utf8(record.value.expect("a value")).expect("text");
-                assert_eq!(number.parse(), Ok(read[record.slot]), "of slot {}", record.slot);
-                read[record.slot] += 1;
-            }
-        }
-        assert!(consumer.metadata_requests() > requests, "a client that begins asks for topics");
-        requests = consumer.metadata_requests() - 1;
-        assert!((0..3).all(|slot| consumer.ends(slot).is_some()));
-    }
-    write(0, 1, 0);
-    write(1, 1, 0);
-    let (rest, _) = read_to_ends(&mut consumer, 0..2);
-    for slot in [0, 1] {
-        let rest: Vec<usize> =
-            values_of(&rest, slot).iter().map(|number| number.parse().expect("number")).collect();
-        assert_eq!(rest, (read[slot]..written[slot]).collect::<Vec<_>>());
-    }
-}
-
-#[test]
 fn what_was_fetched_outlives_its_consumer_and_changes_threads() {
     let kafka = broker();
     let topic = fresh_topic(&kafka, 1);

@@ -106,6 +106,8 @@ impl CopyCarrier {
     }
 
     fn copy(&mut self, record: &SourceRecord<'_>, to: &mut Writer) -> Result<u64, Fault> {
+        // Refused before it is sent: without transactions nothing takes it back.
+        self.progress.admit(record.slot, record.offset)?;
         let slot = self.slots.get_mut(record.slot).ok_or_else(unknown_slot)?;
         if !self.holds_headers && !record.headers.is_empty() {
             return Err(headers_would_go(slot, record.offset));

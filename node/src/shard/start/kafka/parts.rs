@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidewire_kafka::{Consumer, Idempotence, Settings, SourceLimits, SourcePartition, codec};
+use tidewire_kafka::{
+    Apart, Consumer, Idempotence, Settings, SourceLimits, SourcePartition, codec,
+};
 use tidewire_node_core::copy::{CopyProgress, Layout, PartitionFacts};
 use tidewire_node_core::takeover::Start;
 use tidewire_node_core::throttle::Throttle;
@@ -12,6 +15,7 @@ use tidewire_shared::{Fault, KafkaPosition};
 
 use super::super::target::{CALL, OutletTopic, TargetSide, blocking, too_early};
 use super::{Clients, ConfigSync};
+use crate::fault_point;
 use crate::lease::Lease;
 use crate::pipeline::CopyParts;
 use crate::pipeline::delivery::{CopyCarrier, Delivery, Slot};
@@ -130,8 +134,7 @@ impl Fitter<'_> {
             })
             .collect();
         blocking(move || {
-            let limits = SourceLimits::for_partitions(partitions.len());
-            let mut consumer = Consumer::open(&settings, limits)?;
+            let mut consumer = Consumer::open(&settings, limits(partitions.len()))?;
             if !partitions.is_empty() {
                 consumer.assign(&partitions, CALL)?;
             }
@@ -156,4 +159,14 @@ impl Fitter<'_> {
             sync: self.task.sync_configs.clone(),
         })
     }
+}
+
+/// How so many partitions are read. A test may wish that few are read as many are, and go from client to
+/// client all the time.
+fn limits(partitions: usize) -> SourceLimits {
+    if !fault_point::is_wished("read_apart") {
+        return SourceLimits::for_partitions(partitions);
+    }
+    let apart = Apart { busy_bytes: 8 << 10, quiet: Duration::from_secs(2) };
+    SourceLimits { busy_apart: Some(apart), ..SourceLimits::for_many() }
 }
