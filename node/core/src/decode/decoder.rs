@@ -437,6 +437,7 @@ impl Decoder {
                 }
                 return Ok(());
             }
+            Known::NewTopic(name, topic) => return Err(DecodeError::new_topic(at, name, topic)),
         };
         let Some(open) = &mut self.open else { return Ok(()) };
         match rows::copy(operation, rows, wanted, batch) {
@@ -473,6 +474,9 @@ impl Decoder {
                 }
                 Known::Wanted(_) | Known::Unwanted => batch.end.filtered += 1,
                 Known::Heartbeat => {}
+                Known::NewTopic(name, topic) => {
+                    return Err(DecodeError::new_topic(at, name, topic));
+                }
             }
         }
         Ok(())

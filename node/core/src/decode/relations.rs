@@ -19,6 +19,9 @@ pub(super) enum Known {
     Wanted(Wanted),
     /// The task does not want it.
     Unwanted,
+    /// The task wants it in a topic that it did not look at. Partitions are described though their rows
+    /// come under their root, so only a change of its own is a reason to look again.
+    NewTopic(TableName, String),
     /// Our own heartbeat table: never a change of the user's.
     Heartbeat,
 }
@@ -98,7 +101,10 @@ impl Relations {
                 self.put(message.oid, Known::Unwanted);
                 return Ok(true);
             }
-            Wish::NewTopic(topic) => return Err(DecodeError::new_topic(lsn, &name, &topic)),
+            Wish::NewTopic(topic) => {
+                self.put(message.oid, Known::NewTopic(name, topic));
+                return Ok(true);
+            }
         };
         let Some(facts) = self.facts.remove(&message.oid) else { return Ok(false) };
         let (relation, selection) =
