@@ -220,6 +220,7 @@ fn a_condition_whose_column_was_not_sent_stops_the_task() {
     stream.delete(OID, b'K', &[text("7"), Cell::Null, Cell::Null]);
     let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
     assert!(error.what.contains("amount"), "{error}");
+    assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
 }
 
 #[test]
@@ -232,6 +233,24 @@ fn an_update_that_does_not_tell_what_its_row_was_stops_the_task() {
     stream.update(OID, None, &row("7", "1", "a"));
     let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
     assert!(error.what.contains("old value of column amount"), "{error}");
+    assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
+}
+
+#[test]
+fn a_condition_stops_the_task_at_an_update_whose_old_row_did_not_come_under_full() {
+    let rule = ObjectRule { filter: "amount > 5".into(), ..plain() };
+    let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("rules");
+    // A partition with another identity than its table; the table with a key, and without one.
+    for (kind, keys) in [('p', vec![primary_key(&["id"])]), ('p', vec![]), ('r', vec![])] {
+        let mut decoder = Decoder::new(Options::new(tables.clone(), Lsn::ZERO));
+        let facts = facts(OID, name("public", "orders"), &columns('f'), keys);
+        decoder.provide(OID, Some(TableFacts { kind, ..facts }));
+        let mut stream = opened('f');
+        stream.update(OID, None, &row("7", "1", "a"));
+        let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
+        assert!(error.what.contains("the condition `where`"), "{error}");
+        assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
+    }
 }
 
 #[test]
