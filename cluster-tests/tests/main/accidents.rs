@@ -20,6 +20,9 @@ fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     Postgres::start(PostgresOptions { version: version.to_owned(), settings }).unwrap()
 }
 
+/// Longer than the publication is left unwatched, and a stream built anew.
+const WATCHED: Duration = Duration::from_secs(13);
+
 const V17: &str = "17.6.0";
 const V18: &str = "18.0.0";
 
@@ -302,6 +305,13 @@ fn a_table_that_is_renamed_stops_the_task_and_loses_nothing() {
     task.insert(5..=5);
     assert_eq!(task.delivered_inserts_of_the_table(), 5);
 
+    task.pause();
+    task.sql("ALTER TABLE t RENAME TO u; INSERT INTO u VALUES (6, 'x')");
+    task.refuses_to_resume(&["called public.u now", "rename it back", "nothing is lost"]);
+    task.sql("ALTER TABLE u RENAME TO t");
+    task.resume();
+    assert_eq!(task.delivered_inserts_of_the_table(), 6);
+
     task.sql("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, note text)");
     task.insert(6..=6);
     task.shows("Failed", &["SourceState", "no longer holds table public.t", "are lost"]);
@@ -327,6 +337,29 @@ fn partitions_come_and_go() {
         ["1", "12", "13", "14"],
         "what a partition held or does alone is not the table's"
     );
+}
+
+#[test]
+fn a_table_that_is_attached_to_another_one_of_the_task_goes_on_under_its_name() {
+    let create = "CREATE TABLE public.t (id int PRIMARY KEY, note text) PARTITION BY RANGE (id); \
+         CREATE TABLE public.p1 PARTITION OF public.t FOR VALUES FROM (0) TO (10); \
+         CREATE TABLE public.p2 (id int PRIMARY KEY, note text)";
+    let by_pattern = |yaml: String| yaml.replace("['public.t']", "['public.t', 'public.p*']");
+    let mut task = Task::with("attached", postgres(), create, by_pattern);
+    task.insert(1..=1);
+    task.sql(
+        "INSERT INTO p2 VALUES (11, 'alone'); \
+         ALTER TABLE t ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)",
+    );
+    task.insert(12..=12);
+    std::thread::sleep(WATCHED);
+    task.insert(2..=2);
+    task.sql("INSERT INTO p2 VALUES (13, 'x'); ALTER TABLE t DETACH PARTITION p2");
+    task.sql("INSERT INTO p2 VALUES (14, 'alone')");
+    std::thread::sleep(WATCHED);
+    task.sql("INSERT INTO p2 VALUES (15, 'alone')");
+    let ids: Vec<_> = task.delivered().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["1", "11", "12", "2", "13", "14", "15"]);
 }
 
 #[test]

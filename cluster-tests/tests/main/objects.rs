@@ -55,8 +55,8 @@ objects:
     rename: {{table: EVENTS}}
     where: "at > 0"
     operations: [insert]
-  - tables: [public.measures]
-    topic: objects-measures
+  - tables: ["public.measures*"]
+    topic: "objects-{{table}}"
     columns: {{include: [id, v]}}
 "#
     )

@@ -59,9 +59,17 @@ pub struct Change {
     pub(crate) old: u32,
     /// Where the new image begins in the batch's columns.
     pub(crate) new: u32,
-    /// The first column that holds bytes that are not UTF-8: such values are there in hexadecimal, and
-    /// the change cannot become a record.
-    pub(crate) not_text: Option<u16>,
+    /// Why the change cannot become a record, where it cannot.
+    pub(crate) flaw: Option<Flaw>,
+}
+
+/// Why a change that was decoded cannot become a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// The first column that holds bytes that are not UTF-8: such values are there in hexadecimal.
+    NotText(u16),
+    /// The old row of an update did not come, and nothing tells what of it did not change.
+    NoOldRow,
 }
 
 /// What is known of one column in one image.

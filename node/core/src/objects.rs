@@ -45,8 +45,8 @@ pub fn rule_of(rules: &[ObjectRule], name: &TableName) -> Option<usize> {
 }
 
 /// The tables of a task, in name order: those it names, whether or not they exist, and those of
-/// `listed` that its patterns take. A partition whose root is taken too is left to the root, under
-/// whose name its changes come.
+/// `listed` that its patterns take. A partition whose root is taken too, named or not, is left to the
+/// root, under whose name its changes come.
 #[must_use]
 pub fn resolve(rules: &[ObjectRule], database: &str, listed: &[ListedTable]) -> Vec<ResolvedTable> {
     let named = rules.iter().flat_map(|rule| &rule.tables);
@@ -54,10 +54,13 @@ pub fn resolve(rules: &[ObjectRule], database: &str, listed: &[ListedTable]) -> 
     let matched: Vec<_> =
         listed.iter().filter(|table| rule_of(rules, &table.name).is_some()).collect();
     let roots: BTreeSet<u32> = matched.iter().map(|table| table.oid).collect();
-    let own = matched
-        .iter()
-        .filter(|table| !table.ancestors.iter().any(|ancestor| roots.contains(ancestor)));
-    names.extend(own.map(|table| &table.name));
+    for table in matched {
+        if table.ancestors.iter().any(|ancestor| roots.contains(ancestor)) {
+            names.remove(&table.name);
+        } else {
+            names.insert(&table.name);
+        }
+    }
     let resolved = names.into_iter().filter_map(|name| {
         let rule = rule_of(rules, name)?;
         let topic = topic_of(&rules.get(rule)?.topic, database, name);
@@ -231,6 +234,8 @@ mod tests {
         let there = listed(&[("m", 1, &[]), ("m_1", 2, &[1]), ("m_1_1", 3, &[2, 1])]);
         assert_eq!(shown(&[rule("t", &[], &["m*"], &[])], &there), ["m 0 t"]);
         assert_eq!(shown(&[rule("t", &[], &["m_*"], &[])], &there), ["m_1 0 t"]);
+        assert_eq!(shown(&[rule("t", &["m", "m_1"], &[], &[])], &there), ["m 0 t"]);
+        assert_eq!(shown(&[rule("t", &["m_1"], &[], &[])], &there), ["m_1 0 t"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod topics;
 pub use copy::{CopyLook, judge_copy};
 pub use identifier::{identifier, qualified};
 pub use source::{SourceLook, judge_source};
+pub use tables::as_its_root;
 pub use target::{TargetLook, judge_target};
 
 use tidewire_shared::Fault;

@@ -263,7 +263,9 @@ pub fn note(tables: &[PublishTable]) -> String {
 
 const HEADING: &str = "managed by Tidewire; object id, form and name of its tables:";
 
-fn form(table: &PublishTable) -> u32 {
+/// A number that tells forms apart: which columns and rows of a table are published; 0 for all of them.
+#[must_use]
+pub fn form(table: &PublishTable) -> u32 {
     let text = format!("{:?} {:?}", table.columns, table.row_filter);
     if table.columns.is_none() && table.row_filter.is_none() {
         return 0;
@@ -275,7 +277,8 @@ fn form(table: &PublishTable) -> u32 {
 ///
 /// # Errors
 /// `SourceState`: a table was taken out by someone else, or a table that the task names is another
-/// one than was published; its changes since then are not decoded.
+/// one than was published; its changes since then are not decoded. Or it was renamed, by which nothing
+/// is lost.
 pub fn align(
     plan: &PublicationPlan,
     seen: &PublicationFacts,
@@ -301,7 +304,16 @@ pub fn align(
         let name = table.name.to_string().escape_default().to_string();
         let line =
             lines.iter().find(|(oid, _, noted)| *oid == table.oid && (*oid != 0 || *noted == name));
-        let renamed = table.named && lines.iter().any(|(_, _, noted)| *noted == name);
+        // The one that was published under that name, unless the task has it under another by now.
+        let before = lines.iter().find(|(oid, _, noted)| {
+            *noted == name && !plan.tables.iter().any(|it| it.oid == *oid && it.oid != 0)
+        });
+        let before = before.filter(|_| table.named);
+        if let (false, Some((oid, ..))) = (published, before)
+            && let Some(now) = seen.tables.iter().find(|published| published.oid == *oid)
+        {
+            return Err(renamed(object(), &table.name, &now.name));
+        }
         match (published, line) {
             (true, Some((_, as_noted, _))) if *as_noted != form(table) => {
                 result.drop.push(table.name.clone());
@@ -309,7 +321,7 @@ pub fn align(
             }
             (true, _) => {}
             (false, Some(_)) => return Err(lost(&table.name)),
-            (false, None) if renamed || (table.named && noted.is_none()) => {
+            (false, None) if before.is_some() || (table.named && noted.is_none()) => {
                 return Err(lost(&table.name));
             }
             (false, None) => result.add.push(table.clone()),
@@ -321,6 +333,15 @@ pub fn align(
     });
     result.drop.extend(left.map(|published| published.name.clone()));
     Ok(result)
+}
+
+/// A table that is still published, under another name.
+fn renamed(publication: String, was: &TableName, now: &TableName) -> Fault {
+    let text = format!("holds table {was} under the name {now}: it is called {now} now");
+    Fault::new(FaultKind::SourceState, publication, text).remedy(
+        "rename it back, or change the task's objects to the new name, then resume the task; \
+         nothing is lost so far",
+    )
 }
 
 fn parse_line(line: &str) -> Option<(u32, u32, &str)> {

@@ -208,10 +208,22 @@ impl ExpectedPublication<'_> {
                     let remedy = "rename it back, or take it out of the task's objects";
                     return self.stop(&text, remedy);
                 }
-                None => {
+                None if self.managed => {
                     let name = &table.name;
                     let text = format!("does not publish {name} any more: its changes are lost");
                     return self.stop(&text, again);
+                }
+                // Someone else's: what became of the table since it was chosen is not noted anywhere.
+                None => {
+                    let text = format!(
+                        "does not hold {}: it was renamed, dropped, or taken out",
+                        table.name
+                    );
+                    let remedy = "rename it back, or change the task's objects to its new name: \
+                                  nothing is lost then; if it was taken out, its changes since then \
+                                  are lost: put it back, bring the target up to date, then resume \
+                                  the task";
+                    return self.stop(&text, remedy);
                 }
                 Some(published) if self.managed && hides(table, published) => {
                     let text = format!("publishes only some rows or columns of {}", table.name);

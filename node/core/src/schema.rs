@@ -32,6 +32,9 @@ pub struct Relation {
     pub columns: Vec<RelationColumn>,
     /// Indexes of the key columns, in key order; empty without a key.
     pub key: Vec<usize>,
+    /// Whether that is the key. Of a table that was gone before anyone looked the message alone tells,
+    /// which knows no order, and under FULL no key at all.
+    pub key_known: bool,
     /// Indexes of the columns that decide the partition under `by_primary_key`; empty without any.
     pub partition_columns: Vec<usize>,
     /// Unique keys whose columns are all among `columns`, the primary one first, then by name. Their
@@ -286,8 +289,9 @@ impl Relation {
         format!("TRUNCATE TABLE \"{schema}\".\"{table}\"")
     }
 
-    /// Prepares a table from its Relation message and what the catalog says now. Where the two
-    /// disagree the message wins: it describes the table as it was when its rows changed.
+    /// Prepares a table from its Relation message and what the catalog says now, or, where the table is
+    /// gone or has another key by now, said when the stream was started (`keys`). Where they disagree
+    /// the message wins: it describes the table as it was when its rows changed.
     ///
     /// # Errors
     /// A column that `partitionBy` asks for is not published or does not go out, one of the key does
@@ -296,6 +300,7 @@ impl Relation {
         message: &RelationMessage<'_>,
         rule: &TableRule,
         facts: Option<&TableFacts>,
+        keys: Option<&[UniqueKey]>,
     ) -> Result<(Self, Option<Selection>), String> {
         let facts = facts.filter(|facts| facts.oid == message.oid);
         let sent: Vec<RelationColumn> = message
@@ -314,11 +319,18 @@ impl Relation {
         let index_of = |name: &String| columns.iter().position(|c| c.name == *name);
         let indexes = |names: &[String]| names.iter().map(index_of).collect::<Option<Vec<_>>>();
 
-        let mut unique_keys = published_keys(&sent, facts);
-        let key = match key_of(&unique_keys) {
-            Some(key) if !outdates(message, key) => key.columns.clone(),
-            _ => identity_columns(message),
+        let now = facts.map(|facts| facts.unique_keys.as_slice());
+        let mut unique_keys = published_keys(&sent, now.unwrap_or_default());
+        let chosen = |keys: &[UniqueKey]| {
+            key_of(keys).filter(|key| !outdates(message, key)).map(|key| key.columns.clone())
         };
+        // Of a table that is there the message has to confirm what it had before.
+        let confirms = message.identity == 'd' && !identity_columns(message).is_empty();
+        let keys = keys.filter(|_| facts.is_none() || confirms);
+        let before = || chosen(&published_keys(&sent, keys?));
+        let key = chosen(&unique_keys).or_else(before);
+        let key_known = key.is_some() || now.or(keys).is_some() || tells_key(message);
+        let key = key.unwrap_or_else(|| identity_columns(message));
         let key = indexes(&key)
             .ok_or_else(|| format!("a column of the key does not go out: {}", key.join(", ")))?;
         let partition_columns = match rule.partition_by.as_slice() {
@@ -343,6 +355,7 @@ impl Relation {
             identity: message.identity,
             columns,
             key,
+            key_known,
             partition_columns,
             unique_keys,
         };
@@ -352,11 +365,10 @@ impl Relation {
 }
 
 /// The unique keys whose columns the server sends, the primary one first, then by name.
-fn published_keys(sent: &[RelationColumn], facts: Option<&TableFacts>) -> Vec<UniqueKey> {
+fn published_keys(sent: &[RelationColumn], known: &[UniqueKey]) -> Vec<UniqueKey> {
     let was_sent = |name: &String| sent.iter().any(|column| column.name == *name);
-    let known = facts.map(|facts| facts.unique_keys.as_slice()).unwrap_or_default().iter();
     let mut keys: Vec<UniqueKey> =
-        known.filter(|key| key.columns.iter().all(was_sent)).cloned().collect();
+        known.iter().filter(|key| key.columns.iter().all(was_sent)).cloned().collect();
     keys.sort_by(|a, b| (!a.primary, &a.name).cmp(&(!b.primary, &b.name)));
     keys
 }
@@ -396,6 +408,12 @@ fn identity_columns(message: &RelationMessage<'_>) -> Vec<String> {
         return Vec::new();
     }
     flagged.map(|column| column.name.to_owned()).collect()
+}
+
+/// Whether the columns that a message flags are the key by themselves: those of the default identity are the
+/// primary key, but the order of several of them is not told.
+fn tells_key(message: &RelationMessage<'_>) -> bool {
+    message.identity == 'd' && identity_columns(message).len() == 1
 }
 
 /// The type of a column, domains followed to their base as far as the catalog still knows them.

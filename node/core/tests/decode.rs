@@ -404,14 +404,6 @@ fn messages_and_frames_that_are_none_are_refused() {
 }
 
 #[test]
-fn an_update_under_full_without_its_old_row_is_refused() {
-    let mut stream = Stream::default();
-    stream.begin(100, COMMIT_US, 7).relation(OID, ("public", "orders"), 'f', &columns());
-    stream.update(OID, None, &[text("1"), Cell::Null, Cell::Null]);
-    assert!(error(orders_only(), &stream).what.contains("REPLICA IDENTITY FULL"));
-}
-
-#[test]
 fn tables_that_will_be_asked_for_are_told_ahead_once() {
     let mut stream = Stream::default();
     stream.begin(100, COMMIT_US, 7);

@@ -6,6 +6,10 @@ mod canal_json;
 mod dead_letters;
 #[path = "encode/debezium_json.rs"]
 mod debezium_json;
+#[path = "encode/dropped.rs"]
+mod dropped;
+#[path = "encode/partitions.rs"]
+mod partitions;
 mod reader;
 mod stream;
 
@@ -447,7 +451,7 @@ fn a_table_without_a_key_has_no_record_key() {
     stream.begin(LSN, COMMIT_US, 741).relation(OID, ("public", "orders"), 'f', &columns);
     stream.insert(OID, &[text("x")]).commit(LSN, LSN + 8);
     let mut decoder = Decoder::new(options(&[("public", "orders", "orders")]));
-    decoder.provide(OID, None);
+    decoder.provide(OID, Some(facts(OID, name("public", "orders"), &columns, Vec::new())));
     let batch = decode_all(&mut decoder, &stream.bytes).remove(0);
     for (partition, expected) in
         [(PartitionPolicy::ByPrimaryKey, 0), (PartitionPolicy::ByRecordKey, 200_135_406 % 4)]

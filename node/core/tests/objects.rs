@@ -7,6 +7,7 @@ use stream::{Cell, Described, Stream, decode_all, described, facts, name, primar
 use tidewire_node_core::decode::{Decoder, Options};
 use tidewire_node_core::encode::{EncodeConfig, EncodedBatch, Encoder};
 use tidewire_node_core::facts::TableFacts;
+use tidewire_node_core::objects::ListedTable;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_shared::spec::{
     ColumnChoice, Format, FormatKind, KeyChange, NamePattern, ObjectRule, Operations,
@@ -219,6 +220,7 @@ fn a_condition_whose_column_was_not_sent_stops_the_task() {
     stream.delete(OID, b'K', &[text("7"), Cell::Null, Cell::Null]);
     let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
     assert!(error.what.contains("amount"), "{error}");
+    assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
 }
 
 #[test]
@@ -231,6 +233,24 @@ fn an_update_that_does_not_tell_what_its_row_was_stops_the_task() {
     stream.update(OID, None, &row("7", "1", "a"));
     let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
     assert!(error.what.contains("old value of column amount"), "{error}");
+    assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
+}
+
+#[test]
+fn a_condition_stops_the_task_at_an_update_whose_old_row_did_not_come_under_full() {
+    let rule = ObjectRule { filter: "amount > 5".into(), ..plain() };
+    let tables = TaskTables::resolve(&[rule], "shop", &[]).expect("rules");
+    // A partition with another identity than its table; the table with a key, and without one.
+    for (kind, keys) in [('p', vec![primary_key(&["id"])]), ('p', vec![]), ('r', vec![])] {
+        let mut decoder = Decoder::new(Options::new(tables.clone(), Lsn::ZERO));
+        let facts = facts(OID, name("public", "orders"), &columns('f'), keys);
+        decoder.provide(OID, Some(TableFacts { kind, ..facts }));
+        let mut stream = opened('f');
+        stream.update(OID, None, &row("7", "1", "a"));
+        let error = decoder.feed(&stream.bytes, &mut Default::default()).expect_err("stops");
+        assert!(error.what.contains("the condition `where`"), "{error}");
+        assert!(error.remedy.contains("take `where` of the table out"), "{}", error.remedy);
+    }
 }
 
 #[test]
@@ -332,6 +352,51 @@ fn patterns_take_a_table_that_the_stream_still_names_though_it_was_dropped() {
     let error = decoded(rule(&["*"], &[], "cdc.{database}.{table}"), "all").expect_err("new topic");
     assert_eq!(error.kind, FaultKind::SourceBusy, "the task looks again: {error}");
     assert!(error.what.contains("cdc.shop.orders"), "{error}");
+}
+
+#[test]
+fn a_partition_that_is_described_but_brings_no_row_needs_no_topic() {
+    // Under publish_via_partition_root the server describes the root, then the partition itself.
+    let leaf = ("public", "orders_1");
+    let mut stream = opened('d');
+    stream.relation(99, leaf, 'd', &columns('d')).insert(OID, &row("1", "5", "a")).commit(100, 150);
+    let rule = ObjectRule {
+        patterns: vec![glob("*")],
+        topic: "{schema}.{table}".into(),
+        ..ObjectRule::default()
+    };
+    let listed = [
+        ListedTable { name: name("public", "orders"), oid: OID, ancestors: Vec::new() },
+        ListedTable { name: name("public", "orders_1"), oid: 99, ancestors: vec![OID] },
+    ];
+    let tables = TaskTables::resolve(&[rule], "shop", &listed).expect("rules");
+    assert_eq!(tables.topics(), ["public.orders"]);
+    let decoder = || {
+        let mut decoder = Decoder::new(Options::new(tables.clone(), Lsn::ZERO));
+        decoder.provide(OID, Some(orders('d')));
+        decoder
+    };
+    let batches = decode_all(&mut decoder(), &stream.bytes);
+    assert_eq!(batches[0].changes().len(), 1);
+
+    // Detached from its root it is a table of its own, which the task has to look at first.
+    let alone: [fn(&mut Stream); 2] = [
+        |stream| {
+            stream.insert(99, &row("2", "5", "a"));
+        },
+        |stream| {
+            stream.truncate(&[OID, 99]);
+        },
+    ];
+    for change in alone {
+        let mut stream = opened('d');
+        stream.relation(99, leaf, 'd', &columns('d'));
+        change(&mut stream);
+        let error = decoder().feed(&stream.bytes, &mut Default::default()).expect_err("new topic");
+        assert_eq!(error.kind, FaultKind::SourceBusy);
+        assert!(error.what.contains("public.orders_1"), "{error}");
+        assert!(error.remedy.contains("exclude"), "where the table is gone: {}", error.remedy);
+    }
 }
 
 #[test]

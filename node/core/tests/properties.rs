@@ -142,7 +142,11 @@ fn images_of(made: &Made) -> (OldRow, Vec<Seen>, Vec<Seen>) {
             .map(|(i, c)| if i == 0 { plain(c) } else { Seen::Missing })
             .collect()
     };
-    let fill = |(new, old): (Seen, &Seen)| if new == Seen::Missing { old.clone() } else { new };
+    // What was not sent again was there: NULL is not it.
+    let fill = |(new, old): (Seen, &Seen)| match (new, old) {
+        (Seen::Missing, Seen::Text(old)) => Seen::Text(old.clone()),
+        (new, _) => new,
+    };
     let new = new.into_iter().zip(&old).map(fill).collect();
     (if *kind == b'O' { OldRow::Full } else { OldRow::Identity }, old, new)
 }

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_shared::spec::Compression;
 use tidewire_shared::{Fault, FaultKind};
 
-use crate::config::{Settings, Side};
+use crate::config::{BATCH_BYTES, Settings, Side};
 use crate::destination::Destination;
 use crate::fault::{KafkaError, kind_of, not_known_yet};
 use crate::ffi::{CallError, Client, Kind};
@@ -487,18 +487,31 @@ pub(crate) fn refused_record(
     size: usize,
     error: &KafkaError,
 ) -> Fault {
-    if kind_of(error.code) == FaultKind::Encode {
-        return too_large(
-            topic,
-            size,
-            "the topic's max.message.bytes, batch framing included, is less",
-        );
+    let of_size = matches!(
+        error.code,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize
+    );
+    if of_size {
+        const BOUND: &str = "the topic's max.message.bytes, batch framing included, is less";
+        // Brokers hold it against whole batches, which gather records until they are that large.
+        return match size as u64 >= BATCH_BYTES {
+            true => too_large(topic, size, BOUND),
+            false => batch_too_large(topic, size, BOUND),
+        };
     }
     let object = format!("topic {topic}, partition {partition}");
     if error.code == Code::UnknownPartition {
         return not_known_yet(Side::Target, object);
     }
     error.fault(object)
+}
+
+fn batch_too_large(topic: &str, size: usize, bound: &str) -> Fault {
+    let message = format!("a batch whose largest record has {size} bytes is too large: {bound}");
+    Fault::new(FaultKind::Encode, format!("topic {topic}"), message).remedy(format!(
+        "raise max.message.bytes of the topic to {} at least, and above limits.recordBytes of the task",
+        2 * BATCH_BYTES
+    ))
 }
 
 pub(crate) fn too_large(topic: &str, size: usize, bound: &str) -> Fault {

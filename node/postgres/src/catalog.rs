@@ -99,6 +99,14 @@ pub async fn tables_by_oid(sql: &mut Sql, oids: &[u32]) -> Result<Vec<TableFacts
     gather(sql, BY_OID, &[&oids]).await
 }
 
+/// The unique keys of the tables of these oids, by oid; a table without any has none of it.
+///
+/// # Errors
+/// `SourceUnreachable` when the connection breaks.
+pub async fn keys(sql: &Sql, oids: &[u32]) -> Result<BTreeMap<u32, Vec<UniqueKey>>, Fault> {
+    Ok(by_table(&sql.all(KEYS, &[&oids]).await?))
+}
+
 async fn gather(
     sql: &mut Sql,
     which: &str,
@@ -135,10 +143,7 @@ fn assemble(tables: &[Row], columns: &[Row], keys: &[Row]) -> Result<Vec<TableFa
     for row in columns {
         columns_of.entry(row.get(0)).or_default().push(column(row)?);
     }
-    let mut keys_of: BTreeMap<u32, Vec<UniqueKey>> = BTreeMap::new();
-    for row in keys {
-        keys_of.entry(row.get(0)).or_default().push(key(row));
-    }
+    let mut keys_of = by_table(keys);
     let table = |row: &Row| {
         let oid = row.get(0);
         Ok(TableFacts {
@@ -156,6 +161,14 @@ fn assemble(tables: &[Row], columns: &[Row], keys: &[Row]) -> Result<Vec<TableFa
     let mut facts = tables.iter().map(table).collect::<Result<Vec<_>, Fault>>()?;
     facts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(facts)
+}
+
+fn by_table(keys: &[Row]) -> BTreeMap<u32, Vec<UniqueKey>> {
+    let mut keys_of: BTreeMap<u32, Vec<UniqueKey>> = BTreeMap::new();
+    for row in keys {
+        keys_of.entry(row.get(0)).or_default().push(key(row));
+    }
+    keys_of
 }
 
 fn column(row: &Row) -> Result<ColumnFacts, Fault> {

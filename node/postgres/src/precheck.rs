@@ -82,7 +82,10 @@ struct Account {
 
 /// Leaves of the partitioned tables among `tables` whose replica identity is of another kind than
 /// their root's: under publish_via_partition_root their rows come with the identity of the leaf.
-async fn odd_partitions(sql: &Sql, tables: &[TableName]) -> Result<Vec<OddPartition>, Fault> {
+///
+/// # Errors
+/// `SourceUnreachable` when the connection breaks.
+pub async fn odd_partitions(sql: &Sql, tables: &[TableName]) -> Result<Vec<OddPartition>, Fault> {
     let schemas: Vec<&str> = tables.iter().map(|name| name.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|name| name.table.as_str()).collect();
     let rows = sql

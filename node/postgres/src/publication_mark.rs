@@ -48,6 +48,12 @@ impl PublicationMark {
         Ok(Self { oid, row, entries: entries.collect() })
     }
 
+    /// Whether the table with this object id has an entry.
+    #[must_use]
+    pub fn has(&self, table: u32) -> bool {
+        self.entries.contains_key(&table)
+    }
+
     /// Whether nothing was taken out, changed or renamed between this look and a later one. Tables
     /// that came in are fine.
     ///

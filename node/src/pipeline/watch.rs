@@ -3,14 +3,16 @@
 
 mod topics_of_source;
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use tidewire_kafka::{TopicIdentity, topics};
-use tidewire_node_core::facts::SlotFacts;
+use tidewire_node_core::facts::{OddPartition, SlotFacts};
+use tidewire_node_core::precheck::as_its_root;
 use tidewire_node_core::takeover::{Growth, Owner};
 use tidewire_postgres::{Feedback, Source, Sql, server, slot};
-use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
+use tidewire_shared::spec::{AtLimit, TableName, WalBudget, WalState};
 use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
 use tokio::sync::watch;
 
@@ -70,7 +72,12 @@ impl SourceWatch {
     pub(crate) async fn run(self) {
         let kill = self.kill.clone();
         let _guard = kill.guard("watch-source");
-        let mut seen = Seen { wal: WalState::Ok, reached: Lsn::ZERO, since: Instant::now() };
+        let mut seen = Seen {
+            wal: WalState::Ok,
+            reached: Lsn::ZERO,
+            since: Instant::now(),
+            odd: BTreeSet::new(),
+        };
         let look = async {
             let mut sql = None;
             for turn in 0_u32.. {
@@ -112,10 +119,34 @@ impl SourceWatch {
         }
         self.stalled(end, seen);
         if publication_too {
-            self.objects.compare(sql).await?;
-            let appeared = self.objects.appeared(sql).await?;
-            if !appeared.is_empty() {
-                tracing::info!(tables = ?appeared, "tables appeared that the task takes");
+            self.objects(sql, seen).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the task takes. Whatever has to be brought up to date is, by a start.
+    async fn objects(&self, sql: &mut Sql, seen: &mut Seen) -> Result<(), Fault> {
+        let attached = self.objects.compare(sql).await?;
+        let appeared = self.objects.appeared(sql).await?;
+        let reshaped = self.objects.reshaped(sql).await?;
+        for partition in self.objects.odd_partitions(sql).await? {
+            if seen.odd.insert(partition.name.clone()) {
+                let (OddPartition { name, root, .. }, repair) =
+                    (&partition, as_its_root(&partition));
+                self.meter.log().notice(format!(
+                    "partition {name} has another replica identity than {root}: its old rows do not \
+                     come as those of the others, and UPDATE and DELETE fail where it has none that \
+                     is usable: {repair}"
+                ));
+            }
+        }
+        for (tables, what) in [
+            (attached, "tables are partitions of another one by now"),
+            (appeared, "tables appeared that the task takes"),
+            (reshaped, "tables have to be published in another form"),
+        ] {
+            if !tables.is_empty() {
+                tracing::info!(?tables, "{what}");
                 self.kill.rebuild();
             }
         }
@@ -167,6 +198,8 @@ struct Seen {
     /// Where the stream stood, waiting for the server, and since when.
     reached: Lsn,
     since: Instant,
+    /// Partitions whose replica identity was told of.
+    odd: BTreeSet<TableName>,
 }
 
 /// How often the ids of so many topics are asked for. An idle task of a thousand topics would do little

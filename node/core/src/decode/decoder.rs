@@ -13,7 +13,7 @@ use super::rows::Images;
 use super::{DecodeError, rows};
 use crate::batch::{BatchEnd, ChangeBatch};
 use crate::change::{Change, Operation, Transaction};
-use crate::facts::TableFacts;
+use crate::facts::{TableFacts, UniqueKey};
 use crate::schema::TaskTables;
 
 /// What a decoder is told when a stream begins.
@@ -26,6 +26,8 @@ pub struct Options {
     /// Tables by object id, as they were called when the stream was started. One that is renamed
     /// stays the same table under that name until someone has decided what it is to be.
     pub names: HashMap<u32, TableName>,
+    /// Their unique keys at that time, by object id: for those that are gone when their rows come.
+    pub keys: HashMap<u32, Vec<UniqueKey>>,
     /// Where the stream was started: the durable position.
     pub start: Lsn,
     /// The durable part of the transaction that comes first, if one was broken off.
@@ -46,6 +48,7 @@ impl Options {
             tables,
             heartbeat: None,
             names: HashMap::new(),
+            keys: HashMap::new(),
             start,
             resume: None,
             hold: false,
@@ -375,7 +378,8 @@ impl Decoder {
             ..message.clone()
         });
         let message = renamed.as_ref().unwrap_or(message);
-        if !self.relations.describe(message, &self.options.tables, at)? {
+        let keys = self.options.keys.get(&message.oid).map(Vec::as_slice);
+        if !self.relations.describe(message, &self.options.tables, keys, at)? {
             let need = NeedTable {
                 oid: message.oid,
                 schema: message.schema.to_owned(),
@@ -426,7 +430,7 @@ impl Decoder {
             return Err(undescribed(at));
         };
         let wanted = match known {
-            Known::Wanted(wanted) => wanted,
+            Known::Wanted(wanted) => wanted.as_it_comes(operation, rows),
             Known::Unwanted => {
                 batch.end.filtered += 1;
                 return Ok(());
@@ -437,6 +441,7 @@ impl Decoder {
                 }
                 return Ok(());
             }
+            Known::NewTopic(name, topic) => return Err(DecodeError::new_topic(at, name, topic)),
         };
         let Some(open) = &mut self.open else { return Ok(()) };
         match rows::copy(operation, rows, wanted, batch) {
@@ -473,6 +478,9 @@ impl Decoder {
                 }
                 Known::Wanted(_) | Known::Unwanted => batch.end.filtered += 1,
                 Known::Heartbeat => {}
+                Known::NewTopic(name, topic) => {
+                    return Err(DecodeError::new_topic(at, name, topic));
+                }
             }
         }
         Ok(())
@@ -489,9 +497,9 @@ fn push(
 ) {
     let relation = wanted.slot_in(batch);
     let transaction = open.slot_in(batch);
-    let Images { old_row, old, new, not_text } = images;
+    let Images { old_row, old, new, flaw } = images;
     let sequence = open.sequence;
-    let change = Change { operation, old_row, relation, transaction, sequence, old, new, not_text };
+    let change = Change { operation, old_row, relation, transaction, sequence, old, new, flaw };
     batch.changes.push(change);
 }
 

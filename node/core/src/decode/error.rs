@@ -48,7 +48,11 @@ impl DecodeError {
     pub(super) fn new_topic(lsn: Lsn, table: &TableName, topic: &str) -> Self {
         Self {
             kind: FaultKind::SourceBusy,
-            remedy: format!("make sure that topic {topic} exists, or let createTopics make it"),
+            remedy: format!(
+                "make sure that topic {topic} exists, or let createTopics make it; if the table was \
+                 dropped, `exclude` it, by which its last changes do not go out: a topic made now is \
+                 not the one that it went to"
+            ),
             ..Self::malformed(lsn, format!("goes to topic {topic}, which is new to the task"))
         }
         .of_table(table)

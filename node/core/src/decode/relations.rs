@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{FaultKind, Lsn};
 
-use super::pgoutput::RelationMessage;
+use super::pgoutput::{RelationMessage, RelationMessageColumn, Rows};
 use super::{DecodeError, Selection};
 use crate::batch::ChangeBatch;
-use crate::facts::TableFacts;
+use crate::change::Operation;
+use crate::facts::{TableFacts, UniqueKey};
 use crate::schema::{Relation, TaskTables, Wish};
 
 /// A table of this connection.
@@ -19,6 +20,9 @@ pub(super) enum Known {
     Wanted(Wanted),
     /// The task does not want it.
     Unwanted,
+    /// The task wants it in a topic that it did not look at. Partitions are described though their rows
+    /// come under their root, so only a change of its own is a reason to look again.
+    NewTopic(TableName, String),
     /// Our own heartbeat table: never a change of the user's.
     Heartbeat,
 }
@@ -32,9 +36,27 @@ pub(super) struct Wanted {
     pub(super) operations: Operations,
     /// Where it stood in the last batch that had it: checked before use, so batches need no number.
     slot: u32,
+    /// Of a partitioned table under FULL: the same table under the default identity, which is that of
+    /// partitions that were made later, as they do not inherit it.
+    keyed: Option<Box<Wanted>>,
+    /// It is such a table: its old rows hold the key alone, whatever the server calls them.
+    pub(super) of_partition: bool,
 }
 
 impl Wanted {
+    /// The table as this row of it comes.
+    #[inline]
+    pub(super) fn as_it_comes(&mut self, operation: Operation, rows: Rows<'_>) -> &mut Self {
+        let is_keyed = |keyed: &Self| super::rows::is_keyed(operation, rows, keyed);
+        if !self.keyed.as_deref().is_some_and(is_keyed) {
+            return self;
+        }
+        match self.keyed {
+            Some(ref mut keyed) => keyed,
+            None => self,
+        }
+    }
+
     /// The index of the table in `batch`, where it is put when it is not there.
     #[inline]
     pub(super) fn slot_in(&mut self, batch: &mut ChangeBatch) -> u32 {
@@ -75,11 +97,13 @@ impl Relations {
         wanted && self.heartbeat.as_ref() != Some(&name) && !self.facts.contains_key(&message.oid)
     }
 
-    /// Takes in a Relation message; `false` when facts are needed first.
+    /// Takes in a Relation message; `false` when facts are needed first. `keys` are those that the table
+    /// had when the stream was started.
     pub(super) fn describe(
         &mut self,
         message: &RelationMessage<'_>,
         tables: &TaskTables,
+        keys: Option<&[UniqueKey]>,
         lsn: Lsn,
     ) -> Result<bool, DecodeError> {
         let name = TableName { schema: message.schema.to_owned(), table: message.name.to_owned() };
@@ -98,14 +122,23 @@ impl Relations {
                 self.put(message.oid, Known::Unwanted);
                 return Ok(true);
             }
-            Wish::NewTopic(topic) => return Err(DecodeError::new_topic(lsn, &name, &topic)),
+            Wish::NewTopic(topic) => {
+                self.put(message.oid, Known::NewTopic(name, topic));
+                return Ok(true);
+            }
         };
         let Some(facts) = self.facts.remove(&message.oid) else { return Ok(false) };
-        let (relation, selection) =
-            Relation::prepare(message, &rule, facts.as_ref()).map_err(configuration)?;
-        let operations = rule.operations;
-        let wanted = Wanted { relation: Arc::new(relation), selection, operations, slot: 0 };
-        self.put(message.oid, Known::Wanted(wanted));
+        let wanted = |message: &RelationMessage<'_>, of_partition| -> Result<_, DecodeError> {
+            let (relation, selection) =
+                Relation::prepare(message, &rule, facts.as_ref(), keys).map_err(configuration)?;
+            let (relation, operations) = (Arc::new(relation), rule.operations);
+            Ok(Wanted { relation, selection, operations, slot: 0, keyed: None, of_partition })
+        };
+        let mut whole = wanted(message, false)?;
+        if let Some(keyed) = facts.as_ref().and_then(|facts| under_default(message, facts)) {
+            whole.keyed = Some(Box::new(wanted(&keyed, true)?));
+        }
+        self.put(message.oid, Known::Wanted(whole));
         Ok(true)
     }
 
@@ -136,4 +169,23 @@ impl Relations {
         self.last = Some((oid, at));
         self.tables.get_mut(at)
     }
+}
+
+/// What a message about a partitioned table under FULL would say of those of its partitions that have the
+/// default identity; `None` for other tables, and without a primary key.
+fn under_default<'a>(
+    message: &RelationMessage<'a>,
+    facts: &TableFacts,
+) -> Option<RelationMessage<'a>> {
+    if message.identity != 'f' || facts.kind != 'p' {
+        return None;
+    }
+    let key = &facts.unique_keys.iter().find(|key| key.primary)?.columns;
+    let is_sent = |name: &String| message.columns.iter().any(|column| column.name == name);
+    let columns = message.columns.iter().map(|column| RelationMessageColumn {
+        in_identity: key.iter().any(|name| name == column.name),
+        ..*column
+    });
+    let columns = columns.collect();
+    key.iter().all(is_sent).then(|| RelationMessage { identity: 'd', columns, ..message.clone() })
 }

@@ -4,7 +4,7 @@
 use super::pgoutput::{Rows, TupleColumn, TupleKind};
 use super::relations::Wanted;
 use crate::batch::ChangeBatch;
-use crate::change::{Column, ColumnKind, OldRow, Operation};
+use crate::change::{Column, ColumnKind, Flaw, OldRow, Operation};
 use crate::schema::RelationColumn;
 
 /// The images of one row message, as places in the batch.
@@ -13,13 +13,13 @@ pub(super) struct Images {
     pub(super) old_row: OldRow,
     pub(super) old: u32,
     pub(super) new: u32,
-    /// The first column whose text is no text.
-    pub(super) not_text: Option<u16>,
+    /// Why they cannot become a record.
+    pub(super) flaw: Option<Flaw>,
 }
 
 impl Images {
     /// No row at all, as truncates have it.
-    pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0, not_text: None };
+    pub(super) const NONE: Self = Self { old_row: OldRow::Absent, old: 0, new: 0, flaw: None };
 }
 
 /// Why a row cannot be taken, and what to do where that is not what damage asks for.
@@ -49,7 +49,7 @@ pub(super) fn copy(
             return Ok(None);
         }
         let relation = &wanted.relation;
-        let images = tuples(operation, rows, relation.identity, &relation.columns, batch)?;
+        let images = tuples(operation, rows, wanted, &relation.columns, batch)?;
         return Ok(Some((operation, images)));
     };
     let operations = wanted.operations;
@@ -58,22 +58,16 @@ pub(super) fn copy(
         return Ok(None);
     }
     let (bytes, columns) = (batch.bytes.len(), batch.columns.len());
-    let mut images = tuples(operation, rows, wanted.relation.identity, &selection.sent, batch)?;
-    if let (Some(column), true) = (images.not_text, selection.filter.is_some()) {
-        let name = selection.sent.get(usize::from(column)).map_or("", |it| it.name.as_str());
-        let what = format!(
-            "column {name} holds bytes that are not UTF-8, and the condition `where` looks at the row"
-        );
-        let remedy = "take `where` of the table out of the document, and where the column goes out \
-                      write onBadRecord: {deadLetterTopic: …}; then resume the task";
-        return Err(Unfit { what, remedy: Some(remedy) });
+    let mut images = tuples(operation, rows, wanted, &selection.sent, batch)?;
+    if let (Some(flaw), true) = (images.flaw, selection.filter.is_some()) {
+        return Err(unjudged(flaw, &selection.sent));
     }
     let inserts_only = !operations.update && !operations.delete;
     let left = match selection.operation(operation, images, batch) {
         // For inserts alone nobody demands that the replica identity tells what a row was: where it
         // does not, an update is what it is in a publication of inserts, nothing.
         Err(_) if operation == Operation::Update && inserts_only => None,
-        told => told?,
+        told => told.map_err(|what| Unfit { what, remedy: Some(WITHOUT_WHERE) })?,
     };
     let Some(left) = left.filter(|left| left.is_among(operations)) else {
         batch.bytes.truncate(bytes);
@@ -87,18 +81,68 @@ pub(super) fn copy(
     Ok(Some((left, images)))
 }
 
+/// What lets a task go on behind a row that its condition cannot be held against.
+const WITHOUT_WHERE: &str = "take `where` of the table out of the document, then resume the task; \
+     REPLICA IDENTITY FULL of the table, and of each of its partitions, helps changes that are made after \
+     it was set";
+
+/// The condition cannot be held against a row with this flaw.
+#[cold]
+fn unjudged(flaw: Flaw, sent: &[RelationColumn]) -> Unfit {
+    let (what, remedy) = match flaw {
+        Flaw::NotText(column) => {
+            let name = sent.get(usize::from(column)).map_or("", |it| it.name.as_str());
+            let what = format!(
+                "column {name} holds bytes that are not UTF-8, and the condition `where` looks at the \
+                 row"
+            );
+            let remedy = "take `where` of the table out of the document, and where the column goes out \
+                          write onBadRecord: {deadLetterTopic: …}; then resume the task";
+            (what, remedy)
+        }
+        Flaw::NoOldRow => (
+            "the condition `where` looks at the old row of an update, which did not come"
+                .to_owned(),
+            WITHOUT_WHERE,
+        ),
+    };
+    Unfit { what, remedy: Some(remedy) }
+}
+
+/// Whether a row of a table under FULL comes from a partition that has the default identity, which
+/// `keyed` describes. Its updates that keep the key have no old row; the old row of others is called
+/// whole, because the table's is, and holds NULL beside the key, also where nothing can be NULL.
+pub(super) fn is_keyed(operation: Operation, mut rows: Rows<'_>, keyed: &Wanted) -> bool {
+    if !matches!(operation, Operation::Update | Operation::Delete) {
+        return false;
+    }
+    let sent = keyed.selection.as_ref().map_or(&keyed.relation.columns, |it| &it.sent);
+    match rows.head() {
+        Ok((TupleKind::New, _)) => operation == Operation::Update,
+        Ok((_, width)) => sent.iter().take(width).any(|column| {
+            let never = column.in_identity || column.detail.not_null;
+            matches!(rows.column(), Ok(TupleColumn::Null)) && never
+        }),
+        // Whoever copies the row will tell.
+        Err(_) => false,
+    }
+}
+
 /// Copies all tuples of a row message.
 fn tuples(
     operation: Operation,
     mut rows: Rows<'_>,
-    identity: char,
+    wanted: &Wanted,
     columns: &[RelationColumn],
     batch: &mut ChangeBatch,
 ) -> Result<Images, String> {
     let start = end_of(&batch.columns)?;
-    let mut images = Images { old_row: OldRow::Absent, old: start, new: start, not_text: None };
+    let mut images = Images { old_row: OldRow::Absent, old: start, new: start, flaw: None };
     let (mut kind, mut width) = rows.head()?;
     if kind != TupleKind::New {
+        if wanted.of_partition {
+            kind = TupleKind::OldKey;
+        }
         if operation == Operation::Insert {
             return Err("insert has an old row".to_owned());
         }
@@ -106,7 +150,7 @@ fn tuples(
             TupleKind::OldKey => OldRow::Identity,
             _ => OldRow::Full,
         };
-        images.not_text = tuple(&mut rows, kind, width, columns, batch)?;
+        images.flaw = tuple(&mut rows, kind, width, columns, batch)?;
         images.new = end_of(&batch.columns)?;
         if operation == Operation::Update {
             (kind, width) = rows.head()?;
@@ -115,17 +159,18 @@ fn tuples(
     match operation {
         Operation::Insert | Operation::Update if kind == TupleKind::New => {
             let of_new = tuple(&mut rows, kind, width, columns, batch)?;
-            images.not_text = images.not_text.or(of_new);
+            images.flaw = images.flaw.or(of_new);
         }
         Operation::Delete if kind != TupleKind::New => {}
         _ => return Err("row message has its tuples in a wrong order".to_owned()),
     }
     rows.end()?;
     if operation == Operation::Update {
-        if images.old_row == OldRow::Absent {
-            old_row_may_be_absent(identity)?;
-        } else {
+        if images.old_row != OldRow::Absent {
             fill_unchanged(batch, images);
+        } else if wanted.relation.identity == 'f' {
+            // Under FULL the server always sends it, but for partitions with another identity.
+            images.flaw = images.flaw.or(Some(Flaw::NoOldRow));
         }
     }
     Ok(images)
@@ -133,15 +178,6 @@ fn tuples(
 
 fn end_of(columns: &[Column]) -> Result<u32, String> {
     u32::try_from(columns.len()).map_err(|_| "batch has too many columns".to_owned())
-}
-
-/// Under FULL the server always sends the old row. Where it does not, partitions have another
-/// identity than their root, and what did not change cannot be told.
-fn old_row_may_be_absent(identity: char) -> Result<(), String> {
-    if identity == 'f' {
-        return Err("update lacks the old row that REPLICA IDENTITY FULL promises".to_owned());
-    }
-    Ok(())
 }
 
 /// Copies one tuple. Gives the first column whose text is no text: databases with the encoding SQL_ASCII
@@ -152,7 +188,7 @@ fn tuple(
     width: usize,
     columns: &[RelationColumn],
     batch: &mut ChangeBatch,
-) -> Result<Option<u16>, String> {
+) -> Result<Option<Flaw>, String> {
     if width != columns.len() {
         return Err("row has another number of columns than its relation".to_owned());
     }
@@ -183,7 +219,8 @@ fn tuple(
             *place = column;
         }
     }
-    Ok(no_texts.first().map(|(index, _)| u16::try_from(*index).unwrap_or(u16::MAX)))
+    let first = no_texts.first();
+    Ok(first.map(|(index, _)| Flaw::NotText(u16::try_from(*index).unwrap_or(u16::MAX))))
 }
 
 #[cold]
@@ -204,12 +241,12 @@ fn place(offset: usize, len: usize) -> Result<Column, String> {
 }
 
 /// What the update did not touch and the server did not send again is taken from the old row, where
-/// that has it.
+/// that has it. NULL there is never what it was: the old row of a partition without REPLICA IDENTITY FULL.
 fn fill_unchanged(batch: &mut ChangeBatch, images: Images) {
     let tail = batch.columns.get_mut(images.old as usize..).unwrap_or_default();
     let (old, new) = tail.split_at_mut((images.new - images.old) as usize);
     for (new, old) in new.iter_mut().zip(old) {
-        if new.kind == ColumnKind::Missing {
+        if new.kind == ColumnKind::Missing && old.kind != ColumnKind::Null {
             *new = *old;
         }
     }

@@ -6,7 +6,7 @@
 
 use super::rows::Images;
 use crate::batch::ChangeBatch;
-use crate::change::{Column, OldRow, Operation};
+use crate::change::{Column, Flaw, OldRow, Operation};
 use crate::filter::{Bound, Condition, FilterColumn};
 use crate::schema::RelationColumn;
 
@@ -98,9 +98,10 @@ impl Selection {
     pub(super) fn narrow(&self, images: &mut Images, columns: &mut Vec<Column>) {
         let Some(kept) = &self.kept else { return };
         // What does not go out may be anything.
-        images.not_text = images.not_text.and_then(|column| {
+        images.flaw = images.flaw.and_then(|flaw| {
+            let Flaw::NotText(column) = flaw else { return Some(flaw) };
             let place = kept.iter().position(|index| *index == usize::from(column))?;
-            u16::try_from(place).ok()
+            u16::try_from(place).ok().map(Flaw::NotText)
         });
         let (old, new, end) = (images.old as usize, images.new as usize, columns.len());
         let mut to = old;

@@ -14,7 +14,7 @@ use super::{
     shareplex_json,
 };
 use crate::batch::{ChangeBatch, Image};
-use crate::change::{Change, Identity, OldRow, Operation};
+use crate::change::{Change, Flaw, Identity, OldRow, Operation};
 use crate::key::KeyPlan;
 use crate::partition::JavaHash;
 use crate::schema::Relation;
@@ -90,6 +90,8 @@ enum Writer {
 enum Refusal {
     NotSent(usize),
     NotText(usize),
+    NoOldRow,
+    KeyUnknown,
     Invalid(dts_avro::Invalid),
     TooLarge(usize),
     /// The relation has a topic that the configuration does not have, or another format.
@@ -251,8 +253,13 @@ impl Encoder {
             Operation::Delete => delete,
             Operation::Truncate => truncate,
         } += 1;
-        let result = match (change.not_text, change.operation) {
-            (Some(column), _) => Err(Refusal::NotText(usize::from(column))),
+        let placed = relation.key_known || !self.placement.needs_key();
+        let result = match (change.flaw, change.operation) {
+            (Some(Flaw::NotText(column)), _) => Err(Refusal::NotText(usize::from(column))),
+            (Some(Flaw::NoOldRow), _) => Err(Refusal::NoOldRow),
+            (None, operation) if !placed && operation != Operation::Truncate => {
+                Err(Refusal::KeyUnknown)
+            }
             (None, Operation::Insert) => {
                 self.record(row(Operation::Insert, None, Some(new)), new, out)
             }
@@ -472,6 +479,20 @@ impl Encoder {
                 ),
                 "write onBadRecord: {deadLetterTopic: …}: the row goes there, such values in \
                  hexadecimal; then resume the task",
+            ),
+            Refusal::NoOldRow => (
+                "update lacks its old row, though the table has REPLICA IDENTITY FULL: one of its \
+                 partitions has another one"
+                    .to_owned(),
+                "give every partition the replica identity of the table, which helps later changes; for \
+                 this one write onBadRecord: {deadLetterTopic: …}: its new row goes there; then resume \
+                 the task",
+            ),
+            Refusal::KeyUnknown => (
+                "the table was dropped before this change was decoded, so its key is not known any more"
+                    .to_owned(),
+                "write onBadRecord: {deadLetterTopic: …}: the row goes there; or take the table out of \
+                 objects, by which its last changes do not go out; then resume the task",
             ),
             Refusal::Invalid(invalid) => (
                 format!("column {} does not hold {}", column(invalid.index), invalid.what),

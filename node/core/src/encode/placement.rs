@@ -48,6 +48,12 @@ impl Placement {
         }
     }
 
+    /// Whether the key of a table decides where its records go, or what stands with them.
+    #[inline]
+    pub(crate) fn needs_key(self) -> bool {
+        self.record_key == RecordKey::Json || self.policy == PartitionPolicy::ByPrimaryKey
+    }
+
     /// The columns whose change splits an update.
     fn columns(self, relation: &Relation) -> impl Iterator<Item = &usize> {
         let partition: &[usize] = match (self.policy, self.record_key) {

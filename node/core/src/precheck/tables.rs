@@ -6,7 +6,7 @@ use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, PartitionPolicy, RecordKey, TableName};
 
 use super::{Finding, SourceLook, listed, qualified, selection};
-use crate::facts::{SourcePrecheck, TableFacts};
+use crate::facts::{OddPartition, SourcePrecheck, TableFacts};
 use crate::publish::identifies;
 
 /// The names of the tables that a task has.
@@ -126,12 +126,7 @@ fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     for partition in &seen.odd_partitions {
         let (name, root) = (qualified(&partition.name), qualified(&partition.root));
         wrong.push(format!("partition {name} has another replica identity than {root}"));
-        let identity = match partition.root_identity {
-            'd' => "DEFAULT",
-            'f' => "FULL",
-            _ => "USING INDEX (the index that belongs to the one of the root)",
-        };
-        remedies.push(format!("ALTER TABLE {name} REPLICA IDENTITY {identity};"));
+        remedies.push(as_its_root(partition));
     }
     if wrong.is_empty() {
         return Finding::pass("every table has a replica identity");
@@ -141,6 +136,17 @@ fn placed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         "key and partition of an UPDATE or DELETE, or whether it goes out, could not be told",
         listed(&remedies, " "),
     )
+}
+
+/// The statement that gives a partition the replica identity of its root.
+#[must_use]
+pub fn as_its_root(partition: &OddPartition) -> String {
+    let identity = match partition.root_identity {
+        'd' => "DEFAULT",
+        'f' => "FULL",
+        _ => "USING INDEX (the index that belongs to the one of the root)",
+    };
+    format!("ALTER TABLE {} REPLICA IDENTITY {identity};", qualified(&partition.name))
 }
 
 /// The columns that decide key or partition and do not come with a DELETE.

@@ -169,6 +169,27 @@ fn another_table_under_a_name_that_the_task_names_stops_it_but_a_pattern_takes_i
 }
 
 #[test]
+fn a_table_that_was_renamed_meanwhile_is_told_so_and_lost_is_nothing() {
+    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let there = seen(&[("b", 2), ("z", 1)]);
+    // There is none of its name now, or another one.
+    for oid in [0, 9] {
+        let before = plan(&[planned("a", oid, true), planned("b", 2, false)]);
+        let fault = align(&before, &there, Some(&noted)).expect_err("another name");
+        assert!(fault.message.contains("called public.z now"), "{fault}");
+        assert!(
+            fault.remedy.contains("rename it back") && fault.remedy.contains("nothing is lost")
+        );
+    }
+    let followed =
+        align(&plan(&[planned("b", 2, false), planned("z", 1, true)]), &there, Some(&noted));
+    assert!(followed.expect("the document says so").is_empty());
+    let both = plan(&[planned("a", 9, true), planned("b", 2, false), planned("z", 1, true)]);
+    let added = align(&both, &there, Some(&noted)).expect("and a new table under the old name").add;
+    assert_eq!(added, [planned("a", 9, true)]);
+}
+
+#[test]
 fn a_table_that_left_the_task_leaves_the_publication_and_foreign_ones_stay() {
     let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
     let there = seen(&[("a", 1), ("b", 2), ("beats", 5)]);

@@ -280,3 +280,20 @@ fn a_first_start_begins_where_its_slot_stands_or_where_it_is_told() {
         assert!(fault.remedy.contains("start: now"), "{fault}");
     }
 }
+
+#[test]
+fn a_table_that_a_foreign_publication_does_not_hold_may_have_another_name_by_now() {
+    let planned =
+        PublishTable { name: table(), oid: 0, named: true, columns: None, row_filter: None };
+    let plan = PublicationPlan { tables: vec![planned], publish: Operations::default() };
+    let mut seen = healthy().publication.expect("publication");
+    seen.tables[0].name.table = "renamed".into();
+    let of = |managed| {
+        let expected =
+            ExpectedPublication { name: "p", oid: None, managed, plan: &plan, seen: Some(&seen) };
+        expected.judge().expect_err("not there")
+    };
+    assert!(of(false).remedy.contains("rename it back"), "{}", of(false).remedy);
+    assert!(!of(false).message.contains("are lost"), "nobody knows that: {}", of(false).message);
+    assert!(of(true).message.contains("are lost"));
+}

@@ -105,7 +105,7 @@ fn a_table_without_a_key_has_no_names_of_one() {
     stream.begin(LSN, COMMIT_US, 741).relation(OID, ("public", "orders"), 'f', &columns);
     stream.insert(OID, &[text("x")]).commit(LSN, LSN + 8);
     let mut decoder = Decoder::new(options(&[("public", "orders", "orders")]));
-    decoder.provide(OID, None);
+    decoder.provide(OID, Some(facts(OID, name("public", "orders"), &columns, Vec::new())));
     let batch = decode_all(&mut decoder, &stream.bytes).remove(0);
     assert_eq!(canal(&batch)[0].get("pkNames"), Some(&Value::Null));
 }

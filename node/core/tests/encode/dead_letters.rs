@@ -5,7 +5,7 @@ use tidewire_node_core::encode::DeadLetterTopic;
 use super::*;
 
 /// Tables go to topic 0 of four partitions, dead letters to topic 1 of two.
-fn with_dead_letters(record_bytes: u64) -> EncodeConfig {
+pub(super) fn with_dead_letters(record_bytes: u64) -> EncodeConfig {
     EncodeConfig {
         partitions: vec![4, 2],
         record_bytes,

@@ -271,6 +271,7 @@ mod tests {
             topic: 0,
             identity: 'd',
             columns: types.map(column).into(),
+            key_known: true,
             key: vec![0],
             partition_columns: vec![0],
             unique_keys: vec![UniqueKey {

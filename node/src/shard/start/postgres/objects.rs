@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tidewire_node_core::facts::{PublicationFacts, ServerFacts};
+use tidewire_node_core::facts::{
+    OddPartition, PublicationFacts, ServerFacts, TableFacts, UniqueKey,
+};
 use tidewire_node_core::objects::{self, ListedTable};
 use tidewire_node_core::precheck::qualified;
 use tidewire_node_core::publish::{
@@ -11,7 +13,7 @@ use tidewire_node_core::publish::{
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::publication::{self, Step};
-use tidewire_postgres::{PublicationMark, Sql, catalog, server};
+use tidewire_postgres::{PublicationMark, Sql, catalog, precheck, server};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
 use tidewire_shared::{Fault, FaultKind, Lsn, ShardId};
@@ -25,6 +27,8 @@ pub(crate) struct SourceObjects {
     /// The heartbeat table, which no pattern takes.
     heartbeat: Option<TableName>,
     tables: TaskTables,
+    /// Unique keys of the tables that are published, by object id, as they were when the stream began.
+    keys: HashMap<u32, Vec<UniqueKey>>,
     /// The publication of all changes, and that of inserts where there is one.
     publications: Vec<Publication>,
     /// What was changed, for the log of the task.
@@ -55,6 +59,7 @@ impl SourceObjects {
             managed: source.publication == Managed::Managed,
             heartbeat: source.heartbeat.beats_into(),
             tables,
+            keys: HashMap::new(),
             publications: [name, inserts]
                 .map(|name| Publication {
                     name,
@@ -77,11 +82,7 @@ impl SourceObjects {
         let listed = self.list(sql).await?;
         self.tables = TaskTables::resolve(&self.rules, &self.database, &listed)?;
         let plans = if self.managed {
-            let narrowed: Vec<_> = publish::narrowed(&self.tables).cloned().collect();
-            let facts = match narrowed.as_slice() {
-                [] => Vec::new(),
-                names => catalog::tables(sql, names).await?,
-            };
+            let facts = self.narrowed(sql).await?;
             PublicationPlans::managed(&self.tables, &listed, &facts, sql.version_num())
         } else {
             PublicationPlans::existing(&self.tables)
@@ -92,6 +93,15 @@ impl SourceObjects {
             publication.plan = plan;
         }
         Ok(&self.tables)
+    }
+
+    /// What the catalog says of the tables of which the server may leave something out.
+    async fn narrowed(&self, sql: &mut Sql) -> Result<Vec<TableFacts>, Fault> {
+        let narrowed: Vec<_> = publish::narrowed(&self.tables).cloned().collect();
+        match narrowed.as_slice() {
+            [] => Ok(Vec::new()),
+            names => catalog::tables(sql, names).await,
+        }
     }
 
     /// The tables that patterns may take: of a publication that is not ours, those it holds.
@@ -119,6 +129,36 @@ impl SourceObjects {
         Ok(new.map(|table| table.name.to_string()).collect())
     }
 
+    /// Tables that the server may not filter as it does any more, or may by now, because their replica
+    /// identity or columns changed; gives their names. What it filters outside of a replica identity
+    /// makes the application's UPDATE and DELETE fail.
+    pub(crate) async fn reshaped(&self, sql: &mut Sql) -> Result<Vec<String>, Fault> {
+        if !self.managed {
+            return Ok(Vec::new());
+        }
+        let facts = self.narrowed(sql).await?;
+        let now = PublicationPlans::managed(&self.tables, &[], &facts, sql.version_num());
+        let now: Vec<_> =
+            std::iter::once(now.changes).chain(now.inserts).flat_map(|plan| plan.tables).collect();
+        let before = self.publications.iter().flat_map(|publication| &publication.plan.tables);
+        let exists = |table: &&PublishTable| facts.iter().any(|it| it.name == table.name);
+        let other = before.filter(exists).filter(|table| {
+            now.iter().any(|it| it.name == table.name && publish::form(it) != publish::form(table))
+        });
+        Ok(other.map(|table| table.name.to_string()).collect())
+    }
+
+    /// Partitions whose replica identity is of another kind than that of their root, of tables whose
+    /// updates or deletes are published: a partition does not inherit it.
+    pub(crate) async fn odd_partitions(&self, sql: &Sql) -> Result<Vec<OddPartition>, Fault> {
+        let guarded = self.tables.iter().filter(|(_, rule)| {
+            let operations = rule.operations;
+            operations.update || operations.delete
+        });
+        let names: Vec<_> = guarded.map(|(name, _)| name.clone()).collect();
+        precheck::odd_partitions(sql, &names).await
+    }
+
     /// First start only: makes the managed publications, or finds those there are.
     pub(crate) async fn create(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         self.look_again(sql).await?;
@@ -128,6 +168,13 @@ impl SourceObjects {
             let object = format!("publication {}", first.name);
             return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
                 .remedy("create it, or let the task manage one"));
+        }
+        // The precheck may be long ago: a target that is away keeps a first start for hours.
+        for change in missing.iter().filter(|change| change.plan.publish.update) {
+            let harmed = harmed(sql, change.added(), &self.tables).await?;
+            if let Some((_, fault)) = harmed.into_iter().next() {
+                return Err(fault);
+            }
         }
         let steps: Vec<_> = missing.iter().map(Change::step).collect();
         publication::align(sql, &steps).await?;
@@ -143,6 +190,21 @@ impl SourceObjects {
         Ok(())
     }
 
+    /// Looks up the keys of the tables that are published: of those that are dropped before their rows
+    /// come nobody else knows them.
+    pub(crate) async fn look_up_keys(&mut self, sql: &Sql) -> Result<(), Fault> {
+        let oids: Vec<u32> = self.published().into_keys().collect();
+        let mut found = catalog::keys(sql, &oids).await?;
+        self.keys =
+            oids.into_iter().map(|oid| (oid, found.remove(&oid).unwrap_or_default())).collect();
+        Ok(())
+    }
+
+    /// Unique keys of the tables that are published, by object id.
+    pub(crate) fn keys(&self) -> &HashMap<u32, Vec<UniqueKey>> {
+        &self.keys
+    }
+
     async fn look_again(&mut self, sql: &Sql) -> Result<(), Fault> {
         for publication in &mut self.publications {
             publication.seen = publication::look(sql, &publication.name).await?;
@@ -152,6 +214,9 @@ impl SourceObjects {
 
     /// Brings the managed publications to what the task has now: tables that appeared are added,
     /// those that left it are taken out. Changes of a table are delivered from its addition on.
+    ///
+    /// A table that may not be published keeps none of the others from being brought up to date: until
+    /// then the server may refuse the application's statements for what it filters.
     pub(crate) async fn align(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         self.look_again(sql).await?;
         let started = self.publications.first().is_some_and(|first| first.seen.is_some());
@@ -160,28 +225,51 @@ impl SourceObjects {
         }
         // A task from before there always was one of inserts does without until it has such tables.
         self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
-        let mut changes = Vec::new();
+        let (mut changes, mut faults) = (Vec::new(), Vec::new());
         for Publication { name, plan, seen, .. } in &self.publications {
-            let alignment = match seen {
-                Some(there) => {
-                    let noted = publication::note(sql, name).await?;
-                    Some(publish::align(plan, there, noted.as_deref())?)
-                }
+            let noted = match seen {
+                Some(_) => publication::note(sql, name).await?,
                 None => None,
             };
-            if alignment.as_ref().is_some_and(Alignment::is_empty) {
-                continue;
-            }
-            let change = Change::new(name, plan, alignment);
+            let align = |plan: &PublicationPlan| {
+                let there = seen.as_ref();
+                there.map(|there| publish::align(plan, there, noted.as_deref())).transpose()
+            };
+            let mut change = Change::new(name, plan, align(plan)?);
             if plan.publish.update {
-                harmless(sql, change.added(), &self.tables).await?;
+                let harmed = harmed(sql, change.added(), &self.tables).await?;
+                let is_new = |(table, _): &&(TableName, Fault)| !change.dropped().contains(table);
+                let new: Vec<_> = harmed.iter().filter(is_new).collect();
+                // Out of the other publication it must not go before it comes into this one.
+                if let Some((_, fault)) = new.iter().find(|(table, _)| self.publishes(table)) {
+                    return Err(fault.clone());
+                }
+                if !new.is_empty() {
+                    let mut rest = plan.clone();
+                    rest.tables.retain(|table| !new.iter().any(|(name, _)| *name == table.name));
+                    change = Change::new(name, &rest, align(&rest)?);
+                }
+                faults.extend(harmed.into_iter().map(|(_, fault)| fault));
             }
-            changes.push(change);
+            if !change.alignment.as_ref().is_some_and(Alignment::is_empty) {
+                changes.push(change);
+            }
         }
+        self.apply(sql, &changes).await?;
+        faults.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Whether one of the publications held the table when it was last looked at.
+    fn publishes(&self, table: &TableName) -> bool {
+        let seen = self.publications.iter().filter_map(|publication| publication.seen.as_ref());
+        seen.flat_map(|seen| &seen.tables).any(|held| held.name == *table)
+    }
+
+    async fn apply(&mut self, sql: &Sql, changes: &[Change]) -> Result<(), Fault> {
         if changes.is_empty() {
             return Ok(());
         }
-        for change in &changes {
+        for change in changes {
             for table in change.added() {
                 tracing::info!(publication = change.name, table = %table.name, "adding a table");
             }
@@ -233,11 +321,15 @@ impl SourceObjects {
         tables.map(|table| (table.oid, table.name.clone())).collect()
     }
 
-    /// Looks at the publications and compares them with what they were when the stream began.
-    pub(crate) async fn compare(&self, sql: &mut Sql) -> Result<(), Fault> {
+    /// Looks at the publications and compares them with what they were when the stream began. Gives the
+    /// tables that were attached to another one that is published: from 15 on a publication shows them
+    /// no more, though it has them as before, and their changes come under the name of their root.
+    pub(crate) async fn compare(&self, sql: &mut Sql) -> Result<Vec<String>, Fault> {
+        let mut attached = Vec::new();
         for Publication { name, seen, plan, mark } in &self.publications {
             let Some(before) = seen else { continue };
-            mark.compare(name, &PublicationMark::look(sql, name).await?)?;
+            let entries = PublicationMark::look(sql, name).await?;
+            mark.compare(name, &entries)?;
             let now = publication::look(sql, name).await?;
             let mut before = before.clone();
             let gone = self.dropped(sql, &before, now.as_ref(), plan).await?;
@@ -245,9 +337,15 @@ impl SourceObjects {
             before.tables.retain(|held| {
                 plan.tables.iter().any(|table| table.name == held.name) && !gone.contains(&held.oid)
             });
+            let shown = |oid| now.iter().flat_map(|now| &now.tables).any(|table| table.oid == oid);
+            before.tables.retain(|held| {
+                let hidden = entries.has(held.oid) && !shown(held.oid);
+                attached.extend(hidden.then(|| held.name.to_string()));
+                !hidden
+            });
             publication::compare(&before, now.as_ref())?;
         }
-        Ok(())
+        Ok(attached)
     }
 
     /// Tables taken by a pattern that left a publication because they were dropped altogether.
@@ -307,7 +405,15 @@ impl Change {
     fn told(&self, at: Lsn) -> Vec<String> {
         let name = &self.name;
         let came = self.added().iter().map(|table| {
-            format!("table {} is published by {name}: changes made after {at} go out", table.name)
+            let table = &table.name;
+            match self.dropped().contains(table) {
+                true => {
+                    format!("{name} publishes other rows or columns of table {table} from {at} on")
+                }
+                false => {
+                    format!("table {table} is published by {name}: changes made after {at} go out")
+                }
+            }
         });
         let stays = |table: &TableName| self.plan.tables.iter().any(|it| it.name == *table);
         let left = self.dropped().iter().filter(|&table| !stays(table));
@@ -316,37 +422,59 @@ impl Change {
     }
 }
 
-/// Refuses to publish updates and deletes of tables whose rows the server cannot name: those of the
-/// application would fail. Also of tables whose condition could not be told from what they bring.
-async fn harmless(
+/// Those of `tables` whose updates and deletes may not be published, with the reason: the server could
+/// not name their rows, by which those of the application would fail, or their condition could not be
+/// told from what they bring.
+async fn harmed(
     sql: &mut Sql,
     tables: &[PublishTable],
     of_task: &TaskTables,
-) -> Result<(), Fault> {
+) -> Result<Vec<(TableName, Fault)>, Fault> {
     let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut harmed = Vec::new();
     for table in catalog::tables(sql, &names).await? {
-        let fault = |what: String| {
-            Fault::new(FaultKind::SourceState, format!("table {}", table.name), what)
-        };
-        let name = qualified(&table.name);
-        if !publish::identifies(&table) {
-            let what = "appeared under a pattern of the task without a usable replica identity: \
-                        publishing it would make the application's UPDATE and DELETE fail";
-            return Err(fault(what.to_owned()).remedy(format!(
-                "give it a primary key, or ALTER TABLE {name} REPLICA IDENTITY FULL; or exclude \
-                 it; then resume the task"
-            )));
-        }
         let untold = of_task.rule(&table.name).map(|rule| publish::untold(rule, &table));
-        if let Some(column) = untold.and_then(|columns| columns.first().copied()) {
+        if !publish::identifies(&table) {
+            harmed.push((table.name.clone(), nameless(&table.name)));
+        } else if let Some(column) = untold.and_then(|columns| columns.first().copied()) {
             let what = format!(
-                "is not published: its condition `where` needs column {column}, which is not in \
-                 its replica identity, so nobody could tell which updates go out"
+                "its condition `where` needs column {column}, which is not in its replica identity: \
+                 nobody could tell which updates go out"
             );
-            return Err(fault(what).remedy(format!(
-                "ALTER TABLE {name} REPLICA IDENTITY FULL; or exclude it; then resume the task"
-            )));
+            let remedy = format!(
+                "ALTER TABLE {} REPLICA IDENTITY FULL; or take the table, or its `where`, out of \
+                 objects; then resume the task",
+                qualified(&table.name)
+            );
+            harmed.push((table.name.clone(), of_table(&table.name, what).remedy(remedy)));
         }
     }
-    Ok(())
+    let odd = precheck::odd_partitions(sql, &names).await?;
+    let leaves: Vec<_> = odd.iter().map(|partition| partition.name.clone()).collect();
+    if !leaves.is_empty() {
+        let leaves = catalog::tables(sql, &leaves).await?;
+        let nameless_leaves = leaves.iter().filter(|leaf| !publish::identifies(leaf));
+        harmed.extend(nameless_leaves.filter_map(|leaf| {
+            let partition = odd.iter().find(|partition| partition.name == leaf.name)?;
+            Some((partition.root.clone(), nameless(&leaf.name)))
+        }));
+    }
+    Ok(harmed)
+}
+
+fn of_table(table: &TableName, what: impl Into<String>) -> Fault {
+    Fault::new(FaultKind::SourceState, format!("table {table}"), what.into())
+}
+
+fn nameless(table: &TableName) -> Fault {
+    let what = "has no usable replica identity: publishing it would make the application's UPDATE and \
+                DELETE fail";
+    of_table(table, what).remedy(format!(
+        "give it a primary key, or ALTER TABLE {} REPLICA IDENTITY FULL; or take it out of objects; \
+         then resume the task",
+        qualified(table)
+    ))
 }

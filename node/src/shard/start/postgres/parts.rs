@@ -134,6 +134,7 @@ impl Fitter<'_> {
         let mut options = Options::new(self.tables.clone(), self.start.opening.from);
         options.heartbeat = heartbeat;
         options.names = objects.published();
+        options.keys.clone_from(objects.keys());
         options.resume = self.start.claim.position.inside;
         options.hold = self.task.format.kind == FormatKind::ShareplexJson;
         let size = |most: usize, wanted: Option<u64>| {

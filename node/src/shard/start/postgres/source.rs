@@ -237,6 +237,7 @@ impl SourceSide {
         let sql = self.sql.as_mut().ok_or_else(unverified)?;
         let slot = slot::look(sql, &self.slot).await?;
         self.objects.look(sql).await?;
+        self.objects.look_up_keys(sql).await?;
         let verdict = Reconnect {
             position,
             server: &facts,
