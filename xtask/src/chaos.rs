@@ -28,7 +28,7 @@ pub(crate) struct ChaosArguments {
     /// One kind of fault alone
     #[arg(long, value_parser = fault)]
     only: Option<String>,
-    /// One fault of each kind, and none that takes minutes
+    /// One fault of each kind, none that takes minutes, and a smaller large transaction
     #[arg(long)]
     short: bool,
     /// One format instead of each in turn, of changes of PostgreSQL
@@ -164,7 +164,8 @@ fn plan(arguments: &ChaosArguments, seed: u64) -> Plan {
     let asked = |version: &&&str| arguments.postgres.as_deref() == Some(**version);
     let postgres = VERSIONS.iter().find(asked).unwrap_or(&VERSIONS[turn % VERSIONS.len()]);
     let format = arguments.format.unwrap_or(Format::ALL[turn % Format::ALL.len()]);
-    Plan { seed, faults: faults(arguments), postgres, format }
+    let large = if arguments.short { 200_000 } else { 1_000_000 };
+    Plan { seed, faults: faults(arguments), postgres, format, large }
 }
 
 fn tell(Made { fault, carried, took, failed }: &Made) {
