@@ -86,8 +86,6 @@ pub enum Fault {
     Without(Lack),
     /// The topic takes small records only, for a while.
     NarrowTopic,
-    /// The topic may not be written to, for a while.
-    DenyTopic,
     /// A table appears that the task takes by a pattern.
     AddTable,
     /// The request that ends a transaction in this way suffers.
@@ -119,7 +117,6 @@ impl fmt::Display for Fault {
             Self::Without(Lack::Sessions) => out.write_str("without_sessions"),
             Self::Without(Lack::Walsenders) => out.write_str("without_walsenders"),
             Self::NarrowTopic => out.write_str("narrow_topic"),
-            Self::DenyTopic => out.write_str("deny_topic"),
             Self::AddTable => out.write_str("add_table"),
             Self::End(fault, ending) => {
                 let ending = if *ending == Ending::Commit { "commit" } else { "abort" };
@@ -158,7 +155,7 @@ impl Fault {
                 all.extend(SourceStop::ALL.map(Self::RestartSource));
                 all.extend(Lack::ALL.map(Self::Without));
                 all.extend([Self::Promote, Self::KillWalsender, Self::RotatePassword]);
-                all.extend([Self::NarrowTopic, Self::DenyTopic, Self::AddTable]);
+                all.extend([Self::NarrowTopic, Self::AddTable]);
             }
         }
         all

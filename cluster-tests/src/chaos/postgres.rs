@@ -16,7 +16,7 @@ use rand::seq::SliceRandom as _;
 use tidewire_testbed::oracle::Format;
 use tidewire_testbed::proxy::KafkaProxy;
 use tidewire_testbed::servers::postgres::{PostgresAddress, major};
-use tidewire_testbed::servers::{Kafka, KafkaOptions, Postgres, PostgresOptions, free_port};
+use tidewire_testbed::servers::{Kafka, Postgres, PostgresOptions, free_port};
 use tidewire_testbed::task::quoted;
 use tidewire_testbed::variety::{self, Variety};
 use tidewire_testbed::workload::{self, Workload, WorkloadOptions};
@@ -64,9 +64,7 @@ impl PostgresRounds {
     /// # Errors
     /// When they do not start.
     pub fn start(binary: PathBuf) -> Result<Self> {
-        let settings = KafkaOptions::authorizing().settings;
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let (proxy, kafka) = round::proxied_brokers(&settings)?;
+        let (proxy, kafka) = round::proxied_brokers(&[])?;
         Ok(Self { binary, proxy, kafka })
     }
 
@@ -161,11 +159,6 @@ impl PostgresRounds {
                 };
                 let (narrow, wide) = (|| limit(Some("1000")), || limit(None));
                 repairs::troubled(scene, "max.message.bytes", narrow, wide)
-            }
-            Fault::DenyTopic => {
-                let allow = |rights: &[&str]| self.kafka.allow_only(&scene.topic, rights);
-                let reading = ["Describe", "DescribeConfigs", "Read"];
-                repairs::troubled(scene, "TargetDenied", || allow(&reading), || allow(&[]))
             }
             fault => round::make(scene, &self.proxy, fault),
         }

@@ -127,7 +127,6 @@ pub(super) fn make(scene: &mut impl Subject, proxy: &KafkaProxy, fault: Fault) -
         | Fault::RotatePassword
         | Fault::Without(_)
         | Fault::NarrowTopic
-        | Fault::DenyTopic
         | Fault::AddTable => bail!("a fault of servers that this round has not"),
     }
 }
