@@ -219,24 +219,24 @@ fn without(scene: &Scene<'_>, primary: &mut Postgres, lack: Lack) -> Result<()> 
         Lack::Replication => (
             format!("ALTER ROLE {ROLE} NOREPLICATION"),
             format!("ALTER ROLE {ROLE} REPLICATION"),
-            "SourceDenied",
+            "42501",
         ),
         Lack::Connect => (
             format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"),
             format!("GRANT CONNECT ON DATABASE {database} TO PUBLIC"),
-            "SourceDenied",
+            "42501",
         ),
         Lack::Sessions => (
             format!("ALTER ROLE {ROLE} CONNECTION LIMIT 0"),
             format!("ALTER ROLE {ROLE} CONNECTION LIMIT -1"),
-            "SourceBusy",
+            "53300",
         ),
         Lack::Walsenders => {
             let primary = RefCell::new(primary);
             let with = |settings: &[_]| primary.borrow_mut().restart_with(settings);
             let none = [variety::SETTING, ("max_wal_senders", "0")];
             let again = || with(&[variety::SETTING]);
-            return repairs::troubled(scene, "SourceBusy", || with(&none), again);
+            return repairs::troubled(scene, "53300", || with(&none), again);
         }
     };
     let execute = |statement: &str| Ok(scene.address.connect()?.batch_execute(statement)?);
