@@ -97,7 +97,7 @@ pub fn brokers_away(scene: &impl Subject, kafka: &Kafka, time: Duration) -> Resu
 }
 
 /// Waits until readers see more records than before a fault, and the task is well.
-fn flows_again(scene: &impl Subject, before: u64) -> Result<()> {
+pub(crate) fn flows_again(scene: &impl Subject, before: u64) -> Result<()> {
     let end = Instant::now() + SETTLE_LIMIT;
     while scene.stable_records().unwrap_or_default() <= before {
         ensure!(Instant::now() < end, "no record {SETTLE_LIMIT:?} after all came back");

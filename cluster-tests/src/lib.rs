@@ -3,6 +3,7 @@
 pub mod chaos;
 pub mod copy;
 pub mod faults;
+pub mod repairs;
 pub mod subject;
 
 use std::env;
@@ -51,6 +52,8 @@ pub fn kafka() -> &'static Kafka {
 /// The task's name in every test.
 pub const TASK: &str = "orders";
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
+/// Of the topic of a scene.
+const PARTITIONS: u32 = 4;
 
 /// A cluster with a running task, and the truth of its source since before the task.
 #[expect(missing_debug_implementations, reason = "the client has none")]
@@ -76,15 +79,48 @@ pub struct Scene<'k> {
 
 /// What a scene is played on.
 #[derive(Debug)]
-pub struct Stage<'p, 'k> {
+pub struct Stage<'k> {
     /// The processes.
     pub cluster: ClusterOptions,
-    /// The server of the source.
-    pub postgres: &'p Postgres,
     /// The target.
     pub kafka: &'k Kafka,
     /// What the task writes.
     pub format: Format,
+}
+
+/// The database of a scene, watched by the truth before the task begins.
+#[expect(missing_debug_implementations, reason = "the client has none")]
+pub struct SceneSource {
+    /// Also of the topic and, behind `truth_`, of the slot of the truth.
+    pub name: String,
+    /// The database.
+    pub address: PostgresAddress,
+    /// A connection to it.
+    pub client: Client,
+    /// The tables of the task, as `schema.table` without quotes.
+    pub tables: Vec<String>,
+    /// What is committed from now on.
+    pub truth: TruthSlot,
+}
+
+impl SceneSource {
+    /// A database of this name with `tables`, which `create` makes.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses.
+    pub fn on(
+        postgres: &Postgres,
+        name: &str,
+        tables: &[&str],
+        create: impl FnOnce(&mut Client) -> Result<()>,
+    ) -> Result<Self> {
+        let address = postgres.create_database(name)?;
+        let mut client = address.connect()?;
+        create(&mut client)?;
+        let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Ok(Self { name: name.to_owned(), address, client, tables, truth })
+    }
 }
 
 impl<'k> Scene<'k> {
@@ -109,31 +145,30 @@ impl<'k> Scene<'k> {
         create: impl FnOnce(&mut Client) -> Result<()>,
     ) -> Result<Self> {
         let cluster = ClusterOptions { nodes, ..ClusterOptions::default() };
-        let stage = Stage { cluster, postgres: postgres(), kafka, format: Format::DtsAvro };
-        Self::on_stage(stage, name, tables, create)
+        let stage = Stage { cluster, kafka, format: Format::DtsAvro };
+        let source = SceneSource::on(postgres(), name, tables, create)?;
+        Self::on_stage(stage, source, |yaml| yaml)
     }
 
-    /// As [`Scene::on_tables`], with the processes, servers and format of `stage`.
+    /// A scene with the processes, target and format of `stage`; `document` has the last word on the
+    /// task's document.
     ///
     /// # Errors
     /// When anything does not start.
     pub fn on_stage(
-        stage: Stage<'_, 'k>,
-        name: &str,
-        tables: &[&str],
-        create: impl FnOnce(&mut Client) -> Result<()>,
+        stage: Stage<'k>,
+        source: SceneSource,
+        document: impl FnOnce(String) -> String,
     ) -> Result<Self> {
-        let Stage { mut cluster, postgres, kafka, format } = stage;
-        let address = postgres.create_database(name)?;
-        let mut client = address.connect()?;
-        create(&mut client)?;
-        let truth = TruthSlot::create(&mut client, &format!("truth_{name}"), tables)?;
-        kafka.create_topic(name, 4, &[])?;
+        let Stage { mut cluster, kafka, format } = stage;
+        let SceneSource { name, address, client, tables, truth } = source;
+        kafka.create_topic(&name, PARTITIONS, &[])?;
         let points = FaultPoints::new()?;
         cluster.env.push(points.variable());
         let cluster = Cluster::start(cluster)?;
-        let objects: Vec<_> = tables.iter().map(|table| (*table, name)).collect();
-        let document = TaskDocument {
+        let objects: Vec<_> =
+            tables.iter().map(|table| (table.as_str(), name.as_str())).collect();
+        let task = TaskDocument {
             name: TASK,
             postgres: &address,
             bootstrap: &kafka.bootstrap(),
@@ -141,21 +176,25 @@ impl<'k> Scene<'k> {
             format: format.document(),
             partition: "by_primary_key",
         };
-        cluster.apply_and_start(&document.yaml())?;
-        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
-        let (topic, catch_up_limit) = (name.to_owned(), CATCH_UP_LIMIT);
+        cluster.apply_and_start(&document(task.yaml()))?;
         Ok(Self {
             cluster,
             client,
             address,
             kafka,
-            topic,
+            topic: name,
             points,
-            catch_up_limit,
+            catch_up_limit: CATCH_UP_LIMIT,
             format,
             tables,
             truth,
         })
+    }
+
+    /// The name of the slot of the truth.
+    #[must_use]
+    pub fn truth_slot(&self) -> &str {
+        self.truth.name()
     }
 
     /// Runs `faults` while changes are written, then proves that all of them arrived once and in
@@ -197,7 +236,8 @@ impl<'k> Scene<'k> {
     /// When the task does not catch up or a record cannot be read.
     pub fn compare(&mut self) -> Result<Proof> {
         let (changes, keys) = self.truth()?;
-        prove(&changes, &keys, self.format, Reader::until_end(self.kafka, &[&self.topic])?)
+        let records = Reader::until_end(self.kafka, &[&self.topic])?;
+        prove(&changes, &keys, self.format, PARTITIONS, records)
     }
 
     /// Waits until the task has caught up, then takes what was committed since the last time, and

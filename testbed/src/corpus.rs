@@ -124,7 +124,7 @@ pub fn create(client: &mut Client) -> Result<()> {
 }
 
 /// The version of a server, without its minor one.
-fn major(client: &mut Client) -> Result<u32> {
+pub(crate) fn major(client: &mut Client) -> Result<u32> {
     let row =
         client.query_one("SELECT current_setting('server_version_num')::int4 / 10000", &[])?;
     Ok(u32::try_from(row.get::<_, i32>(0))?)

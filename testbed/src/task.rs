@@ -25,13 +25,13 @@ impl TaskDocument<'_> {
     /// The document's text.
     #[must_use]
     pub fn yaml(&self) -> String {
-        let PostgresAddress { host, port, user, password, database } = self.postgres;
+        let PostgresAddress { user, password, database, .. } = self.postgres;
         let mut text = format!(
             "apiVersion: tidewire/v1\n\
              kind: postgres_to_kafka\n\
              name: {name}\n\
              source:\n  \
-               hosts: [\"{host}:{port}\"]\n  \
+               hosts: [{hosts}]\n  \
                database: {database}\n  \
                user: {user}\n  \
                password: {{value: {password}}}\n  \
@@ -44,6 +44,7 @@ impl TaskDocument<'_> {
              start: now\n\
              objects:\n",
             name = self.name,
+            hosts = self.postgres.hosts(),
             brokers = listed(self.bootstrap),
             format = self.format,
             partition = self.partition,

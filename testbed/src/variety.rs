@@ -1,5 +1,9 @@
-//! A load of variety: rows of every type of the server, and a table that changes its columns and its
-//! identity while rows are written. Repeatable from a seed as long as the server stays.
+//! A load of variety: rows of every type of the server, tables of every kind, one of which changes its
+//! columns and its identity while rows are written, truncates, savepoints, and transactions in two
+//! phases. Repeatable from a seed as long as the server stays.
+
+mod kinds;
+mod shapes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +20,21 @@ use crate::corpus;
 use crate::servers::postgres::PostgresAddress;
 use crate::workload::connection_lost;
 
-/// The tables, as `schema.table` without quotes.
-pub const TABLES: [&str; 2] = [corpus::TABLE, "public.shapes"];
+pub use kinds::KEYLESS;
+
+/// What the server needs for transactions in two phases.
+pub const SETTING: (&str, &str) = ("max_prepared_transactions", "4");
 
 /// Between two statements.
 const PACE: Duration = Duration::from_millis(40);
-/// Columns that the table of shapes gets at most.
-const ADDED_MAX: usize = 12;
+/// The transaction in two phases; there is one at a time.
+const PREPARED: &str = "variety";
+
+/// The tables, as `schema.table` without quotes, of a server of this major version.
+#[must_use]
+pub fn tables(major: u32) -> Vec<&'static str> {
+    [[corpus::TABLE, shapes::TABLE].as_slice(), kinds::tables(major)].concat()
+}
 
 /// Creates the tables.
 ///
@@ -30,8 +42,9 @@ const ADDED_MAX: usize = 12;
 /// When PostgreSQL refuses.
 pub fn create_tables(client: &mut Client) -> Result<()> {
     corpus::create(client)?;
-    client.batch_execute("CREATE TABLE public.shapes (id bigint PRIMARY KEY, note text)")?;
-    Ok(())
+    shapes::create(client)?;
+    let major = corpus::major(client)?;
+    kinds::create(client, major)
 }
 
 /// A load that runs until it is stopped.
@@ -82,18 +95,69 @@ fn session(
     statements: &mut u64,
 ) -> Result<()> {
     let mut client = address.connect()?;
-    let columns = corpus::columns_of(&mut client)?;
+    end_prepared(&mut client)?;
+    let (columns, major) = (corpus::columns_of(&mut client)?, corpus::major(&mut client)?);
     while !stop.load(Ordering::Relaxed) {
-        let statement = match random.random_range(0..10) {
-            0..5 => row_of_every_type(&columns, random),
-            5..9 => row_of_shapes(&mut client, random)?,
-            _ => another_shape(&mut client, random)?,
-        };
-        client.batch_execute(&statement).with_context(|| shortened(&statement))?;
-        *statements += 1;
-        thread::sleep(PACE);
+        for statement in transaction(&mut client, &columns, major, random)? {
+            let done = client.batch_execute(&statement);
+            done.with_context(|| shortened(&statement))?;
+            *statements += 1;
+            thread::sleep(PACE);
+        }
     }
     Ok(())
+}
+
+/// Commits what was left in two phases by a session that was lost: its rows are locked.
+fn end_prepared(client: &mut Client) -> Result<()> {
+    let left = "SELECT 1 FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database()";
+    if !client.query(left, &[&PREPARED])?.is_empty() {
+        client.batch_execute(&format!("COMMIT PREPARED '{PREPARED}'"))?;
+    }
+    Ok(())
+}
+
+/// The statements of one transaction, each to be sent alone.
+fn transaction(
+    client: &mut Client,
+    columns: &Columns,
+    major: u32,
+    random: &mut StdRng,
+) -> Result<Vec<String>> {
+    let form = random.random_range(0..120);
+    if form == 0 {
+        let tables = tables(major);
+        let number = random.random_range(1..=3);
+        let some: Vec<_> = tables.choose_multiple(random, number).copied().collect();
+        return Ok(vec![format!("TRUNCATE {}", some.join(", "))]);
+    }
+    let first = change(client, columns, major, random)?;
+    Ok(match form {
+        1..4 => {
+            let end = if random.random_bool(0.7) { "COMMIT" } else { "ROLLBACK" };
+            let prepare = format!("BEGIN; {first}; PREPARE TRANSACTION '{PREPARED}'");
+            vec![prepare, format!("{end} PREPARED '{PREPARED}'")]
+        }
+        4..8 => {
+            let second = change(client, columns, major, random)?;
+            vec![format!("BEGIN; SAVEPOINT s; {first}; ROLLBACK TO s; {second}; COMMIT")]
+        }
+        _ => vec![first],
+    })
+}
+
+fn change(
+    client: &mut Client,
+    columns: &Columns,
+    major: u32,
+    random: &mut StdRng,
+) -> Result<String> {
+    match random.random_range(0..24) {
+        0..9 => Ok(row_of_every_type(columns, random)),
+        9..16 => shapes::row(client, random),
+        16..18 => shapes::another(client, random),
+        _ => Ok(kinds::row(major, random)),
+    }
 }
 
 /// Enough of a statement to tell which it was.
@@ -136,66 +200,4 @@ fn row_of_every_type(columns: &Columns, random: &mut StdRng) -> String {
             table = corpus::TABLE
         ),
     }
-}
-
-/// The columns that were added to the table of shapes, with their types.
-fn added(client: &mut Client) -> Result<Vec<(String, String)>> {
-    let rows = client.query(
-        "SELECT attname::text, atttypid::regtype::text FROM pg_attribute \
-         WHERE attrelid = 'public.shapes'::regclass AND attnum > 2 AND NOT attisdropped ORDER BY attnum",
-        &[],
-    )?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-fn row_of_shapes(client: &mut Client, random: &mut StdRng) -> Result<String> {
-    let id = random.random_range(0..60);
-    let added = added(client)?;
-    let number = random.random_range(0..1_000);
-    Ok(match (random.random_range(0..8), added.choose(random)) {
-        (0..3, Some((name, _))) => format!(
-            "INSERT INTO public.shapes (id, note, {name}) VALUES ({id}, 'n{number}', '{number}') \
-             ON CONFLICT DO NOTHING"
-        ),
-        (3 | 4, Some((name, _))) => {
-            format!(
-                "UPDATE public.shapes SET {name} = '{number}' WHERE id <= {id} AND id > {id} - 5"
-            )
-        }
-        (5, _) => format!("DELETE FROM public.shapes WHERE id = {id}"),
-        (6, _) => format!(
-            "UPDATE public.shapes SET id = id + 1000 WHERE id = {id} AND NOT EXISTS \
-             (SELECT FROM public.shapes WHERE id = {id} + 1000)"
-        ),
-        _ => format!(
-            "INSERT INTO public.shapes (id, note) VALUES ({id}, 'n{number}') \
-             ON CONFLICT (id) DO UPDATE SET note = excluded.note"
-        ),
-    })
-}
-
-/// Another shape of the table, sometimes with a row in the same transaction.
-fn another_shape(client: &mut Client, random: &mut StdRng) -> Result<String> {
-    let added = added(client)?;
-    let fresh = random.random_range(0..1_000_000);
-    let change = match (random.random_range(0..7), added.choose(random)) {
-        (0, Some((name, _))) => format!("DROP COLUMN {name}"),
-        (1, Some((name, _))) => format!("RENAME COLUMN {name} TO r{fresh}"),
-        (2, Some((name, kind))) if kind == "integer" => {
-            format!("ALTER COLUMN {name} TYPE numeric(12,2)")
-        }
-        (2 | 3, Some((name, kind))) if kind == "numeric" => {
-            format!("ALTER COLUMN {name} TYPE text")
-        }
-        (3, _) => "REPLICA IDENTITY FULL".to_owned(),
-        (4, _) => "REPLICA IDENTITY DEFAULT".to_owned(),
-        (_, Some((name, _))) if added.len() >= ADDED_MAX => format!("DROP COLUMN {name}"),
-        (5, _) => format!("ADD COLUMN a{fresh} text"),
-        _ => format!("ADD COLUMN a{fresh} int DEFAULT 7"),
-    };
-    let mut statements = format!("ALTER TABLE public.shapes {change}");
-    if random.random_bool(0.5) {
-        statements.push_str("; UPDATE public.shapes SET note = 'of another shape' WHERE id < 3");
-    }
-    Ok(statements)
 }

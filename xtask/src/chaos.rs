@@ -5,7 +5,7 @@ use std::iter;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use tidewire_cluster_tests::chaos::{
     Fault, KafkaRounds, Kind, Made, Plan, PostgresRounds, Round, VERSIONS,
@@ -25,10 +25,10 @@ pub(crate) struct ChaosArguments {
     /// Decides the load and the order of the faults; each round adds one
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// One kind of fault alone
-    #[arg(long, value_parser = fault)]
-    only: Option<String>,
-    /// One fault of each kind, and none that takes minutes
+    /// Kinds of faults, with commas between them; no others happen
+    #[arg(long, value_parser = fault, value_delimiter = ',')]
+    only: Vec<String>,
+    /// One fault of each kind, none that takes minutes, and a smaller large transaction
     #[arg(long)]
     short: bool,
     /// One format instead of each in turn, of changes of PostgreSQL
@@ -108,10 +108,11 @@ fn check(arguments: &ChaosArguments) -> Result<()> {
     let of_postgres = arguments.format.is_some() || arguments.postgres.is_some();
     let kafka = arguments.kind == KindName::Kafka;
     ensure!(!(kafka && of_postgres), "--format and --postgres are for rounds of --kind postgres");
-    let Some(only) = &arguments.only else { return Ok(()) };
     let known = names(&[arguments.kind.kind()]);
-    ensure!(known.contains(only), "rounds of this --kind have no fault {only}");
-    Ok(())
+    match arguments.only.iter().find(|only| !known.contains(*only)) {
+        Some(unknown) => bail!("rounds of this --kind have no fault {unknown}"),
+        None => Ok(()),
+    }
 }
 
 /// Plays all rounds, and tells what they showed.
@@ -149,7 +150,8 @@ fn report(
 /// The faults of a round, as they are asked for.
 fn faults(arguments: &ChaosArguments) -> Vec<Fault> {
     let mut faults = Fault::of_a_round(arguments.kind.kind());
-    faults.retain(|fault| arguments.only.as_ref().is_none_or(|only| *only == fault.to_string()));
+    let only = &arguments.only;
+    faults.retain(|fault| only.is_empty() || only.contains(&fault.to_string()));
     if arguments.short {
         let mut known = BTreeSet::new();
         faults.retain(|fault| known.insert(fault.to_string()) && !fault.is_long());
@@ -164,7 +166,8 @@ fn plan(arguments: &ChaosArguments, seed: u64) -> Plan {
     let asked = |version: &&&str| arguments.postgres.as_deref() == Some(**version);
     let postgres = VERSIONS.iter().find(asked).unwrap_or(&VERSIONS[turn % VERSIONS.len()]);
     let format = arguments.format.unwrap_or(Format::ALL[turn % Format::ALL.len()]);
-    Plan { seed, faults: faults(arguments), postgres, format }
+    let large = if arguments.short { 200_000 } else { 1_000_000 };
+    Plan { seed, faults: faults(arguments), postgres, format, large }
 }
 
 fn tell(Made { fault, carried, took, failed }: &Made) {

@@ -38,6 +38,23 @@ impl SourceStop {
     const ALL: [Self; 3] = [Self::Fast, Self::Immediate, Self::Kill];
 }
 
+/// What the task's role is without for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The right to replicate.
+    Replication,
+    /// The right to come to the database.
+    Connect,
+    /// Sessions that its role may have.
+    Sessions,
+    /// Processes of the server that send changes.
+    Walsenders,
+}
+
+impl Lack {
+    const ALL: [Self; 4] = [Self::Replication, Self::Connect, Self::Sessions, Self::Walsenders];
+}
+
 /// A fault of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -59,6 +76,18 @@ pub enum Fault {
     BrokersAway(Side),
     /// PostgreSQL is stopped in this way, and started.
     RestartSource(SourceStop),
+    /// PostgreSQL is killed, and its standby promoted.
+    Promote,
+    /// The server process that sends the changes is ended.
+    KillWalsender,
+    /// The password of the task's role changes, and a while later the file that nodes read it from.
+    RotatePassword,
+    /// The source lets the task in no more, for a while.
+    Without(Lack),
+    /// The topic takes small records only, for a while.
+    NarrowTopic,
+    /// A table appears that the task takes by a pattern.
+    AddTable,
     /// The request that ends a transaction in this way suffers.
     End(EndTxnFault, Ending),
 }
@@ -80,6 +109,15 @@ impl fmt::Display for Fault {
             Self::RestartSource(SourceStop::Fast) => out.write_str("restart_source_fast"),
             Self::RestartSource(SourceStop::Immediate) => out.write_str("restart_source_immediate"),
             Self::RestartSource(SourceStop::Kill) => out.write_str("kill_source"),
+            Self::Promote => out.write_str("promote_standby"),
+            Self::KillWalsender => out.write_str("kill_walsender"),
+            Self::RotatePassword => out.write_str("rotate_password"),
+            Self::Without(Lack::Replication) => out.write_str("without_replication"),
+            Self::Without(Lack::Connect) => out.write_str("without_connect"),
+            Self::Without(Lack::Sessions) => out.write_str("without_sessions"),
+            Self::Without(Lack::Walsenders) => out.write_str("without_walsenders"),
+            Self::NarrowTopic => out.write_str("narrow_topic"),
+            Self::AddTable => out.write_str("add_table"),
             Self::End(fault, ending) => {
                 let ending = if *ending == Ending::Commit { "commit" } else { "abort" };
                 let suffering = match fault {
@@ -115,6 +153,9 @@ impl Fault {
             Kind::Postgres => {
                 all.push(Self::Freeze("before_source_reply"));
                 all.extend(SourceStop::ALL.map(Self::RestartSource));
+                all.extend(Lack::ALL.map(Self::Without));
+                all.extend([Self::Promote, Self::KillWalsender, Self::RotatePassword]);
+                all.extend([Self::NarrowTopic, Self::AddTable]);
             }
         }
         all
@@ -123,6 +164,13 @@ impl Fault {
     fn of_brokers(side: Side) -> Vec<Self> {
         let restarts = [0, 1, 2].map(|broker| Self::RestartBroker(side, broker));
         [restarts.as_slice(), &[Self::KillBroker(side); 2], &[Self::BrokersAway(side)]].concat()
+    }
+
+    /// Whether it can happen to a source of this major version.
+    #[must_use]
+    pub fn fits(&self, major: u32) -> bool {
+        // Slots are on a standby from 17 on.
+        *self != Self::Promote || major >= 17
     }
 
     /// Whether it takes minutes.

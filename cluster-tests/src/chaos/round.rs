@@ -121,6 +121,12 @@ pub(super) fn make(scene: &mut impl Subject, proxy: &KafkaProxy, fault: Fault) -
         Fault::RestartBroker(..)
         | Fault::KillBroker(_)
         | Fault::BrokersAway(_)
-        | Fault::RestartSource(_) => bail!("a fault of servers that this round has not"),
+        | Fault::RestartSource(_)
+        | Fault::Promote
+        | Fault::KillWalsender
+        | Fault::RotatePassword
+        | Fault::Without(_)
+        | Fault::NarrowTopic
+        | Fault::AddTable => bail!("a fault of servers that this round has not"),
     }
 }

@@ -62,18 +62,6 @@ fn a_server_that_restarts_in_any_way_loses_nothing() {
     assert!(task.delivered_inserts_of_the_table() > 100);
 }
 
-/// Waits until a standby holds the slot for good.
-fn wait_synced(standby: &Postgres, slot: &str) {
-    let mut client = standby.address().connect_to("postgres").unwrap();
-    let end = Instant::now() + LIMIT;
-    let synced = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name AND synced \
-                  AND NOT temporary AND invalidation_reason IS NULL";
-    while client.query(synced, &[&slot]).unwrap().is_empty() {
-        assert!(Instant::now() < end, "slot {slot} is not ready on the standby");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     let lsn: String =
         primary.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
@@ -101,7 +89,7 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
     let mut task = Task::with("promoted", &first, TABLE, |yaml| hosts(&yaml, &address, &ports));
     let mut second = first.standby(ports[0]).unwrap();
     task.insert(1..=100);
-    wait_synced(&second, &task.slot);
+    second.wait_synced(&task.slot, LIMIT).unwrap();
     task.insert(101..=200);
     wait_replayed(&second, &mut task.client);
     first.kill();
@@ -111,7 +99,7 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
     assert_eq!(task.delivered_inserts_of_the_table(), 300, "over the first switch");
 
     let mut third = second.standby(ports[1]).unwrap();
-    wait_synced(&third, &task.slot);
+    third.wait_synced(&task.slot, LIMIT).unwrap();
     task.insert(301..=400);
     wait_replayed(&third, &mut task.client);
     second.kill();
@@ -121,7 +109,7 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
     assert_eq!(task.delivered_inserts_of_the_table(), 500, "over the second switch");
 
     let mut fourth = third.standby(ports[2]).unwrap();
-    wait_synced(&fourth, &task.slot);
+    fourth.wait_synced(&task.slot, LIMIT).unwrap();
     wait_replayed(&fourth, &mut task.client);
     fourth.kill();
     task.insert(501..=510);

@@ -96,7 +96,8 @@ fn nothing_is_lost_and_only_stretches_are_repeated_when_the_owner_is_killed() {
     let all = Reader::all(kafka(), &[NAME]).unwrap();
     let (first, repeats) = without_repeats(all);
     eprintln!("{NAME}: {} records, {repeats} of them repeated", first.len());
-    let proof = prove(&changes, &keys, Format::DtsAvro, first.into_iter().map(Ok)).unwrap();
+    let records = first.into_iter().map(Ok);
+    let proof = prove(&changes, &keys, Format::DtsAvro, 4, records).unwrap();
     assert!(proof.holds(), "{proof}");
     truth.drop(&mut client).unwrap();
 }

@@ -51,7 +51,7 @@ fn the_consumers_of_each_json_format_read_every_type_with_the_values_of_the_sour
         scene.cluster.wait(topic, "caught-up", LIMIT).unwrap();
     }
     let proven = |topic: &str, decode: fn(&Record) -> Result<Delivered>| {
-        let mut prover = Prover::new(&changes, &keys, true);
+        let mut prover = Prover::new(&changes, &keys, 4);
         let read = |record: Result<Record>| {
             let record = record?;
             let delivered = decode(&record)?;

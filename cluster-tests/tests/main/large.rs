@@ -103,7 +103,7 @@ fn rows_tables_and_transactions_of_any_size_arrive_once() {
     assert_eq!(changes.len(), 3 + 3 + TABLES + SAVEPOINTS / 10 * 9);
     let keys = keys(&mut client, &tables).unwrap();
     let records = Reader::until_end(kafka(), &[NAME]).unwrap();
-    let proof = prove(&changes, &keys, Format::DtsAvro, records).unwrap();
+    let proof = prove(&changes, &keys, Format::DtsAvro, 4, records).unwrap();
     assert!(proof.holds(), "{proof}");
     truth.drop(&mut client).unwrap();
 }

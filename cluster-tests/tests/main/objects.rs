@@ -25,7 +25,7 @@ const TABLES: &str = r#"
 "#;
 
 fn document(address: &PostgresAddress, bootstrap: &str) -> String {
-    let PostgresAddress { host, port, user, password, database } = address;
+    let PostgresAddress { host, port, user, password, database, .. } = address;
     format!(
         r#"
 apiVersion: tidewire/v1

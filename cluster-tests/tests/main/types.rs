@@ -31,7 +31,7 @@ fn the_official_consumer_reads_every_type_with_the_values_of_the_source() {
     assert_eq!(changes.len(), 3 + 2 + 3 + 3);
     let avro = DtsAvro::new().unwrap();
     let decoder = avro.decoder().unwrap();
-    let mut prover = Prover::new(&changes, &keys, true);
+    let mut prover = Prover::new(&changes, &keys, 4);
     let mut sdk = DtsReader::start().unwrap();
     let mut refused = Vec::new();
     for record in Reader::until_end(scene.kafka, &["types"]).unwrap() {

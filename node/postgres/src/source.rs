@@ -102,7 +102,7 @@ impl Source {
     ///
     /// # Errors
     /// `SourceUnreachable`, `SourceBusy`, `SourceDenied` or `Configuration`; where hosts disagree,
-    /// the one that waiting can heal.
+    /// the one that waiting can heal, with what the others said.
     pub async fn connect(&self) -> Result<Sql, Fault> {
         self.first_writable(|host, transport| Sql::open(&self.login, host, transport)).await
     }
@@ -124,7 +124,7 @@ impl Source {
         S: Session,
         F: Future<Output = Result<S, Fault>>,
     {
-        let mut worst: Option<Fault> = None;
+        let mut faults = Vec::new();
         for host in &self.login.hosts {
             let attempt = async {
                 let session = self.session(host, &open).await?;
@@ -136,13 +136,10 @@ impl Source {
             let late = || broken(&host.to_string(), format!("no answer within {PATIENCE:?}"));
             match timeout(PATIENCE, attempt).await.unwrap_or_else(|_| Err(late())) {
                 Ok(session) => return Ok(session),
-                Err(fault) if worst.as_ref().is_none_or(|w| rank(&fault) >= rank(w)) => {
-                    worst = Some(fault);
-                }
-                Err(_) => {}
+                Err(fault) => faults.push(fault),
             }
         }
-        Err(worst.unwrap_or_else(|| broken("the source", "has no hosts")))
+        Err(weighed(faults))
     }
 
     /// One session at `host`. With `prefer` a server that refuses us over TLS is asked without it, as
@@ -164,6 +161,22 @@ impl Source {
             answer => answer,
         }
     }
+}
+
+/// The fault that decides what is done, with what the other hosts said: one of them may be the only one
+/// that still runs, and what it said the only thing that can be repaired.
+fn weighed(mut faults: Vec<Fault>) -> Fault {
+    let heaviest = faults.iter().enumerate().max_by_key(|(_, fault)| rank(fault));
+    let Some((heaviest, _)) = heaviest else { return broken("the source", "has no hosts") };
+    let mut told = faults.remove(heaviest);
+    let own = told.message.clone();
+    for other in faults.into_iter().filter(|other| other.message != own) {
+        told.message = format!("{}; {other}", told.message);
+        if !other.remedy.is_empty() {
+            told.remedy = format!("{}; {}: {}", told.remedy, other.object, other.remedy);
+        }
+    }
+    told
 }
 
 /// A fault that only waiting can heal must win over one that a person has to look at, while another
@@ -196,6 +209,18 @@ impl fmt::Debug for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_host_said_that_runs_is_told_beside_the_one_that_is_gone() {
+        let gone = |host: &str| broken(host, "Connection refused");
+        let denied = Fault::new(FaultKind::SourceDenied, "db2:5432", "no right (42501)")
+            .remedy("ALTER ROLE");
+        let told = weighed(vec![gone("db1:5432"), denied.clone(), gone("db3:5432")]);
+        assert_eq!((told.kind, &*told.object), (FaultKind::SourceUnreachable, "db3:5432"));
+        assert_eq!(told.message, "Connection refused; db2:5432: no right (42501)");
+        assert!(told.remedy.ends_with("; db2:5432: ALTER ROLE"), "{}", told.remedy);
+        assert_eq!(weighed(vec![denied.clone()]), denied);
+    }
 
     #[test]
     fn hosts_are_names_or_addresses_with_a_port() {

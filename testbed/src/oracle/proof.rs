@@ -68,7 +68,8 @@ impl fmt::Display for Proof {
     }
 }
 
-/// Compares committed changes with all records of a task that partitions by primary key.
+/// Compares committed changes with all records of a task that partitions by primary key, over so many
+/// partitions of a topic.
 ///
 /// # Errors
 /// When a record cannot be read.
@@ -76,11 +77,12 @@ pub fn prove(
     changes: &[Change],
     keys: &Keys,
     format: Format,
+    partitions: u32,
     records: impl IntoIterator<Item = Result<Record>>,
 ) -> Result<Proof> {
     let avro = DtsAvro::new()?;
     let reading = Reading::new(format, &avro)?;
-    let mut prover = Prover::new(changes, keys, true);
+    let mut prover = Prover::new(changes, keys, partitions);
     for record in records {
         let record = record?;
         let Record { topic, partition, offset, .. } = &record;
@@ -99,21 +101,41 @@ type Key = (Arc<str>, String);
 type Place = (Lsn, u64);
 
 /// A record that must be there: the change, and which half of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Identity {
     xid: u32,
     number: u64,
     operation: Operation,
+    /// Of a truncate, which one statement does to several tables and which goes to every partition.
+    truncated: Option<(Arc<str>, u32)>,
 }
 
-#[derive(Debug)]
+impl Identity {
+    fn of_row(xid: u32, number: u64, operation: Operation) -> Self {
+        Self { xid, number, operation, truncated: None }
+    }
+
+    fn of_record(record: &Record, delivered: &Delivered) -> Self {
+        let Delivered { xid, number, operation, .. } = *delivered;
+        let truncated = (operation == Operation::Truncate)
+            .then(|| (Arc::from(table_of(delivered)), record.partition));
+        Self { truncated, ..Self::of_row(xid, number, operation) }
+    }
+}
+
+/// `schema.table`.
+fn table_of(delivered: &Delivered) -> String {
+    delivered.object.get(1..).unwrap_or_default().join(".")
+}
+
+#[derive(Clone, Debug)]
 struct Expected {
     change: usize,
     seen: bool,
 }
 
 /// Takes records one by one and compares each with the truth.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prover<'t> {
     changes: &'t [Change],
     keys: &'t Keys,
@@ -125,21 +147,27 @@ pub struct Prover<'t> {
 }
 
 impl<'t> Prover<'t> {
-    /// Expects the records of `changes`; `keys` are the key columns of each table. An update that
-    /// changes them is expected as DELETE and INSERT where records are partitioned by the key.
+    /// Expects the records of `changes` in a topic of so many partitions, by primary key; `keys` are
+    /// the key columns of each table. An update that changes them is expected as DELETE and INSERT, a
+    /// truncate in every partition.
     #[must_use]
-    pub fn new(changes: &'t [Change], keys: &'t Keys, by_primary_key: bool) -> Self {
+    pub fn new(changes: &'t [Change], keys: &'t Keys, partitions: u32) -> Self {
         let mut expected = HashMap::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
-            let mut expect = |operation| {
-                let identity = Identity { xid: change.xid, number: change.number, operation };
+            let mut expect = |identity| {
                 expected.insert(identity, Expected { change: index, seen: false });
             };
-            if by_primary_key && changes_key(change, keys) {
-                expect(Operation::Delete);
-                expect(Operation::Insert);
+            let half = |operation| Identity::of_row(change.xid, change.number, operation);
+            if changes_key(change, keys) {
+                expect(half(Operation::Delete));
+                expect(half(Operation::Insert));
+            } else if change.operation == Operation::Truncate {
+                for partition in 0..partitions {
+                    let truncated = Some((Arc::clone(&change.table), partition));
+                    expect(Identity { truncated, ..half(Operation::Truncate) });
+                }
             } else {
-                expect(change.operation);
+                expect(half(change.operation));
             }
         }
         let rows = u64::try_from(changes.len()).unwrap_or(u64::MAX);
@@ -177,7 +205,7 @@ impl<'t> Prover<'t> {
         let Delivered { xid, number, operation, commit, .. } = *delivered;
         let told = format!("{place}: {operation:?} xid {xid} {commit}@{number}");
         self.order(record, delivered, &told);
-        let Some(expected) = self.expected.get_mut(&Identity { xid, number, operation }) else {
+        let Some(expected) = self.expected.get_mut(&Identity::of_record(record, delivered)) else {
             self.proof.unexpected += 1;
             return self.name(|| format!("{told} was never committed"));
         };
@@ -201,7 +229,7 @@ impl<'t> Prover<'t> {
             .expected
             .iter()
             .filter(|(_, expected)| !expected.seen)
-            .map(|(identity, expected)| (expected.change, *identity))
+            .map(|(identity, expected)| (expected.change, identity.clone()))
             .collect();
         missing.sort_unstable();
         self.proof.missing = u64::try_from(missing.len()).unwrap_or(u64::MAX);
@@ -240,7 +268,7 @@ impl<'t> Prover<'t> {
 
     /// The table and the key's values.
     fn key(&self, delivered: &Delivered) -> Option<Key> {
-        let table = delivered.object.get(1..)?.join(".");
+        let table = table_of(delivered);
         let columns = self.keys.get(&table)?;
         let row = match delivered.operation {
             Operation::Delete => delivered.before.as_ref()?,
@@ -270,7 +298,7 @@ fn changes_key(change: &Change, keys: &Keys) -> bool {
 
 /// The first difference between a committed row and a record of it.
 fn difference(change: &Change, delivered: &Delivered) -> Option<String> {
-    let object = delivered.object.get(1..).unwrap_or_default().join(".");
+    let object = table_of(delivered);
     if object != *change.table {
         return Some(format!("table {object} instead of {}", change.table));
     }
@@ -382,22 +410,24 @@ mod tests {
     fn verdict(records: &[Delivered]) -> Proof {
         let changes = history();
         let keys = Keys::from([("public.t".to_owned(), vec!["id".to_owned()])]);
-        let mut prover = Prover::new(&changes, &keys, true);
-        let (key, value, headers) = (None, None, Vec::new());
-        let record = Record {
+        let mut prover = Prover::new(&changes, &keys, 1);
+        for delivered in records {
+            prover.compare("t/0", &record(0), delivered);
+        }
+        prover.finish()
+    }
+
+    fn record(partition: u32) -> Record {
+        Record {
             topic: "t".to_owned(),
-            partition: 0,
+            partition,
             offset: 0,
             timestamp: 0,
             received_at_micros: 0,
-            key,
-            value,
-            headers,
-        };
-        for delivered in records {
-            prover.compare("t/0", &record, delivered);
+            key: None,
+            value: None,
+            headers: Vec::new(),
         }
-        prover.finish()
     }
 
     #[test]
@@ -438,6 +468,35 @@ mod tests {
         let mut records = whole();
         records.push(delivered(9, Operation::Insert, None, Some(row(9, "z"))));
         assert_eq!(verdict(&records).unexpected, 1);
+    }
+
+    #[test]
+    fn a_truncate_is_missed_in_each_partition_and_of_each_table() {
+        let truncated = |table: &str| Change {
+            table: table.into(),
+            ..change(1, Operation::Truncate, None, None)
+        };
+        let changes = [truncated("public.t"), truncated("public.u")];
+        let keys = Keys::new();
+        let of = |table: &str| {
+            let mut delivered = delivered(1, Operation::Truncate, None, None);
+            delivered.object[2] = table.to_owned();
+            delivered
+        };
+        let mut prover = Prover::new(&changes, &keys, 2);
+        for (partition, table) in [(0, "t"), (0, "u"), (1, "t")] {
+            prover.compare("t", &record(partition), &of(table));
+        }
+        let mut whole = prover.clone();
+        whole.compare("t/1", &record(1), &of("u"));
+        let proof = whole.clone().finish();
+        assert!(proof.holds(), "{proof}");
+        assert_eq!((proof.rows, proof.records), (2, 4));
+        whole.compare("t/1", &record(1), &of("u"));
+        assert_eq!(whole.finish().doubled, 1);
+        let proof = prover.finish();
+        assert_eq!(proof.missing, 1);
+        assert!(proof.offenders[0].contains("public.u"), "{proof}");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
-use postgres::Client;
+use anyhow::{Context, Result, anyhow};
+use postgres::{Client, GenericClient};
 use postgres::fallible_iterator::FallibleIterator as _;
 use tidewire_shared::Lsn;
 
@@ -20,7 +20,8 @@ pub struct Change {
     pub xid: u32,
     /// The end of the transaction's commit record.
     pub commit_end: Lsn,
-    /// Its place among the transaction's changes of the watched tables, from 1.
+    /// Its place among the transaction's changes of the watched tables, from 1; tables that one
+    /// statement truncated share it.
     pub number: u64,
     /// `schema.table`, without quotes.
     pub table: Arc<str>,
@@ -37,6 +38,8 @@ pub struct Change {
 pub struct TruthSlot {
     name: String,
     watched: BTreeSet<String>,
+    inserts_only: BTreeSet<String>,
+    truncated: BTreeSet<String>,
 }
 
 /// The settings under which PostgreSQL writes values as the task's own session does.
@@ -46,19 +49,41 @@ const SETTINGS: &str = "SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = pos
 
 impl TruthSlot {
     /// Makes the slot. `watched` are the tables of the task, as `schema.table` without quotes:
-    /// changes of others are neither numbered nor returned, as in a publication.
+    /// changes of others are neither numbered nor returned, as in a publication. Changes of a
+    /// partition are its root's. A standby gets the slot, too, where the server can (17+).
     ///
     /// # Errors
     /// When PostgreSQL refuses.
     pub fn create(client: &mut Client, name: &str, watched: &[&str]) -> Result<Self> {
+        let version = client.query_one("SELECT current_setting('server_version_num')::int", &[])?;
+        let options = match version.get(0) {
+            170_000.. => "'test_decoding', failover => true",
+            ..170_000_i32 => "'test_decoding'",
+        };
         client.execute(
-            "SELECT pg_create_logical_replication_slot($1::text::name, 'test_decoding')",
+            &format!("SELECT pg_create_logical_replication_slot($1::text::name, {options})"),
             &[&name],
         )?;
-        Ok(Self {
-            name: name.to_owned(),
-            watched: watched.iter().map(|table| (*table).to_owned()).collect(),
-        })
+        let (inserts_only, truncated) = Default::default();
+        Ok(Self { name: name.to_owned(), watched: owned(watched), inserts_only, truncated })
+    }
+
+    /// Of these tables the task takes new rows alone.
+    #[must_use]
+    pub fn inserts_only(self, tables: &[&str]) -> Self {
+        Self { inserts_only: owned(tables), ..self }
+    }
+
+    /// Of these tables the task takes truncates, too.
+    #[must_use]
+    pub fn truncated(self, tables: &[&str]) -> Self {
+        Self { truncated: owned(tables), ..self }
+    }
+
+    /// The name of the slot.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Takes the changes that were committed since the last call, in commit order.
@@ -67,6 +92,7 @@ impl TruthSlot {
     /// When PostgreSQL refuses or the plugin's text is not understood.
     pub fn take(&mut self, client: &mut Client) -> Result<Vec<Change>> {
         let mut transaction = client.transaction()?;
+        let roots = roots(&mut transaction)?;
         transaction.batch_execute(SETTINGS)?;
         let mut rows = transaction.query_raw(
             "SELECT lsn::text, data FROM pg_logical_slot_get_changes($1::text::name, NULL, NULL, \
@@ -96,25 +122,35 @@ impl TruthSlot {
                 }
                 Line::Message => {}
                 Line::Change { table, operation, before, after } => {
-                    if self.watched.contains(&*table) {
+                    let table = roots.get(&*table).map_or(table, Arc::clone);
+                    if self.takes(&table, operation) {
                         number += 1;
-                        let (xid, commit_end) = (0, Lsn(0));
-                        changes.push(Change {
-                            xid,
-                            commit_end,
-                            number,
-                            table,
-                            operation,
-                            before,
-                            after,
-                        });
+                        changes.push(Change::open(number, table, operation, before, after));
                     }
+                }
+                // Of a root its partitions are truncated, too, which nobody publishes.
+                Line::Truncate { mut tables } => {
+                    tables.retain(|table| self.takes(table, Operation::Truncate));
+                    number += u64::from(!tables.is_empty());
+                    let truncated = |table| {
+                        Change::open(number, table, Operation::Truncate, None, None)
+                    };
+                    changes.extend(tables.into_iter().map(truncated));
                 }
             }
         }
         drop(rows);
         transaction.commit()?;
         Ok(changes)
+    }
+
+    fn takes(&self, table: &str, operation: Operation) -> bool {
+        let wanted = match operation {
+            Operation::Insert => true,
+            Operation::Update | Operation::Delete => !self.inserts_only.contains(table),
+            Operation::Truncate => self.truncated.contains(table),
+        };
+        wanted && self.watched.contains(table)
     }
 
     /// Removes the slot.
@@ -125,6 +161,34 @@ impl TruthSlot {
         client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&self.name])?;
         Ok(())
     }
+}
+
+impl Change {
+    /// A change of a transaction whose commit is not read yet.
+    fn open(
+        number: u64,
+        table: Arc<str>,
+        operation: Operation,
+        before: Option<Row>,
+        after: Option<Row>,
+    ) -> Self {
+        Self { xid: 0, commit_end: Lsn(0), number, table, operation, before, after }
+    }
+}
+
+fn owned(tables: &[&str]) -> BTreeSet<String> {
+    tables.iter().map(|table| (*table).to_owned()).collect()
+}
+
+/// The root of each partition.
+fn roots(client: &mut impl GenericClient) -> Result<HashMap<String, Arc<str>>> {
+    let rows = client.query(
+        "SELECT n.nspname || '.' || c.relname, m.nspname || '.' || r.relname FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class r ON r.oid = pg_partition_root(c.oid) \
+         JOIN pg_namespace m ON m.oid = r.relnamespace WHERE c.relispartition AND c.relkind = 'r'",
+        &[],
+    )?;
+    Ok(rows.iter().map(|row| (row.get(0), Arc::from(row.get::<_, &str>(1)))).collect())
 }
 
 /// Names of tables and columns, each kept once.
@@ -142,10 +206,10 @@ impl Names {
 pub type Keys = BTreeMap<String, Vec<String>>;
 
 /// The key columns of tables, in key order, read from the catalog: primary key, else the index that
-/// is the replica identity.
+/// is the replica identity; none of a table that has neither.
 ///
 /// # Errors
-/// When PostgreSQL refuses or a table has no key.
+/// When PostgreSQL refuses.
 pub fn keys(client: &mut Client, tables: &[&str]) -> Result<Keys> {
     let mut keys = Keys::new();
     for table in tables {
@@ -160,11 +224,7 @@ pub fn keys(client: &mut Client, tables: &[&str]) -> Result<Keys> {
              WHERE p.indrelid = c.oid AND p.indisprimary)) ORDER BY k.place",
             &[&schema, &name],
         )?;
-        let columns: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        if columns.is_empty() {
-            bail!("table {table} has no key");
-        }
-        keys.insert((*table).to_owned(), columns);
+        keys.insert((*table).to_owned(), rows.iter().map(|row| row.get(0)).collect());
     }
     Ok(keys)
 }

@@ -5,6 +5,7 @@
 //! table public.t: INSERT: id[integer]:1 note[text]:'it''s' tags[text[]]:null
 //! table public."Mixed Case": UPDATE: old-key: id[integer]:1 new-tuple: id[integer]:2 …
 //! table public.t: DELETE: id[integer]:2
+//! table public.t, public.u: TRUNCATE: restart_seqs cascade
 //! COMMIT 741
 //! ```
 //!
@@ -24,6 +25,7 @@ pub(super) enum Line {
     Commit { xid: u32 },
     Message,
     Change { table: Arc<str>, operation: Operation, before: Option<Row>, after: Option<Row> },
+    Truncate { tables: Vec<Arc<str>> },
 }
 
 pub(super) fn parse(text: &str, names: &mut Names) -> Result<Line> {
@@ -37,15 +39,11 @@ pub(super) fn parse(text: &str, names: &mut Names) -> Result<Line> {
         return Ok(Line::Commit { xid: xid.parse()? });
     }
     let mut rest = Rest(text.strip_prefix("table ").context("no such line")?);
-    let mut table = rest.identifier()?;
-    rest.expect(".")?;
-    table.push('.');
-    table.push_str(&rest.identifier()?);
+    let table = rest.table(names)?;
     if rest.0.starts_with(", ") || rest.0.starts_with(": TRUNCATE: ") {
-        bail!("a TRUNCATE, which the proof does not cover");
+        return rest.truncate(table, names);
     }
     rest.expect(": ")?;
-    let table = names.keep(table);
     let (operation, before, after) = if rest.take("INSERT: ") {
         (Operation::Insert, None, Some(rest.row(names)?))
     } else if rest.take("DELETE: ") {
@@ -67,6 +65,8 @@ pub(super) fn parse(text: &str, names: &mut Names) -> Result<Line> {
     }
 }
 
+const TRUNCATE_FLAGS: [&str; 3] = ["(no-flags)", "restart_seqs", "cascade"];
+
 /// The part of a line that is not read yet.
 struct Rest<'a>(&'a str);
 
@@ -83,6 +83,26 @@ impl Rest<'_> {
 
     fn expect(&mut self, word: &str) -> Result<()> {
         if self.take(word) { Ok(()) } else { Err(anyhow!("no {word:?} where it belongs")) }
+    }
+
+    /// `schema.table`.
+    fn table(&mut self, names: &mut Names) -> Result<Arc<str>> {
+        let schema = self.identifier()?;
+        self.expect(".")?;
+        Ok(names.keep(format!("{schema}.{}", self.identifier()?)))
+    }
+
+    /// What follows the first table of a TRUNCATE: further tables, and how they were truncated.
+    fn truncate(mut self, first: Arc<str>, names: &mut Names) -> Result<Line> {
+        let mut tables = vec![first];
+        while self.take(", ") {
+            tables.push(self.table(names)?);
+        }
+        self.expect(": TRUNCATE: ")?;
+        match self.0.split_whitespace().find(|flag| !TRUNCATE_FLAGS.contains(flag)) {
+            None => Ok(Line::Truncate { tables }),
+            Some(flag) => bail!("a TRUNCATE with {flag}"),
+        }
     }
 
     /// A name as `quote_identifier` writes it.
@@ -234,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_of_a_truncate_are_read() {
+        for (line, expected) in [
+            ("table a.t: TRUNCATE: (no-flags)", vec!["a.t"]),
+            ("table a.t, a.\"U, x\": TRUNCATE: restart_seqs cascade", vec!["a.t", "a.U, x"]),
+        ] {
+            let Line::Truncate { tables } = parse(line, &mut Names::default()).unwrap() else {
+                panic!("no truncate")
+            };
+            assert_eq!(tables.iter().map(|table| &**table).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for line in [
             "table a.t: INSERT: id[integer]:",
@@ -241,7 +274,8 @@ mod tests {
             "table a.t: INSERT: id[integer:1",
             "table a.t: MERGE: id[integer]:1",
             "table a.t: INSERT: id[integer]:1 new-tuple: id[integer]:1",
-            "table a.t, a.u: TRUNCATE: (no-flags)",
+            "table a.t, a.u: TRUNCATE: backwards",
+            "table a.t, a.u: INSERT: id[integer]:1",
             "COMMIT x",
             "",
         ] {

@@ -99,7 +99,7 @@ impl Connect {
 
 impl DebeziumConnector<'_> {
     fn text(&self) -> String {
-        let PostgresAddress { host, port, user, password, database } = self.postgres;
+        let PostgresAddress { host, port, user, password, database, .. } = self.postgres;
         let mut text = format!(
             "name={name}\n\
              connector.class=io.debezium.connector.postgresql.PostgresConnector\n\

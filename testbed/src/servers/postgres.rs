@@ -1,12 +1,15 @@
 //! A PostgreSQL server of its own, with logical decoding switched on.
 
 use std::fs;
+use std::iter;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, NoTls};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +58,9 @@ pub struct PostgresAddress {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// The port of a standby that may be promoted: whoever comes is led to the one that takes writes.
+    #[serde(skip)]
+    pub standby: Option<u16>,
     /// A superuser.
     pub user: String,
     /// The user's password.
@@ -77,21 +83,29 @@ impl PostgresAddress {
     /// # Errors
     /// As [`PostgresAddress::connect`].
     pub fn connect_to(&self, database: &str) -> Result<Client> {
-        Config::new()
-            .host(&self.host)
-            .port(self.port)
-            .user(&self.user)
-            .password(&self.password)
-            .dbname(database)
-            .connect_timeout(Duration::from_secs(5))
-            .connect(NoTls)
-            .with_context(|| format!("connect to PostgreSQL on port {}", self.port))
+        let mut config = Config::new();
+        config.host(&self.host).port(self.port).user(&self.user).password(&self.password);
+        config.dbname(database).connect_timeout(Duration::from_secs(5));
+        if let Some(standby) = self.standby {
+            config.host(&self.host).port(standby);
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let connected = config.connect(NoTls);
+        connected.with_context(|| format!("connect to PostgreSQL on port {}", self.port))
+    }
+
+    /// The servers as a document lists them.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        let ports = iter::once(self.port).chain(self.standby);
+        let hosts: Vec<_> = ports.map(|port| format!("\"{}:{port}\"", self.host)).collect();
+        hosts.join(", ")
     }
 
     /// The address as a connection string.
     #[must_use]
     pub fn dsn(&self) -> String {
-        let Self { host, port, user, password, database } = self;
+        let Self { host, port, user, password, database, .. } = self;
         format!("host={host} port={port} user={user} password={password} dbname={database}")
     }
 }
@@ -119,6 +133,7 @@ impl Postgres {
         let address = PostgresAddress {
             host: "127.0.0.1".to_owned(),
             port: free_port()?,
+            standby: None,
             user: "postgres".to_owned(),
             password: PASSWORD.to_owned(),
             database: "shop".to_owned(),
@@ -230,6 +245,34 @@ impl Postgres {
         Ok(started)
     }
 
+    /// Has the server hand nothing to readers of slots that it copies to its standbys (17+) before the
+    /// standby has it: what was read outlives a promotion.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses.
+    pub fn wait_for_standby(&self) -> Result<()> {
+        let mut client = self.address.connect_to("postgres")?;
+        client.batch_execute("ALTER SYSTEM SET synchronized_standby_slots = 'standby'")?;
+        client.batch_execute("SELECT pg_reload_conf()")?;
+        Ok(())
+    }
+
+    /// Waits until a standby holds a slot for good.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit`.
+    pub fn wait_synced(&self, slot: &str, limit: Duration) -> Result<()> {
+        let mut client = self.address.connect_to("postgres")?;
+        let end = Instant::now() + limit;
+        let synced = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name AND synced \
+                      AND NOT temporary AND invalidation_reason IS NULL";
+        while client.query(synced, &[&slot])?.is_empty() {
+            ensure!(Instant::now() < end, "slot {slot} is not ready on the standby in {limit:?}");
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// Makes a standby a server of its own, on the next timeline.
     ///
     /// # Errors
@@ -252,8 +295,7 @@ impl Postgres {
     }
 
     fn major(&self) -> u32 {
-        let digits = self.options.version.trim_start_matches("debian-");
-        digits.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
+        major(&self.options.version)
     }
 
     /// Leaves the server running without an owner: its pid and its folder.
@@ -272,6 +314,13 @@ impl Postgres {
         let address = self.address.clone();
         self.server.wait_ready(START_LIMIT, || address.connect_to("postgres").is_ok())
     }
+}
+
+/// The number of a release, without its minor one.
+#[must_use]
+pub fn major(version: &str) -> u32 {
+    let digits = version.trim_start_matches("debian-");
+    digits.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
 }
 
 /// The folder of the server's programs, in a place where the server's user can run them: root's

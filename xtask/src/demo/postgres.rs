@@ -109,7 +109,7 @@ impl Play for Changes {
         let changes = self.truth.take(&mut client)?;
         let keys = keys(&mut client, &TABLES)?;
         let records = Reader::until_end(&self.kafka, &[TOPIC])?;
-        prove(&changes, &keys, Format::DtsAvro, records).map(Proven::from)
+        prove(&changes, &keys, Format::DtsAvro, PARTITIONS, records).map(Proven::from)
     }
 
     fn keep(self) -> Result<()> {
