@@ -8,7 +8,7 @@ mod wal;
 use std::time::Duration;
 
 use tidewire_kafka::{Positions, Settings, positions};
-use tidewire_node_core::facts::Neighbour;
+use tidewire_node_core::facts::{Neighbour, SlotOwner};
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
@@ -45,9 +45,9 @@ pub(crate) async fn run(
         Some(pb::work_order::Work::WeighWal(order)) => {
             wal::weigh(node, cluster, order).await.map(pb::work_done::Outcome::WalWeighed)
         }
-        Some(pb::work_order::Work::Rewind(order)) => rewind(node, cluster, order)
-            .await
-            .map(|()| pb::work_done::Outcome::Rewind(pb::RewindDone::default())),
+        Some(pb::work_order::Work::Rewind(order)) => {
+            rewind(node, cluster, order).await.map(pb::work_done::Outcome::Rewind)
+        }
         Some(pb::work_order::Work::RewindCopy(order)) => {
             kafka::rewind(node, cluster, order).await.map(pb::work_done::Outcome::Rewind)
         }
@@ -58,7 +58,11 @@ pub(crate) async fn run(
 }
 
 /// Sets the position of a shard that nobody runs back.
-async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Result<(), Fault> {
+async fn rewind(
+    node: &NodeName,
+    cluster: &ClusterId,
+    order: pb::Rewind,
+) -> Result<pb::RewindDone, Fault> {
     let unreadable = |error| Fault::new(FaultKind::Internal, "work order", error);
     let spec = from_postgres(order.spec)?;
     let hint = order.hint.map(TryInto::try_into).transpose();
@@ -67,7 +71,7 @@ async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Resu
         epoch: Epoch(order.epoch),
         spec: spec.clone().into(),
         ordinal: order.ordinal,
-        record: Vec::new(),
+        record: order.record,
         place: (0, 1),
         before: Vec::new(),
         hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
@@ -105,10 +109,12 @@ fn from_postgres(spec: Option<tidewire_proto::task::v1::TaskSpec>) -> Result<Pos
 async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckReport, Fault> {
     let shard = first_shard(&order.task_id)?;
     let neighbours: Vec<_> = order.neighbours.into_iter().map(neighbour).collect();
+    let owners: Vec<_> = order.slot_owners.into_iter().map(slot_owner).collect();
     let started = order.started_before;
     let items = match parse(order.spec)? {
         TaskSpec::PostgresToKafka(task) => {
-            postgres::precheck(cluster, &task, &shard, started, &neighbours).await?
+            let around = postgres::Around { neighbours: &neighbours, slot_owners: &owners };
+            postgres::precheck(cluster, &task, &shard, started, around).await?
         }
         TaskSpec::KafkaToKafka(task) => kafka::precheck(task, started, neighbours).await?,
     };
@@ -127,13 +133,18 @@ fn neighbour(other: pb::Neighbour) -> Neighbour {
     }
 }
 
+fn slot_owner(owner: pb::SlotOwner) -> SlotOwner {
+    let pb::SlotOwner { slot, task, deleted } = owner;
+    SlotOwner { slot, task, deleted }
+}
+
 /// Drops what the task made; gives what is left, each with how to drop it by hand.
 async fn clean_up(cluster: &ClusterId, order: pb::CleanUp) -> Result<Vec<String>, Fault> {
     let spec = parse(order.spec)?;
     let first = first_shard(&order.task_id)?;
     let mut left = Vec::new();
     if let TaskSpec::PostgresToKafka(task) = &spec {
-        postgres::clean_source(cluster, task, &first, &mut left).await;
+        postgres::clean_source(cluster, task, &first, &order.in_use, &mut left).await;
     }
     // Of an at_least_once task only the coordinators keep the position.
     if spec.delivery() == Delivery::AtLeastOnce {

@@ -64,6 +64,19 @@ pub(crate) fn tell(slot: &str, (before, now): (WalState, WalState), retained: u6
     }
 }
 
+/// What to tell of a slot that holds more than `max_slot_wal_keep_size` allows: the server removes its log at
+/// a checkpoint, and the task is lost with it.
+pub(crate) fn peril(slot: &SlotFacts, retained: u64) -> Option<String> {
+    (slot.wal_status == "unreserved").then(|| {
+        format!(
+            "slot {} holds {} of WAL, more than max_slot_wal_keep_size: the server removes what it needs at \
+             its next checkpoint; raise the setting, then SELECT pg_reload_conf();",
+            slot.name,
+            ByteSize(retained).rounded()
+        )
+    })
+}
+
 /// Drops the slot. The last owner may have died with its connection open, or be cut off and stream
 /// on: whatever session of the shard is left, up to this owner's epoch, is ended first.
 ///
@@ -123,6 +136,15 @@ mod tests {
         assert!(sentence(&slot, &budget, 199, Lsn(0)).is_none());
         budget.at_limit = AtLimit::Alert;
         assert!(sentence(&slot, &budget, bytes, Lsn(0)).is_none());
+    }
+
+    #[test]
+    fn a_slot_that_holds_too_much_for_its_server_is_told_of() {
+        let mut slot = slot(Some(1));
+        assert_eq!(peril(&slot, 3 << 20), None);
+        slot.wal_status = "unreserved".to_owned();
+        let told = peril(&slot, 3 << 20).expect("is told");
+        assert!(told.contains("slot tidewire_x holds 3MiB"), "{told}");
     }
 
     #[test]

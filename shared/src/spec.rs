@@ -34,6 +34,7 @@ pub use source::{
 };
 pub use target::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+    TopicChange,
 };
 
 /// One task, of either kind.

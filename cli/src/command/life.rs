@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidewire_proto::admin::v1 as pb;
-use tidewire_proto::convert::optional;
+use tidewire_proto::convert::{ConvertError, optional, required};
 use tidewire_shared::precheck::PrecheckReport;
-use tidewire_shared::{Phase, TaskName};
+use tidewire_shared::spec::{Managed, PostgresSource};
+use tidewire_shared::{Phase, ShardId, TaskName, TaskSpec};
 use tonic::Request;
 
 use super::wait;
@@ -197,6 +198,27 @@ pub(super) async fn rewind(client: &Client, args: RewindArgs) -> Result<pb::Task
         note(&format!("resume it: `tidewire task resume {}`", args.name));
     }
     Ok(answer.task.unwrap_or_default())
+}
+
+/// What a terminated task leaves, and what may be done with it.
+pub(super) fn left_by(task: &pb::Task) -> Result<String, Failure> {
+    let name = &task.name;
+    let spec: TaskSpec = required("spec", task.spec.clone())?;
+    let Some(PostgresSource { slot, publication, .. }) = spec.as_postgres().map(|it| &it.source)
+    else {
+        return Ok(format!("its positions stay; `tidewire task delete {name}` drops them"));
+    };
+    let id = task.id.parse().map_err(|error| ConvertError::new("id", error))?;
+    let ours = ShardId { task: id, index: 0 }.slot_name();
+    let delete = match slot {
+        Managed::Managed => format!("; `tidewire task delete {name}` drops it"),
+        Managed::Existing(_) => String::new(),
+    };
+    let (slot, publication) = (slot.name(&ours), publication.name(&ours));
+    Ok(format!(
+        "slot {slot} stays, and keeps what was not delivered: another task goes on from it with source: \
+         {{slot: {{mode: existing, name: {slot}}}, publication: {{mode: existing, name: {publication}}}}}{delete}"
+    ))
 }
 
 pub(super) async fn relocate(client: &Client, args: RelocateArgs) -> Result<pb::Task, Failure> {

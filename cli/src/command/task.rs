@@ -59,7 +59,7 @@ pub(super) async fn run(args: TaskArgs) -> Result<(), Failure> {
             let (calls, waits) = (client(CALL)?, client(WAIT)?);
             let task = terminate(&calls, &change.name).await?;
             if format != Format::Json {
-                note("the slot stays; `tidewire task delete` drops it");
+                note(&life::left_by(&task)?);
             }
             finish(&waits, task, change, Phase::Terminated, format).await
         }

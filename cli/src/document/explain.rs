@@ -83,6 +83,7 @@ impl<'a> PostgresDocument<'a> {
             source: Source::new(&spec.source),
             target: Target {
                 create_topics: Some(Creation::new(spec.target.create_topics)),
+                on_topic_change: Some(word(&target::TOPIC_CHANGES, spec.target.on_topic_change)),
                 ..Target::new(&spec.target)
             },
             objects: spec.objects.iter().map(Object::new).collect(),
@@ -276,6 +277,9 @@ struct Target<'a> {
     /// An option of tasks from PostgreSQL alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     create_topics: Option<Creation>,
+    /// As above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_topic_change: Option<&'static str>,
 }
 
 impl<'a> Target<'a> {
@@ -287,6 +291,7 @@ impl<'a> Target<'a> {
             compression: target.compression.as_str(),
             properties: &target.properties,
             create_topics: None,
+            on_topic_change: None,
         }
     }
 }

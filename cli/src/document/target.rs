@@ -6,6 +6,7 @@ use tidewire_shared::SecretRef;
 use tidewire_shared::connection::KafkaEndpoint;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+    TopicChange,
 };
 
 use super::place::{Keys, Place, Walk};
@@ -21,6 +22,12 @@ pub(super) const COMPRESSIONS: [(&str, Compression); 5] = [
     ("snappy", Compression::Snappy),
     ("lz4", Compression::Lz4),
     ("zstd", Compression::Zstd),
+];
+
+pub(super) const TOPIC_CHANGES: [(&str, TopicChange); 3] = [
+    ("stop", TopicChange::Stop),
+    ("accept_growth", TopicChange::AcceptGrowth),
+    ("accept", TopicChange::Accept),
 ];
 
 pub(super) const PROTOCOLS: [(&str, SecurityProtocol); 4] = [
@@ -44,10 +51,13 @@ pub(super) fn target(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<Kafk
         "compression",
         "properties",
         "createTopics",
+        "onTopicChange",
     ])?;
     let connection = connection(&keys, &["brokers", "security"])?;
     let mut target = KafkaTarget {
         create_topics: create_topics(&keys)?,
+        on_topic_change: keys
+            .get_or("onTopicChange", TopicChange::Stop, |at| at.word(&TOPIC_CHANGES))?,
         compression: keys.get_or("compression", Compression::Lz4, |at| at.word(&COMPRESSIONS))?,
         properties: keys.get_or("properties", BTreeMap::new(), properties)?,
         ..KafkaTarget::default()

@@ -10,8 +10,12 @@ use tidewire_testbed::oracle::truth::keys;
 use tidewire_testbed::oracle::{Format, TruthSlot, prove};
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
+use tidewire_testbed::servers::postgres::StopMode;
+use tidewire_testbed::servers::{Postgres, PostgresOptions};
 use tidewire_testbed::task::TaskDocument;
 use tidewire_testbed::workload::{self, TABLES, Workload, WorkloadOptions};
+
+use crate::solo::{self, TABLE, Task};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NAME: &str = "at_least_once";
@@ -100,4 +104,50 @@ fn nothing_is_lost_and_only_stretches_are_repeated_when_the_owner_is_killed() {
     let proof = prove(&changes, &keys, Format::DtsAvro, 4, records).unwrap();
     assert!(proof.holds(), "{proof}");
     truth.drop(&mut client).unwrap();
+}
+
+/// The bounds that a refused rewind names: from what the slot has confirmed to what is delivered.
+fn bounds(task: &Task) -> (String, String) {
+    let early = ["task", "rewind", task.name, "--to", "0/1", "--yes"];
+    let refused = solo::cluster().cli(&early).unwrap();
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    let named = refused.stderr.split("name a position from ").nth(1).unwrap();
+    let (from, rest) = named.split_once(" to ").unwrap();
+    (from.to_owned(), rest.split(';').next().unwrap().to_owned())
+}
+
+#[test]
+fn a_task_goes_back_within_what_its_slot_has() {
+    let mut server = Postgres::start(PostgresOptions::default()).unwrap();
+    let mut task = Task::with("back", &server, TABLE, |yaml| {
+        yaml.replace("delivery: exactly_once", "delivery: at_least_once")
+    });
+    // A server that crashes has its slots as they were saved last, now and then: that is the way back.
+    let from = (0..5).find_map(|round| {
+        task.insert(round * 5 + 1..=round * 5 + 5);
+        assert_eq!(task.delivered().len(), usize::try_from(round).unwrap() * 5 + 5);
+        task.pause();
+        server.restart(StopMode::Immediate).unwrap();
+        task.reconnect(server.address());
+        let (from, to) = bounds(&task);
+        if from != to {
+            return Some(from);
+        }
+        task.resume();
+        None
+    });
+    let from = from.expect("a slot that stands behind the task");
+    let before = task.read();
+    solo::cluster().done(&["task", "rewind", "back", "--to", &from, "--yes"]).unwrap();
+    task.insert(101..=103);
+    task.resume();
+    let after = task.delivered();
+    let (old, new) = after.split_at(before.len());
+    assert_eq!(old, before);
+    let (again, fresh) = new.split_at(new.len() - 3);
+    assert!(!again.is_empty() && before.ends_with(again), "a stretch comes again: {new:?}");
+    let fresh: Vec<_> = fresh.iter().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(fresh, ["101", "102", "103"]);
+    let history = solo::cluster().done(&["task", "history", "back"]).unwrap();
+    assert!(history.contains(&format!("rewind shard 0 to {from}")), "{history}");
 }

@@ -36,6 +36,8 @@ pub(crate) struct Task {
     pub(crate) slot: String,
     pub(crate) client: Client,
     pub(crate) address: PostgresAddress,
+    /// The document that it was given last.
+    pub(crate) document: String,
     kafka: &'static Kafka,
 }
 
@@ -85,12 +87,21 @@ impl Task {
             format: "dts_avro",
             partition: "by_primary_key",
         };
-        let file = cluster().document(name, &change(document.yaml())).unwrap();
+        let document = change(document.yaml());
+        let file = cluster().document(name, &document).unwrap();
         let file = file.to_str().unwrap();
         let apply = ["task", "apply", "-f", file, "--start", "--wait", "--timeout", "60s"];
         cluster().done(&apply).unwrap();
         let id = cluster().task(name).unwrap()["id"].as_str().unwrap().to_owned();
-        Self { name, slot: format!("tidewire_{id}"), client, address, kafka }
+        Self { name, slot: format!("tidewire_{id}"), client, address, document, kafka }
+    }
+
+    /// Gives it another document, and waits until that is taken.
+    pub(crate) fn apply(&mut self, change: impl FnOnce(&str) -> String) {
+        self.document = change(&self.document);
+        let file = cluster().document(self.name, &self.document).unwrap();
+        let apply = ["task", "apply", "-f", file.to_str().unwrap(), "--timeout", "60s"];
+        cluster().done(&apply).unwrap();
     }
 
     pub(crate) fn sql(&mut self, statements: &str) {
@@ -166,9 +177,14 @@ impl Task {
     }
 
     pub(crate) fn read(&self) -> Vec<(Operation, String)> {
+        self.read_from(self.name)
+    }
+
+    /// What was delivered to a topic.
+    pub(crate) fn read_from(&self, topic: &str) -> Vec<(Operation, String)> {
         let avro = DtsAvro::new().unwrap();
         let decoder = avro.decoder().unwrap();
-        let records = Reader::until_end(self.kafka, &[self.name]).unwrap().map(|record| {
+        let records = Reader::until_end(self.kafka, &[topic]).unwrap().map(|record| {
             let record = decoder.decode(record.unwrap().value.as_deref().unwrap()).unwrap();
             let row = record.after.as_ref().or(record.before.as_ref()).unwrap();
             let Some(Datum::Text(id)) = column(row, "id") else { panic!("no id: {row:?}") };

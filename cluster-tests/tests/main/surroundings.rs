@@ -282,8 +282,16 @@ fn a_topic_that_is_deleted_in_mid_run_stops_the_task_and_so_does_its_successor()
     in_trouble(&scene.cluster, "Failed", &["TargetState", "topic lost"]);
     refused(&scene.cluster, &RESUME, 1, &["topic lost", "do: "]);
     kafka().create_topic("lost", 4, &[]).unwrap();
-    refused(&scene.cluster, &RESUME, 1, &["topic lost", "again", "do: "]);
+    let way = "onTopicChange: accept;";
+    refused(&scene.cluster, &RESUME, 1, &["topic lost", "again", "do: ", way]);
     assert!(kafka().end_offsets("lost").unwrap().stable.values().all(|end| *end == 0));
+    let yaml = document(&scene.address, "public.t", "lost");
+    let yaml = yaml.replace("target:\n", "target:\n  onTopicChange: accept\n");
+    let file = scene.cluster.document("accepting", &yaml).unwrap();
+    scene.cluster.done(&["task", "apply", "-f", file.to_str().unwrap()]).unwrap();
+    scene.cluster.done(&RESUME).unwrap();
+    insert(&mut scene, 3);
+    scene.prove().unwrap();
 }
 
 #[test]

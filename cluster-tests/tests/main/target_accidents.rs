@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tidewire_cluster_tests::postgres;
 use tidewire_testbed::oracle::Operation;
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
@@ -29,11 +30,84 @@ fn a_topic_that_grows_stops_the_task_before_a_key_goes_elsewhere() {
     guarded().set_partitions("grown", 3).unwrap();
     task.shows("Failed", &["TargetState", "topic grown", "has 3 partitions", "began with 1"]);
     task.insert(6..=9);
-    task.refuses_to_resume(&["topic grown", "3 partitions", "lose their order"]);
+    let way = "target.onTopicChange: accept_growth";
+    task.refuses_to_resume(&["topic grown", "3 partitions", "lose their order", way]);
     let ends = guarded().end_offsets("grown").unwrap().stable;
     assert_eq!((ends[&1], ends[&2]), (0, 0), "nothing went to the new partitions");
-    let ids: Vec<_> = task.read().into_iter().map(|(_, id)| id).collect();
-    assert_eq!(ids, ["1", "2", "3", "4", "5"], "what is not delivered waits in the slot");
+    assert_eq!(ids(&task, "grown"), ["1", "2", "3", "4", "5"], "the rest waits in the slot");
+
+    task.apply(|yaml| accepting(yaml, "accept_growth"));
+    task.resume();
+    task.insert(10..=60);
+    assert_eq!(task.delivered_inserts_of_the_table(), 60);
+    let ends = guarded().end_offsets("grown").unwrap().stable;
+    assert!(ends[&1] > 0 && ends[&2] > 0, "keys are spread over all partitions: {ends:?}");
+    // From here on it follows by itself.
+    guarded().set_partitions("grown", 5).unwrap();
+    let told = "topic grown has 5 partitions, the task began with 3";
+    let end = Instant::now() + LIMIT;
+    while !cluster().done(&["task", "logs", "grown"]).unwrap().contains(told) {
+        assert!(Instant::now() < end, "nobody was told: {told}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    task.insert(61..=200);
+    assert_eq!(task.delivered_inserts_of_the_table(), 200);
+    let ends = guarded().end_offsets("grown").unwrap().stable;
+    assert!(ends[&3] > 0 && ends[&4] > 0, "{ends:?}");
+    assert_eq!(cluster().task("grown").unwrap()["error"], Value::Null);
+    let history = cluster().done(&["task", "history", "grown"]).unwrap();
+    assert!(history.contains("onTopicChange"), "{history}");
+}
+
+/// The document with another policy.
+fn accepting(yaml: &str, policy: &str) -> String {
+    let rest = yaml.lines().filter(|line| !line.starts_with("  onTopicChange"));
+    let rest: String = rest.map(|line| format!("{line}\n")).collect();
+    rest.replace("target:\n", &format!("target:\n  onTopicChange: {policy}\n"))
+}
+
+fn ids(task: &Task, topic: &str) -> Vec<String> {
+    task.read_from(topic).into_iter().map(|(_, id)| id).collect()
+}
+
+#[test]
+fn a_topic_made_again_takes_what_waits_in_the_slot_once_its_user_says_so() {
+    let mut task = start("remade");
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    guarded().delete_topic("remade").unwrap();
+    let way = "onTopicChange: accept;";
+    task.shows("Failed", &["TargetState", "topic remade", "does not exist any more", way]);
+    task.insert(6..=9);
+    guarded().create_topic("remade", 1, &[]).unwrap();
+    task.refuses_to_resume(&["topic remade", "created again", way]);
+    task.apply(|yaml| accepting(yaml, "accept_growth"));
+    task.refuses_to_resume(&["topic remade", "created again", way]);
+    assert_eq!(ids(&task, "remade"), [""; 0]);
+    task.apply(|yaml| accepting(yaml, "accept"));
+    task.resume();
+    task.insert(10..=12);
+    cluster().wait("remade", "caught-up", LIMIT).unwrap();
+    assert_eq!(ids(&task, "remade"), ["6", "7", "8", "9", "10", "11", "12"]);
+    let log = cluster().done(&["task", "logs", "remade"]).unwrap();
+    assert!(log.contains("topic remade was deleted and created again"), "{log}");
+}
+
+#[test]
+fn another_topic_takes_what_waits_in_the_slot() {
+    let mut task = start("outgrown");
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    guarded().set_partitions("outgrown", 3).unwrap();
+    task.shows("Failed", &["TargetState", "topic outgrown", "another topic in `objects`"]);
+    task.insert(6..=9);
+    guarded().create_topic("outgrown-now", 1, &[]).unwrap();
+    task.apply(|yaml| yaml.replace("topic: outgrown\n", "topic: outgrown-now\n"));
+    task.resume();
+    task.insert(10..=12);
+    cluster().wait("outgrown", "caught-up", LIMIT).unwrap();
+    assert_eq!(ids(&task, "outgrown"), ["1", "2", "3", "4", "5"]);
+    assert_eq!(ids(&task, "outgrown-now"), ["6", "7", "8", "9", "10", "11", "12"]);
 }
 
 /// What a task needs of a topic but for writing, and what its readers need.

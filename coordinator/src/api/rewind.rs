@@ -116,8 +116,10 @@ impl AtRest<'_> {
             epoch: resting.epoch,
             to: to.0,
             hint: resting.hint,
+            record: resting.record,
         };
-        self.ask(Work::Rewind(order), object).await?;
+        let done = self.ask(Work::Rewind(order), object).await?;
+        self.keep(&done.kept, to, object).await?;
         Ok(CommandKind::RecordRewind { shard: shard.clone(), to })
     }
 
@@ -143,7 +145,7 @@ impl AtRest<'_> {
             places: request.places.clone(),
         };
         let done = self.ask(Work::RewindCopy(order), object).await?;
-        self.keep(&done.kept, object).await?;
+        self.keep(&done.kept, Lsn::ZERO, object).await?;
         Ok(done)
     }
 
@@ -167,7 +169,7 @@ impl AtRest<'_> {
     }
 
     /// The log is the only place where an at_least_once task has its positions.
-    async fn keep(&self, kept: &[Rewound], object: &str) -> Result<(), Status> {
+    async fn keep(&self, kept: &[Rewound], lsn: Lsn, object: &str) -> Result<(), Status> {
         if kept.is_empty() {
             return Ok(());
         }
@@ -175,12 +177,8 @@ impl AtRest<'_> {
             let id = self.shards.iter().find(|id| id.index == rewound.shard)?;
             let (_, shard) = self.task.shards().find(|(other, _)| other == id)?;
             let hint = PositionHint { serial: rewound.serial, ..PositionHint::default() };
-            let checkpoint = Checkpoint {
-                lsn: Lsn::ZERO,
-                hint,
-                at_ms: clock::wall_ms(),
-                record: rewound.record.clone(),
-            };
+            let checkpoint =
+                Checkpoint { lsn, hint, at_ms: clock::wall_ms(), record: rewound.record.clone() };
             Some(CheckpointReport { shard: id.clone(), epoch: shard.epoch(), checkpoint })
         };
         let reports: Vec<_> = kept.iter().filter_map(report).collect();

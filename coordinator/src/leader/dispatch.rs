@@ -7,7 +7,7 @@ use tidewire_proto::node::v1::{
 };
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId};
 
-use super::neighbours::neighbours;
+use super::neighbours::Around;
 use super::observation::wire_hint;
 use super::term::Term;
 use super::work::StepFacts;
@@ -121,7 +121,7 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
             started_before: true,
             shards,
             revision: 0,
-            neighbours: Vec::new(),
+            around: Around::left_by(state, id),
         });
     }
     let task = state.task(id)?;
@@ -137,9 +137,9 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
         started_before: task.started_before(),
         shards: task.shards_ever(),
         revision,
-        neighbours: match kind {
-            WorkKind::Precheck | WorkKind::Revision => neighbours(state, Some(id), task.name()),
-            WorkKind::CleanUp | WorkKind::Sweep => Vec::new(),
+        around: match kind {
+            WorkKind::Precheck | WorkKind::Revision => Around::of(state, Some(id), task.name()),
+            WorkKind::CleanUp | WorkKind::Sweep => Around::left_by(state, id),
         },
     })
 }

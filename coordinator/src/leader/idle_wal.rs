@@ -11,10 +11,11 @@ use tidewire_coordinator_core::{Command, CommandKind, ShardPhase, Task};
 use tidewire_proto::node::v1::WeighWal;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_shared::{Fault, TaskId};
+use tidewire_shared::{Desired, Fault, TaskId};
 use tokio::time::timeout;
 
 use super::Leader;
+use super::neighbours::{in_use, ours};
 use crate::clock;
 
 /// Between two rounds of looks: how fresh the figure is.
@@ -31,8 +32,13 @@ impl Leader {
                 continue;
             }
             let state = self.handle.state();
-            let idle: Vec<&Task> =
-                state.tasks().filter(|task| task.may_hold_wal() && !self.streams(task)).collect();
+            // A slot that a terminated task left to another one is weighed by that one.
+            let is_left = |task: &Task| {
+                task.desired() == Desired::Terminated
+                    && in_use(&state, task.id()).contains_key(&ours(task.id()))
+            };
+            let holds = |task: &&Task| task.may_hold_wal() && !is_left(task) && !self.streams(task);
+            let idle: Vec<&Task> = state.tasks().filter(holds).collect();
             self.forget_others(&idle);
             for task in idle {
                 let Ok(spec) = state.resolve(task.spec()) else { continue };

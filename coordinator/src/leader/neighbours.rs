@@ -1,24 +1,45 @@
-//! What a precheck is told of the other tasks: two tasks must not share a topic without being told to.
+//! What a node is told of the other tasks: two must not share a topic without being told to, nor a slot;
+//! and what one of them uses is not dropped with another one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use tidewire_coordinator_core::ClusterState;
-use tidewire_proto::node::v1::Neighbour;
+use tidewire_coordinator_core::{ClusterState, Task};
+use tidewire_proto::node::v1::{Neighbour, SlotOwner};
 use tidewire_shared::spec::{
-    BadRecord, NamePattern, ObjectRule, PostgresTask, TablePattern, TopicRule,
+    BadRecord, Managed, NamePattern, ObjectRule, PostgresTask, TablePattern, TopicRule,
 };
-use tidewire_shared::{Desired, TaskId, TaskName, TaskSpec};
+use tidewire_shared::{Desired, ShardId, TaskId, TaskName, TaskSpec};
 
-/// Every other task that may still write. A document that is not a task yet is told apart by its name.
-pub(super) fn neighbours(
-    state: &ClusterState,
-    id: Option<&TaskId>,
-    name: &TaskName,
-) -> Vec<Neighbour> {
+/// What is around a task.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// The other tasks, for a precheck.
+    pub(super) neighbours: Vec<Neighbour>,
+    /// The slots that they hold, for a precheck.
+    pub(super) slot_owners: Vec<SlotOwner>,
+    /// For a clean-up, what they use of what this one has made.
+    pub(super) in_use: HashMap<String, String>,
+}
+
+impl Around {
+    /// What a precheck is told. A document that is not a task yet is told apart by its name.
+    pub(super) fn of(state: &ClusterState, id: Option<&TaskId>, name: &TaskName) -> Self {
+        let neighbours = neighbours(state, id, name);
+        let slot_owners = slot_owners(state, id, name);
+        Self { neighbours, slot_owners, ..Self::default() }
+    }
+
+    /// What a clean-up is told.
+    pub(super) fn left_by(state: &ClusterState, id: &TaskId) -> Self {
+        Self { in_use: in_use(state, id), ..Self::default() }
+    }
+}
+
+/// Every other task that may still write.
+fn neighbours(state: &ClusterState, id: Option<&TaskId>, name: &TaskName) -> Vec<Neighbour> {
     let mut neighbours = Vec::new();
-    for task in state.tasks() {
-        let itself = id.map_or_else(|| task.name() == name, |id| task.id() == id);
-        if itself || matches!(task.desired(), Desired::Terminated | Desired::Deleted) {
+    for task in others(state, id, name) {
+        if matches!(task.desired(), Desired::Terminated | Desired::Deleted) {
             continue;
         }
         // A connection that is gone names no brokers.
@@ -27,6 +48,60 @@ pub(super) fn neighbours(
         }
     }
     neighbours
+}
+
+fn others<'s>(
+    state: &'s ClusterState,
+    id: Option<&TaskId>,
+    name: &TaskName,
+) -> impl Iterator<Item = &'s Task> {
+    let (id, name) = (id.cloned(), name.clone());
+    state.tasks().filter(move |task| match &id {
+        Some(id) => task.id() != id,
+        None => *task.name() != name,
+    })
+}
+
+/// The slots that other tasks hold. One that has terminated keeps its slot for whoever wants it; one that
+/// was deleted has it dropped, as soon as its server can be reached.
+fn slot_owners(state: &ClusterState, id: Option<&TaskId>, name: &TaskName) -> Vec<SlotOwner> {
+    let held = others(state, id, name).filter_map(|task| {
+        let deleted = task.desired() == Desired::Deleted;
+        let spec = task.spec().as_postgres()?;
+        let holds = match task.desired() {
+            Desired::Terminated => false,
+            Desired::Deleted => spec.source.slot == Managed::Managed,
+            Desired::Stopped | Desired::Running | Desired::Paused => true,
+        };
+        let slot = spec.source.slot.name(&ours(task.id()));
+        holds.then(|| SlotOwner { slot, task: task.name().to_string(), deleted })
+    });
+    let left = state.leftovers().filter_map(|(id, left)| {
+        let spec = left.document.spec.as_postgres()?;
+        let task = spec.name.to_string();
+        let managed = spec.source.slot == Managed::Managed;
+        managed.then(|| SlotOwner { slot: ours(id), task, deleted: true })
+    });
+    held.chain(left).collect()
+}
+
+/// Slots and publications that other tasks than this one were told to use, each with the task.
+pub(super) fn in_use(state: &ClusterState, id: &TaskId) -> HashMap<String, String> {
+    let users = state.tasks().filter(|task| task.id() != id && task.desired() != Desired::Deleted);
+    let used = users.filter_map(|task| {
+        let source = &task.spec().as_postgres()?.source;
+        let named = |object: &Managed| match object {
+            Managed::Managed => None,
+            Managed::Existing(name) => Some((name.clone(), task.name().to_string())),
+        };
+        Some([named(&source.slot), named(&source.publication)])
+    });
+    used.flatten().flatten().collect()
+}
+
+/// What a task calls the slot that it manages.
+pub(super) fn ours(id: &TaskId) -> String {
+    ShardId { task: id.clone(), index: 0 }.slot_name()
 }
 
 fn neighbour(spec: &TaskSpec) -> Neighbour {

@@ -8,12 +8,12 @@ use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, WorkK
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Neighbour, Precheck, ShardPlace, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{CleanUp, Precheck, ShardPlace, WorkDone, WorkOrder};
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
-use super::neighbours::neighbours;
+use super::neighbours::Around;
 use super::session::Inbox;
 use super::term::{Outbox, Term};
 use super::{Leader, SessionKey};
@@ -254,11 +254,13 @@ impl Leader {
             let mut term = self.lock();
             let term = term.as_mut().ok_or(WorkError::NotLeader)?;
             let node = term.worker().ok_or(WorkError::NoNode)?;
+            let around = Around::of(&self.handle.state(), task.map(|(id, _)| id), spec.name());
             let precheck = Precheck {
                 spec: Some(spec.as_ref().clone().into()),
                 task_id: task.map_or_else(String::new, |(id, _)| id.to_string()),
                 started_before: task.is_some_and(|(_, started_before)| started_before),
-                neighbours: neighbours(&self.handle.state(), task.map(|(id, _)| id), spec.name()),
+                neighbours: around.neighbours,
+                slot_owners: around.slot_owners,
             };
             let sent = term.order(&node, Work::Precheck(precheck), Purpose::Look(answer));
             if !sent {
@@ -296,14 +298,16 @@ impl Term {
                 spec,
                 task_id,
                 started_before: facts.started_before,
-                neighbours: facts.neighbours.clone(),
+                neighbours: facts.around.neighbours.clone(),
+                slot_owners: facts.around.slot_owners.clone(),
             }),
             WorkKind::CleanUp | WorkKind::Sweep => {
                 let shards = facts
                     .shards
                     .iter()
                     .map(|(shard, ordinal)| ShardPlace { shard: *shard, ordinal: *ordinal });
-                Work::CleanUp(CleanUp { spec, task_id, shards: shards.collect() })
+                let in_use = facts.around.in_use.clone();
+                Work::CleanUp(CleanUp { spec, task_id, shards: shards.collect(), in_use })
             }
         };
         let purpose = match kind {
@@ -343,8 +347,7 @@ pub(super) struct StepFacts {
     pub(super) shards: Vec<(u32, u64)>,
     /// Of the document that is given.
     pub(super) revision: u64,
-    /// The other tasks, for a precheck.
-    pub(super) neighbours: Vec<Neighbour>,
+    pub(super) around: Around,
 }
 
 fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {

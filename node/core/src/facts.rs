@@ -301,6 +301,17 @@ pub struct PartitionHealth {
     pub least_in_sync: Option<u32>,
 }
 
+/// A slot that another task of the cluster holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotOwner {
+    /// Name of the slot.
+    pub slot: String,
+    /// Name of the task.
+    pub task: String,
+    /// The task was deleted: the slot is dropped as soon as that can be done.
+    pub deleted: bool,
+}
+
 /// Another task of the cluster, as far as it matters to this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbour {

@@ -14,8 +14,8 @@ use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
 use crate::reconnect::Verdict;
 use crate::takeover::{
-    Fact, Ownership, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin, inherit_pins,
-    judge_pins,
+    Fact, Ownership, PinPolicy, PositionEntry, SourcePosition, Start, Step, Stop, TopicPin,
+    inherit_pins, judge_pins,
 };
 use crate::transaction::EndVerdict;
 
@@ -24,6 +24,7 @@ use crate::transaction::EndVerdict;
 pub struct LeasedStart<P> {
     shard: ShardId,
     epoch: Epoch,
+    policy: PinPolicy,
     state: State<P>,
 }
 
@@ -49,8 +50,12 @@ impl<P: SourcePosition> LeasedStart<P> {
         shard: ShardId,
         epoch: Epoch,
         checkpoint: Option<PositionEntry<P>>,
+        policy: PinPolicy,
     ) -> (Self, Step<P>) {
-        (Self { shard, epoch, state: State::Confirming(checkpoint) }, Step::ConfirmOwnership)
+        (
+            Self { shard, epoch, policy, state: State::Confirming(checkpoint) },
+            Step::ConfirmOwnership,
+        )
     }
 
     /// What to do after `fact` was seen.
@@ -62,7 +67,7 @@ impl<P: SourcePosition> LeasedStart<P> {
             (State::Confirming(known), Fact::Ownership(answer)) => confirm(known, answer),
             (State::VerifyingTopics(known), Fact::TopicsSeen(seen)) => {
                 let pins = known.as_ref().map_or(&[][..], |entry| &entry.topics);
-                match (judge_pins(pins, &seen, P::GROWTH), known) {
+                match (judge_pins(pins, &seen, self.policy), known) {
                     (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                     (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
                     (Ok(topics), Some(known)) => self.take(known.serial, known.position, topics),
@@ -75,7 +80,7 @@ impl<P: SourcePosition> LeasedStart<P> {
                 self.keep(position, topics)
             }
             (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
-                match inherit_pins(topics, &pins, P::GROWTH) {
+                match inherit_pins(topics, &pins, self.policy) {
                     Ok(topics) => self.keep(position, topics),
                     Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                 }
@@ -129,10 +134,13 @@ fn confirm<P: SourcePosition>(
 
 #[cfg(test)]
 mod tests {
+    use tidewire_shared::spec::TopicChange;
     use tidewire_shared::{Lsn, PgPosition};
 
     use super::*;
     use crate::reconnect::Opening;
+
+    const STOP: PinPolicy = PinPolicy::Spread(TopicChange::Stop);
 
     fn shard() -> ShardId {
         ShardId { task: "k3v9".parse().expect("a task's id"), index: 0 }
@@ -168,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_known_position_is_gone_on_from_without_touching_the_publication() {
-        let (mut start, first) = LeasedStart::begin(shard(), Epoch(2), Some(entry(9)));
+        let (mut start, first) = LeasedStart::begin(shard(), Epoch(2), Some(entry(9)), STOP);
         assert_eq!(first, Step::ConfirmOwnership);
         let current = Fact::Ownership(Ownership::Current);
         let facts = vec![current, Fact::TopicsSeen(Vec::new()), Fact::SourceTaken, judged()];
@@ -187,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_first_start_makes_publication_and_slot_and_is_kept_before_it_goes_on() {
-        let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), None);
+        let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), None, STOP);
         let facts = vec![
             Fact::Ownership(Ownership::Unreachable),
             Fact::Ownership(Ownership::Current),
@@ -209,7 +217,7 @@ mod tests {
 
     #[test]
     fn nothing_is_touched_before_the_coordinators_have_confirmed() {
-        let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), Some(entry(3)));
+        let (mut start, _) = LeasedStart::begin(shard(), Epoch(1), Some(entry(3)), STOP);
         let step = start.step(Fact::Ownership(Ownership::Superseded(Epoch(4))));
         assert_eq!(step, Step::Stop(Stop::NotOwner(Epoch(4))));
         assert!(matches!(start.step(Fact::SourceTaken), Step::Stop(Stop::Fault(_))));

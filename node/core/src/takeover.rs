@@ -18,7 +18,7 @@ mod pins;
 pub use entry::{PositionEntry, PositionHint, SourcePosition};
 pub use holder::{Holder, Owner};
 pub use missing::missing_record;
-pub use pins::{Growth, TopicPin, inherit_pins, judge_pins};
+pub use pins::{PinPolicy, TopicDifference, TopicPin, accepted_changes, inherit_pins, judge_pins};
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
@@ -166,6 +166,7 @@ pub struct Takeover<P> {
     shard: ShardId,
     epoch: Epoch,
     remembered: Remembered,
+    policy: PinPolicy,
     state: State<P>,
 }
 
@@ -190,15 +191,28 @@ enum State<P> {
 impl<P: SourcePosition> Takeover<P> {
     /// A start of `shard` under `epoch`, and its first step.
     #[must_use]
-    pub fn begin(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step<P>) {
-        (Self { shard, epoch, remembered, state: State::Initialising }, Step::InitProducer)
+    pub fn begin(
+        shard: ShardId,
+        epoch: Epoch,
+        remembered: Remembered,
+        policy: PinPolicy,
+    ) -> (Self, Step<P>) {
+        (Self { shard, epoch, remembered, policy, state: State::Initialising }, Step::InitProducer)
     }
 
     /// Another start under the same epoch, after the one before failed or its stream broke. Somebody
     /// else may own the shard by now, so it confirms before it fences anybody.
     #[must_use]
-    pub fn again(shard: ShardId, epoch: Epoch, remembered: Remembered) -> (Self, Step<P>) {
-        (Self { shard, epoch, remembered, state: State::Reentering }, Step::ConfirmOwnership)
+    pub fn again(
+        shard: ShardId,
+        epoch: Epoch,
+        remembered: Remembered,
+        policy: PinPolicy,
+    ) -> (Self, Step<P>) {
+        (
+            Self { shard, epoch, remembered, policy, state: State::Reentering },
+            Step::ConfirmOwnership,
+        )
     }
 
     /// Whether this owner has claimed the shard and may produce.
@@ -230,7 +244,7 @@ impl<P: SourcePosition> Takeover<P> {
                 self.claim(0, position, topics)
             }
             (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
-                match inherit_pins(topics, &pins, P::GROWTH) {
+                match inherit_pins(topics, &pins, self.policy) {
                     Ok(topics) => self.claim(0, position, topics),
                     Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                 }
@@ -285,7 +299,7 @@ impl<P: SourcePosition> Takeover<P> {
         seen: &[(String, Option<TopicFacts>)],
     ) -> (State<P>, Step<P>) {
         let pins = newest.as_ref().map_or(&[][..], |entry| &entry.topics);
-        match (judge_pins(pins, seen, P::GROWTH), newest) {
+        match (judge_pins(pins, seen, self.policy), newest) {
             (Err(fault), _) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
             (Ok(topics), None) => (State::PreparingSource(topics), Step::PrepareSource),
             (Ok(topics), Some(entry)) => self.claim(entry.serial, entry.position, topics),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tidewire_node_core::takeover::Growth;
+use tidewire_node_core::takeover::{PinPolicy, TopicDifference};
 use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::Settings;
@@ -27,14 +27,20 @@ impl TopicIdentity {
         Ok(Self { topics: Topics::new(settings)? })
     }
 
-    /// Compares every pinned topic with what the cluster has now. Call it every few seconds, and
-    /// before a commit that follows any trouble.
+    /// Compares every pinned topic with what the cluster has now; whether one is another one than it was
+    /// in a way that the policy accepts. Call it every few seconds, and before a commit that follows any
+    /// trouble.
     ///
     /// # Errors
     ///
-    /// `TargetState` when a topic is gone, was made again or has another number of partitions;
+    /// `TargetState` when a topic is gone, or is another one in a way that the policy does not accept;
     /// a transient fault when the cluster could not be asked.
-    pub fn check(&self, pins: &[Identity], growth: Growth, timeout: Duration) -> Result<(), Fault> {
+    pub fn check(
+        &self,
+        pins: &[Identity],
+        policy: PinPolicy,
+        timeout: Duration,
+    ) -> Result<bool, Fault> {
         let names: Vec<&str> = pins.iter().map(|pin| pin.name.as_str()).collect();
         let fewer = |pin: &Identity, now: &Identity| now.partitions < pin.partitions;
         let answers = patiently(
@@ -46,10 +52,11 @@ impl TopicIdentity {
                 })
             },
         )?;
+        let mut changed = false;
         for (pin, (_, answer)) in pins.iter().zip(answers) {
-            compare(pin, answer?.as_ref(), growth)?;
+            changed |= compare(pin, answer?.as_ref(), policy)?;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The topics as they are now, to be pinned.
@@ -72,52 +79,34 @@ impl TopicIdentity {
     }
 }
 
-fn compare(pin: &Identity, now: Option<&Identity>, growth: Growth) -> Result<(), Fault> {
-    let fault = |message: String, why: &str| {
-        Err(Fault::new(FaultKind::TargetState, format!("topic {}", pin.name), message)
-            .remedy(growth.way_on(why)))
-    };
-    let Some(now) = now else {
-        return fault("was deleted while the task wrote to it".to_owned(), "what it held is gone");
-    };
-    // Brokers without topic ids answer (0, 0) for all topics.
-    let both_known = pin.id != (0, 0) && now.id != (0, 0);
-    if both_known && pin.id != now.id {
-        return fault(
-            "was deleted and made again: it has another topic id than when the task began to write"
-                .to_owned(),
-            "what the old topic held is gone",
-        );
+fn compare(pin: &Identity, now: Option<&Identity>, policy: PinPolicy) -> Result<bool, Fault> {
+    let now = now.ok_or_else(|| policy.gone(&pin.name))?;
+    let form = |topic: &Identity| (topic.id, topic.partitions);
+    match TopicDifference::between(form(pin), form(now)) {
+        None => Ok(false),
+        Some(difference) if difference.is_accepted(policy) => Ok(true),
+        Some(difference) => Err(difference.fault(&pin.name, policy)),
     }
-    let grew = growth == Growth::Follows && now.partitions > pin.partitions;
-    if pin.partitions != now.partitions && !grew {
-        return fault(
-            format!("has {} partitions, the task began with {}", now.partitions, pin.partitions),
-            match growth {
-                Growth::Stops => {
-                    "another number of partitions sends keys elsewhere and breaks their order"
-                }
-                Growth::Follows => "it was made again, and what the old topic held is gone",
-            },
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use tidewire_shared::spec::TopicChange;
+
     use super::*;
 
     fn topic(id: (i64, i64), partitions: u32) -> Identity {
         Identity { name: "orders".to_owned(), id, partitions }
     }
 
+    const STOP: PinPolicy = PinPolicy::Spread(TopicChange::Stop);
+
     #[test]
     fn another_id_or_count_or_none_is_a_definite_fault() {
         let pin = topic((1, 2), 4);
-        assert!(compare(&pin, Some(&pin), Growth::Stops).is_ok());
+        assert_eq!(compare(&pin, Some(&pin), STOP), Ok(false));
         for now in [None, Some(topic((1, 3), 4)), Some(topic((1, 2), 5))] {
-            let fault = compare(&pin, now.as_ref(), Growth::Stops).expect_err("differs");
+            let fault = compare(&pin, now.as_ref(), STOP).expect_err("differs");
             assert_eq!(fault.kind, FaultKind::TargetState);
             assert!(!fault.remedy.is_empty());
         }
@@ -126,14 +115,14 @@ mod tests {
     #[test]
     fn a_copy_follows_a_topic_that_grew() {
         let (pin, more, fewer) = (topic((1, 2), 4), topic((1, 2), 5), topic((1, 2), 3));
-        assert!(compare(&pin, Some(&more), Growth::Follows).is_ok());
-        assert!(compare(&pin, Some(&fewer), Growth::Follows).is_err());
+        assert_eq!(compare(&pin, Some(&more), PinPolicy::Copied), Ok(true));
+        assert!(compare(&pin, Some(&fewer), PinPolicy::Copied).is_err());
     }
 
     #[test]
     fn brokers_without_topic_ids_are_judged_by_the_partition_count() {
-        let same = |pin, now| compare(&pin, Some(&now), Growth::Stops);
-        assert!(same(topic((1, 2), 4), topic((0, 0), 4)).is_ok());
+        let same = |pin, now| compare(&pin, Some(&now), STOP);
+        assert_eq!(same(topic((1, 2), 4), topic((0, 0), 4)), Ok(false));
         assert!(same(topic((0, 0), 4), topic((0, 0), 5)).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use support::{VERSIONS, server, sql, table};
 use tidewire_node_core::objects::resolve;
@@ -66,6 +66,7 @@ async fn judged(spec: &PostgresTask) -> Vec<CheckItem> {
         slot: SLOT,
         publication: &publication,
         started_before: false,
+        slot_owners: &[],
         seen: seen.as_ref(),
     })
 }
@@ -386,4 +387,45 @@ async fn two_thousand_tables_are_looked_at_within_seconds() {
     eprintln!("a precheck of 2,000 tables took {took:?}");
     assert_eq!(wrong, []);
     assert!(took.as_secs() < 5, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_about_to_lose_its_log_is_warned_of_before_it_is_lost() {
+    let server = server(VERSIONS[2], &[]);
+    sql(&server, ROLE).await;
+    sql(&server, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO tide").await;
+    sql(&server, &format!("SELECT pg_create_logical_replication_slot('{SLOT}', 'pgoutput')")).await;
+    let spec = task(&server, &["t"]);
+    let state = async || {
+        let items = judged(&spec).await;
+        items.into_iter().find(|item| item.name == "slot_state").expect("the item")
+    };
+    let reloaded = || tokio::time::sleep(Duration::from_millis(500));
+    let keep_little = async || {
+        sql(&server, "ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'").await;
+        sql(&server, "SELECT pg_reload_conf()").await;
+        reloaded().await;
+    };
+    keep_little().await;
+    assert_eq!(state().await.result, CheckResult::Pass);
+    // A segment of 16 MB each; what a slot may hold is enforced by checkpoints only.
+    for _ in 0..5 {
+        sql(&server, "INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t").await;
+        sql(&server, "SELECT pg_switch_wal()").await;
+    }
+    let item = state().await;
+    assert_eq!(item.result, CheckResult::Warn, "{item:?}");
+    assert!(item.found.contains("wal_status unreserved, holds "), "{item:?}");
+    assert!(item.found.ends_with("max_slot_wal_keep_size 16MiB"), "{item:?}");
+    let statement = item.remedy.split_inclusive(';').take(2).collect::<Vec<_>>();
+    for statement in statement {
+        sql(&server, statement).await;
+    }
+    reloaded().await;
+    assert_eq!(state().await.result, CheckResult::Pass, "the remedy repairs it");
+    keep_little().await;
+    sql(&server, "CHECKPOINT").await;
+    let item = state().await;
+    assert_eq!(item.result, CheckResult::Fail, "{item:?}");
+    assert!(item.found.contains("wal_status lost"), "{item:?}");
 }

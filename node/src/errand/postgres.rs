@@ -1,9 +1,10 @@
 //! Errands about a task from PostgreSQL: its precheck, its rewind, what it leaves behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use tidewire_kafka::Settings;
-use tidewire_node_core::facts::Neighbour;
+use tidewire_node_core::facts::{Neighbour, SlotOwner};
 use tidewire_node_core::objects::{self, ListedTable, ResolvedTable};
 use tidewire_node_core::precheck::{
     SourceLook, TargetLook, identifier, judge_source, judge_target,
@@ -42,13 +43,20 @@ pub(super) fn source(
     Source::new(&spec.source, &owner.application_name())
 }
 
+/// The other tasks of the cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) neighbours: &'a [Neighbour],
+    pub(super) slot_owners: &'a [SlotOwner],
+}
+
 /// Looks at both ends and judges what is there.
 pub(super) async fn precheck(
     cluster: &ClusterId,
     spec: &PostgresTask,
     shard: &ShardId,
     started_before: bool,
-    neighbours: &[Neighbour],
+    around: Around<'_>,
 ) -> Result<Vec<CheckItem>, Fault> {
     let names = Names::new(spec, shard);
     let listed = listed(cluster, spec, shard).await;
@@ -81,12 +89,13 @@ pub(super) async fn precheck(
         slot: &names.slot,
         publication: &names.publication,
         started_before,
+        slot_owners: around.slot_owners,
         seen: source_seen.as_ref(),
     });
     items.extend(judge_target(&TargetLook {
         spec,
         tables: &tables,
-        neighbours,
+        neighbours: around.neighbours,
         seen: &target_seen?,
     }));
     Ok(items)
@@ -132,49 +141,92 @@ async fn drop_slot(
     crate::wal::drop_now(sql, name, &above_all(cluster, shard)).await
 }
 
-/// Drops what the task made at its source; notes what is left, with how to drop it by hand.
+/// Drops what the task made at its source; notes what is left, with how to drop it by hand. What another
+/// task was told to use stays for it, and is dropped once that one is deleted.
 pub(super) async fn clean_source(
     cluster: &ClusterId,
     spec: &PostgresTask,
     shard: &ShardId,
+    in_use: &HashMap<String, String>,
     left: &mut Vec<String>,
 ) {
     let names = Names::new(spec, shard);
-    let slot_by_hand = format!("SELECT pg_drop_replication_slot('{}');", names.slot);
-    let publication_by_hand = format!("DROP PUBLICATION {};", identifier(&names.publication));
-    let mut note = |what: String, fault: &Fault, by_hand: &str| {
-        left.push(format!("{what} in database {}: {fault}; {by_hand}", spec.source.database));
-    };
-    let slot_is_ours = spec.source.slot == Managed::Managed;
-    let publication_is_ours = spec.source.publication == Managed::Managed;
+    let database = &spec.source.database;
+    let mut made = Vec::new();
+    if spec.source.slot == Managed::Managed {
+        made.push(Made::Slot(names.slot.clone()));
+    }
+    if let Some(table) = spec.source.heartbeat.beats_into() {
+        made.push(Made::Beats { table, slot: names.slot });
+    }
+    if spec.source.publication == Managed::Managed {
+        made.push(Made::Publication(names.publication));
+        made.push(Made::Publication(shard.inserts_publication_name()));
+    }
     let connected = async { source(cluster, spec, shard)?.connect().await }.await;
-    let sql = match connected {
-        Ok(sql) => sql,
-        Err(fault) => {
-            if slot_is_ours {
-                note(format!("slot {}", names.slot), &fault, &slot_by_hand);
-            }
-            if publication_is_ours {
-                note(format!("publication {}", names.publication), &fault, &publication_by_hand);
-            }
-            return;
+    for object in made {
+        let by_hand = object.by_hand();
+        if let Some(task) = object.shared().and_then(|name| in_use.get(name)) {
+            left.push(format!("{object} in database {database}: task {task} uses it; {by_hand}"));
+            continue;
         }
-    };
-    if slot_is_ours && let Err(fault) = drop_slot(&sql, &names.slot, cluster, shard).await {
-        note(format!("slot {}", names.slot), &fault, &slot_by_hand);
+        let dropped = match &connected {
+            Ok(sql) => object.drop(sql, cluster, shard).await,
+            // A row, or a publication that may never have been made, is not worth a word then.
+            Err(_) if !object.is_known_to_be_there(shard) => continue,
+            Err(fault) => Err(fault.clone()),
+        };
+        if let Err(fault) = dropped {
+            left.push(format!("{object} in database {database}: {fault}; {by_hand}"));
+        }
     }
-    if let Some(table) = spec.source.heartbeat.beats_into()
-        && let Err(fault) = heartbeat::forget(&sql, &table, &names.slot).await
-    {
-        let by_hand = format!("DELETE FROM {table} WHERE slot_name = '{}';", names.slot);
-        note(format!("row of heartbeat table {table}"), &fault, &by_hand);
+}
+
+/// Something that a task made at its source.
+enum Made {
+    Slot(String),
+    Beats { table: TableName, slot: String },
+    Publication(String),
+}
+
+impl Made {
+    /// Its name, if another task may have been told to use it.
+    fn shared(&self) -> Option<&String> {
+        match self {
+            Self::Slot(name) | Self::Publication(name) => Some(name),
+            Self::Beats { .. } => None,
+        }
     }
-    if publication_is_ours && let Err(fault) = publication::drop(&sql, &names.publication).await {
-        note(format!("publication {}", names.publication), &fault, &publication_by_hand);
+
+    fn is_known_to_be_there(&self, shard: &ShardId) -> bool {
+        self.shared().is_some_and(|name| *name != shard.inserts_publication_name())
     }
-    let inserts = shard.inserts_publication_name();
-    if publication_is_ours && let Err(fault) = publication::drop(&sql, &inserts).await {
-        let by_hand = format!("DROP PUBLICATION {};", identifier(&inserts));
-        note(format!("publication {inserts}"), &fault, &by_hand);
+
+    fn by_hand(&self) -> String {
+        match self {
+            Self::Slot(name) => format!("SELECT pg_drop_replication_slot('{name}');"),
+            Self::Beats { table, slot } => {
+                format!("DELETE FROM {table} WHERE slot_name = '{slot}';")
+            }
+            Self::Publication(name) => format!("DROP PUBLICATION {};", identifier(name)),
+        }
+    }
+
+    async fn drop(&self, sql: &Sql, cluster: &ClusterId, shard: &ShardId) -> Result<(), Fault> {
+        match self {
+            Self::Slot(name) => drop_slot(sql, name, cluster, shard).await,
+            Self::Beats { table, slot } => heartbeat::forget(sql, table, slot).await,
+            Self::Publication(name) => publication::drop(sql, name).await,
+        }
+    }
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(name) => write!(f, "slot {name}"),
+            Self::Beats { table, .. } => write!(f, "row of heartbeat table {table}"),
+            Self::Publication(name) => write!(f, "publication {name}"),
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::{TopicIdentity, topics};
 use tidewire_node_core::facts::{OddPartition, SlotFacts};
 use tidewire_node_core::precheck::as_its_root;
-use tidewire_node_core::takeover::{Growth, Owner};
+use tidewire_node_core::takeover::{Owner, PinPolicy};
 use tidewire_postgres::{Feedback, Source, Sql, server, slot};
 use tidewire_shared::spec::{AtLimit, TableName, WalBudget, WalState};
 use tidewire_shared::{Fault, FaultKind, Lsn, Persistence};
@@ -74,6 +74,7 @@ impl SourceWatch {
         let _guard = kill.guard("watch-source");
         let mut seen = Seen {
             wal: WalState::Ok,
+            in_peril: false,
             reached: Lsn::ZERO,
             since: Instant::now(),
             odd: BTreeSet::new(),
@@ -163,6 +164,10 @@ impl SourceWatch {
         let state = self.budget.state(retained);
         wal::tell(&slot.name, (seen.wal, state), retained, self.meter.log());
         seen.wal = state;
+        if let Some(line) = wal::peril(slot, retained).filter(|_| !seen.in_peril) {
+            self.meter.log().notice(line);
+        }
+        seen.in_peril = wal::peril(slot, retained).is_some();
         let durable = self.meter.report().durable_lsn;
         let durable = durable.max(slot.confirmed_flush.unwrap_or_default());
         wal::sentence(slot, &self.budget, retained, durable).map_or(Ok(()), Err)
@@ -195,6 +200,8 @@ impl SourceWatch {
 /// What the looks before this one found.
 struct Seen {
     wal: WalState,
+    /// The server may remove log that the slot needs.
+    in_peril: bool,
     /// Where the stream stood, waiting for the server, and since when.
     reached: Lsn,
     since: Instant,
@@ -213,8 +220,8 @@ fn identity_period(topics: usize) -> Duration {
 pub(crate) struct TargetWatch {
     pub(crate) identity: TopicIdentity,
     pub(crate) pins: Vec<topics::Identity>,
-    /// Whether they may have more partitions by now.
-    pub(crate) growth: Growth,
+    /// Which changes of them the task goes on with.
+    pub(crate) policy: PinPolicy,
     pub(crate) kill: KillSwitch,
     /// Closed when the pipeline has ended.
     pub(crate) ended: std::sync::mpsc::Receiver<()>,
@@ -226,12 +233,14 @@ impl TargetWatch {
         let _guard = self.kill.guard("watch-target");
         let period = identity_period(self.pins.len());
         while matches!(self.ended.recv_timeout(period), Err(RecvTimeoutError::Timeout)) {
-            match self.identity.check(&self.pins, self.growth, LOOK) {
+            match self.identity.check(&self.pins, self.policy, LOOK) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
                     return self.kill.trip(fault);
                 }
                 Err(fault) => tracing::debug!(%fault, "could not look at the target"),
-                Ok(()) => {}
+                // The next start pins the topic as it is now. A copy grows when its source has grown.
+                Ok(true) if self.policy != PinPolicy::Copied => return self.kill.rebuild(),
+                Ok(_) => {}
             }
         }
     }

@@ -10,7 +10,9 @@ mod target;
 use std::time::Duration;
 
 use tidewire_node_core::leased::LeasedStart;
-use tidewire_node_core::takeover::{Fact, Ownership, Remembered, Start, Step, Stop, Takeover};
+use tidewire_node_core::takeover::{
+    Fact, Ownership, PinPolicy, Remembered, Start, Step, Stop, Takeover,
+};
 use tidewire_proto::node::v1::ConfirmOwnershipRequest;
 use tidewire_shared::spec::Delivery;
 use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, TaskSpec};
@@ -55,6 +57,9 @@ trait Ends: Sized {
 
     /// The target, whose steps are the same for all kinds.
     fn target(&mut self) -> &mut TargetSide;
+
+    /// Which changes of its topics the task goes on with.
+    fn pin_policy(&self) -> PinPolicy;
 
     /// Begins to connect to the source, while the target is being asked.
     fn connect_ahead(&mut self);
@@ -174,6 +179,7 @@ impl<E: Ends> Starter<'_, E> {
     fn begin(&mut self, meter: &Meter, again: bool) -> Result<Begun<E::Position>, Fault> {
         let assignment = self.assignment;
         let (shard, epoch) = (assignment.shard.clone(), assignment.epoch);
+        let policy = self.ends.pin_policy();
         match assignment.spec.delivery() {
             Delivery::ExactlyOnce => {
                 let hint = meter.report().position.or(assignment.hint);
@@ -181,14 +187,14 @@ impl<E: Ends> Starter<'_, E> {
                     Remembered::Position(target::core_hint(&hint))
                 });
                 let begin = if again { Takeover::again } else { Takeover::begin };
-                let (order, step) = begin(shard, epoch, remembered);
+                let (order, step) = begin(shard, epoch, remembered, policy);
                 Ok((Order::Fenced(order), step))
             }
             Delivery::AtLeastOnce => {
                 let written = Some(meter.report().record).filter(|record| !record.is_empty());
                 let known = written.as_ref().unwrap_or(&assignment.record);
                 let known = self.ends.target().kept_position(known)?;
-                let (order, step) = LeasedStart::begin(shard, epoch, known);
+                let (order, step) = LeasedStart::begin(shard, epoch, known, policy);
                 Ok((Order::Leased(order), step))
             }
         }

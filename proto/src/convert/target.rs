@@ -3,12 +3,14 @@
 use tidewire_shared::ConnectionName;
 use tidewire_shared::spec::{
     Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
+    TopicChange,
 };
 
 use super::{ConvertError, enumerated, named, optional, required, same_variants, text, texts};
 use crate::task::v1 as pb;
 
 same_variants!(Compression, pb::Compression, [None, Gzip, Snappy, Lz4, Zstd, Keep]);
+same_variants!(TopicChange, pb::TopicChange, [Stop, AcceptGrowth, Accept]);
 same_variants!(SecurityProtocol, pb::SecurityProtocol, [Plaintext, Ssl, SaslPlaintext, SaslSsl]);
 same_variants!(SaslMechanism, pb::SaslMechanism, [Plain, ScramSha256, ScramSha512]);
 
@@ -21,6 +23,7 @@ impl From<KafkaTarget> for pb::KafkaTarget {
             properties: target.properties.into_iter().collect(),
             security: Some(target.security.into()),
             create_topics: target.create_topics.map(Into::into),
+            on_topic_change: pb::TopicChange::from(target.on_topic_change).into(),
         }
     }
 }
@@ -38,7 +41,16 @@ impl TryFrom<pb::KafkaTarget> for KafkaTarget {
             properties: target.properties.into_iter().collect(),
             security: required("security", target.security)?,
             create_topics: optional("create_topics", target.create_topics)?,
+            on_topic_change: on_topic_change(target.on_topic_change)?,
         })
+    }
+}
+
+/// Earlier releases say nothing of it, and stopped.
+fn on_topic_change(wire: i32) -> Result<TopicChange, ConvertError> {
+    match wire {
+        0 => Ok(TopicChange::Stop),
+        said => enumerated::<pb::TopicChange, _>("on_topic_change", said),
     }
 }
 

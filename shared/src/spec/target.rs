@@ -27,6 +27,10 @@ pub struct KafkaTarget {
     /// How missing topics are made; absent: they must exist.
     #[serde(default)]
     pub create_topics: Option<CreateTopics>,
+    /// What becomes of the task when a topic is another one than it was. Of a task from PostgreSQL: a copy
+    /// grows with its source.
+    #[serde(default, skip_serializing_if = "TopicChange::is_default")]
+    pub on_topic_change: TopicChange,
 }
 
 impl KafkaTarget {
@@ -161,4 +165,24 @@ pub struct CreateTopics {
     pub partitions: u32,
     /// Replicas of each partition; at least 1.
     pub replication_factor: u16,
+}
+
+/// What becomes of a task when a topic that it wrote to is another one than it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopicChange {
+    /// It stops, and names what changed.
+    #[default]
+    Stop,
+    /// It goes on in a topic that has more partitions, and spreads keys over all of them from then on; it
+    /// stops at one that was made again.
+    AcceptGrowth,
+    /// It goes on, also in a topic that was deleted and made again.
+    Accept,
+}
+
+impl TopicChange {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }

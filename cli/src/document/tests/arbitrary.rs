@@ -11,7 +11,7 @@ use tidewire_shared::spec::{
     KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations, PartitionPolicy,
     PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl, SaslMechanism, SecurityProtocol,
     Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TimeMode,
-    TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
+    TimestampUnit, Tls, TlsMode, TopicChange, TopicRule, WalBudget,
 };
 use tidewire_shared::{ByteSize, Lsn, Period, Phase, SecretRef, TaskSpec};
 
@@ -64,12 +64,11 @@ fn secret() -> impl Strategy<Value = SecretRef> {
 fn tls() -> impl Strategy<Value = Tls> {
     let pair = || option::of((secret(), secret()));
     let verified = (
-        prop_oneof![Just(TlsMode::VerifyCa), Just(TlsMode::VerifyFull)],
+        prop_oneof![Just(TlsMode::Require), Just(TlsMode::VerifyCa), Just(TlsMode::VerifyFull)],
         option::of(secret()),
         pair(),
     );
-    let unverified =
-        (prop_oneof![Just(TlsMode::Prefer), Just(TlsMode::Require)], Just(None), pair());
+    let unverified = (Just(TlsMode::Prefer), Just(None), pair());
     let none = (Just(TlsMode::Disable), Just(None), Just(None));
     prop_oneof![verified, unverified, none].prop_map(|(mode, ca, pair)| {
         let (cert, key) = pair.unzip();
@@ -144,14 +143,22 @@ pub(super) fn target() -> impl Strategy<Value = KafkaTarget> {
         option::of((1..=10_000_u32, 1..=100_u16).prop_map(|(partitions, replication_factor)| {
             CreateTopics { partitions, replication_factor }
         }));
-    (addresses(), security(), compression, properties, create_topics).prop_map(
-        |(brokers, security, compression, properties, create_topics)| KafkaTarget {
-            connection: None,
-            brokers,
-            security,
-            compression,
-            properties,
-            create_topics,
+    let on_topic_change = prop_oneof![
+        Just(TopicChange::Stop),
+        Just(TopicChange::AcceptGrowth),
+        Just(TopicChange::Accept),
+    ];
+    (addresses(), security(), compression, properties, create_topics, on_topic_change).prop_map(
+        |(brokers, security, compression, properties, create_topics, on_topic_change)| {
+            KafkaTarget {
+                connection: None,
+                brokers,
+                security,
+                compression,
+                properties,
+                create_topics,
+                on_topic_change,
+            }
         },
     )
 }
@@ -522,7 +529,12 @@ prop_compose! {
             name: name.parse().expect("a task name"),
             display_name,
             source: KafkaSource { connection, brokers, security, properties },
-            target: KafkaTarget { compression, create_topics: None, ..target },
+            target: KafkaTarget {
+                compression,
+                create_topics: None,
+                on_topic_change: TopicChange::Stop,
+                ..target
+            },
             start, existing_data, topics,
             sync_configs: SyncConfigs { enabled, exclude },
             shards, delivery, retry, limits, alerts,

@@ -106,8 +106,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  user: tidewire",
-        "  user: tidewire\n  tls: {mode: require, ca: {file: ca.pem}}",
-        "8:28: source.tls.ca: has no use: mode require checks no certificate; write mode: verify-full, or leave `ca` out",
+        "  user: tidewire\n  tls: {mode: prefer, ca: {file: ca.pem}}",
+        "8:27: source.tls.ca: has no use: mode prefer checks no certificate; write mode: verify-full, or leave `ca` out",
     ),
     (
         "  user: tidewire",
@@ -196,6 +196,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "  brokers: [k1:9092]",
+        "  brokers: [k1:9092]\n  onTopicChange: accept_grow",
+        "11:18: target.onTopicChange: `accept_grow` has no meaning here; did you mean `accept_growth`?",
+    ),
+    (
+        "  brokers: [k1:9092]",
         "  brokers: [k1:9092]\n  properties: {plugin.library.paths: /tmp/x.so}",
         "11:38: target.properties.plugin.library.paths: may not be set; these may: batch.num.messages, batch.size, broker.address.family, broker.address.ttl, client.dns.lookup, client.id, client.rack, compression.level, connections.max.idle.ms, linger.ms, metadata.max.age.ms, reconnect.backoff.max.ms, reconnect.backoff.ms, retry.backoff.max.ms, retry.backoff.ms, socket.connection.setup.timeout.ms, socket.keepalive.enable, socket.nagle.disable, socket.receive.buffer.bytes, socket.send.buffer.bytes, topic.metadata.refresh.interval.ms",
     ),
@@ -233,6 +238,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "    topic: orders",
         "    topic: \"{tabel}\"",
         "13:12: objects[0].topic: `{tabel}` holds a brace that is no placeholder; placeholders are {database}, {schema} and {table}",
+    ),
+    (
+        "    topic: orders",
+        "    topic: \"{topic}\"",
+        "13:12: objects[0].topic: `{topic}` holds a brace that is no placeholder; placeholders are {database}, {schema} and {table}",
     ),
     (
         "    topic: orders",

@@ -47,6 +47,7 @@ const RULES: &[(&str, Permit)] = &[
     ("target.compression", Free),
     ("target.properties", Free),
     ("target.createTopics", Free),
+    ("target.onTopicChange", Free),
     ("objects", Free),
     ("topics", Free),
     ("syncConfigs", Free),

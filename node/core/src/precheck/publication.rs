@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewire_shared::spec::Managed;
 use tidewire_shared::spec::PostgresTask;
 
+use super::surroundings::OURS;
 use super::{Finding, SourceLook, identifier, listed, qualified, tables};
 use crate::facts::{PublicationFacts, SourcePrecheck};
 
@@ -14,6 +15,16 @@ pub(super) fn judge(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let name = identifier(look.publication);
     let Some(published) = &seen.publication else {
         return match (managed, look.started_before) {
+            (true, false) if is_left_by_a_task(look) => Finding::fail(
+                format!("none yet; slot {} is older", look.slot),
+                "what waits in the slot cannot be decoded for a publication that is made later: it would be \
+                 left out, or stop the stream for good",
+                format!(
+                    "write source.publication: {{mode: existing, name: {}}}, which the terminated task made \
+                     together with the slot",
+                    look.slot
+                ),
+            ),
             (true, false) if matches!(look.spec.source.slot, Managed::Existing(_)) => {
                 Finding::warn(
                     format!("none yet; the task makes it, later than slot {}", look.slot),
@@ -61,6 +72,11 @@ pub(super) fn judge(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         );
     }
     Finding::pass(found)
+}
+
+/// Whether the document names a slot that a task of ours has made.
+fn is_left_by_a_task(look: &SourceLook<'_>) -> bool {
+    matches!(&look.spec.source.slot, Managed::Existing(name) if name.starts_with(OURS))
 }
 
 /// The statement that makes the publication that the document names.

@@ -1,12 +1,12 @@
 //! The PostgreSQL side of a precheck: server, account, room for a walsender, slot.
 
-use tidewire_shared::Fault;
-use tidewire_shared::precheck::CheckItem;
+use tidewire_shared::precheck::{CheckItem, CheckResult};
 use tidewire_shared::spec::{Managed, PostgresTask, StartAt};
+use tidewire_shared::{ByteSize, Fault, Lsn};
 
 use super::surroundings::OURS;
 use super::{Finding, columns, identifier, publication, surroundings, tables};
-use crate::facts::{SlotFacts, SourcePrecheck};
+use crate::facts::{SlotFacts, SlotOwner, SourcePrecheck};
 use crate::objects::ResolvedTable;
 
 /// What a precheck of the source is judged by.
@@ -22,6 +22,8 @@ pub struct SourceLook<'a> {
     pub publication: &'a str,
     /// It has claimed its shard before: slot and publication must be there.
     pub started_before: bool,
+    /// The slots of the other tasks of the cluster.
+    pub slot_owners: &'a [SlotOwner],
     /// What was seen, or why nothing could be.
     pub seen: Result<&'a SourcePrecheck, &'a Fault>,
 }
@@ -161,28 +163,64 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             "delete the task and create it again, and bring the target up to date for the gap",
         );
     };
-    let foreign = matches!(look.spec.source.slot, Managed::Existing(_)) && name.starts_with(OURS);
-    if foreign && !look.started_before {
-        return Finding::fail(
-            found(slot),
-            "it is the slot of another task, whose changes this one would take away",
-            "name another slot, or write source.slot: {mode: managed}",
-        );
+    if let (Managed::Existing(_), false) = (&look.spec.source.slot, look.started_before)
+        && let Some(taken) = taken(look.slot_owners, slot)
+    {
+        return taken;
     }
-    let database = look.spec.source.database.as_str();
-    match unusable(slot, database) {
-        None if look.started_before => Finding::pass(found(slot)),
+    let finding = match unusable(slot, look.spec.source.database.as_str()) {
+        None if look.started_before => Finding::pass(found(slot, seen)),
         None => place(look.spec.start, slot, seen),
         Some(message) if look.started_before => Finding::fail(
-            found(slot),
+            found(slot, seen),
             message,
             "delete the task and create it again, and bring the target up to date for the gap",
         ),
         Some(message) => Finding::fail(
-            found(slot),
+            found(slot, seen),
             message,
             format!("SELECT pg_drop_replication_slot('{}');", name.replace('\'', "''")),
         ),
+    };
+    match finding.result {
+        CheckResult::Pass if slot.wal_status == UNRESERVED => Finding::warn(
+            found(slot, seen),
+            "the server removes log that the slot needs at its next checkpoint, unless the task has read \
+             it by then; the task is lost with it",
+            format!(
+                "ALTER SYSTEM SET max_slot_wal_keep_size = '{}MB'; SELECT pg_reload_conf(); then let the \
+                 task run",
+                look.spec.source.wal_budget.limit.0.div_ceil(1 << 20)
+            ),
+        ),
+        _ => finding,
+    }
+}
+
+/// Why a slot that exists is not to be had: a task of the cluster holds it, or some session does. One that
+/// a terminated task left is.
+fn taken(owners: &[SlotOwner], slot: &SlotFacts) -> Option<Finding> {
+    let another = "name another slot, or write source.slot: {mode: managed}";
+    let ours = |owner: &&SlotOwner| owner.slot == slot.name && slot.name.starts_with(OURS);
+    match owners.iter().find(ours) {
+        Some(SlotOwner { task, deleted: false, .. }) => Some(Finding::fail(
+            format!("slot {} of task {task}", slot.name),
+            "this one would take the changes of that task away",
+            format!("`tidewire task terminate {task}`, to go on where it stands; or {another}"),
+        )),
+        Some(SlotOwner { task, deleted: true, .. }) => Some(Finding::fail(
+            format!("slot {} of the deleted task {task}", slot.name),
+            "the cluster drops it as soon as it can",
+            another,
+        )),
+        None => slot.active_pid.map(|pid| {
+            let client = slot.active_application.as_deref().unwrap_or_default();
+            Finding::fail(
+                format!("slot {}, from which backend {pid} `{client}` streams", slot.name),
+                "whoever streams from a slot takes its changes away from all others",
+                format!("stop that client, or SELECT pg_terminate_backend({pid}); or {another}"),
+            )
+        }),
     }
 }
 
@@ -195,17 +233,28 @@ fn place(start: StartAt, slot: &SlotFacts, seen: &SourcePrecheck) -> Finding {
             "the changes from there on cannot be had, or are not there yet",
             format!("write start: now, or start: {{lsn: …}} from {from} to {to}"),
         ),
-        StartAt::Lsn(_) | StartAt::Now => Finding::pass(found(slot)),
+        StartAt::Lsn(_) | StartAt::Now => Finding::pass(found(slot, seen)),
     }
 }
 
-fn found(slot: &SlotFacts) -> String {
+/// A slot whose log the server may remove, because it holds more than it is allowed to.
+const UNRESERVED: &str = "unreserved";
+
+/// Says the slot, and in numbers how close it is to losing its log.
+fn found(slot: &SlotFacts, seen: &SourcePrecheck) -> String {
     let plugin = if slot.plugin.is_empty() { "physical" } else { slot.plugin.as_str() };
-    let status = match slot.wal_status.as_str() {
-        "" => String::new(),
-        status => format!(", wal_status {status}"),
-    };
-    format!("{plugin} slot {}{status}", slot.name)
+    let mut found = vec![format!("{plugin} slot {}", slot.name)];
+    if !slot.wal_status.is_empty() {
+        found.push(format!("wal_status {}", slot.wal_status));
+    }
+    if matches!(slot.wal_status.as_str(), UNRESERVED | "lost") {
+        let held = |restart: Lsn| seen.server.flush_lsn.0.saturating_sub(restart.0);
+        let held = slot.restart_lsn.map(|restart| ByteSize(held(restart)).rounded());
+        found.extend(held.map(|held| format!("holds {held} of WAL")));
+        let kept = seen.around.wal_keep_bytes.map(ByteSize);
+        found.extend(kept.map(|kept| format!("max_slot_wal_keep_size {kept}")));
+    }
+    found.join(", ")
 }
 
 /// Why a task could not stream from this slot.

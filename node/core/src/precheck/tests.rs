@@ -9,8 +9,8 @@ use tidewire_shared::spec::{
 
 use super::*;
 use crate::facts::{
-    OddPartition, ServerFacts, SlotFacts, SourcePrecheck, Surroundings, TableFacts, TargetPrecheck,
-    TopicFacts, UniqueKey,
+    OddPartition, ServerFacts, SlotFacts, SlotOwner, SourcePrecheck, Surroundings, TableFacts,
+    TargetPrecheck, TopicFacts, UniqueKey,
 };
 use crate::objects::resolve;
 
@@ -123,10 +123,26 @@ fn items(started_before: bool, change: impl FnOnce(&mut SourcePrecheck)) -> Vec<
 }
 
 fn judged(spec: &PostgresTask, started_before: bool, seen: &SourcePrecheck) -> Vec<CheckItem> {
+    beside(spec, started_before, &[], seen)
+}
+
+/// As [`judged`], with other tasks.
+fn beside(
+    spec: &PostgresTask,
+    started_before: bool,
+    slot_owners: &[SlotOwner],
+    seen: &SourcePrecheck,
+) -> Vec<CheckItem> {
     let tables = resolve(&spec.objects, "shop", &[]);
-    let (slot, publication) = ("tidewire_k", "tidewire_k");
-    let seen = Ok(seen);
-    judge_source(&SourceLook { spec, tables: &tables, slot, publication, started_before, seen })
+    judge_source(&SourceLook {
+        spec,
+        tables: &tables,
+        slot: "tidewire_k",
+        publication: "tidewire_k",
+        started_before,
+        slot_owners,
+        seen: Ok(seen),
+    })
 }
 
 fn judged_target(spec: &PostgresTask, seen: &TargetPrecheck) -> Vec<CheckItem> {
@@ -239,7 +255,7 @@ fn columns_of_partition_by_must_come_with_a_delete() {
 }
 
 #[test]
-fn a_slot_that_others_make_is_there_and_no_tasks_own() {
+fn a_slot_that_others_make_is_there() {
     let mut spec = spec();
     spec.source.slot = Managed::Existing("tidewire_k".into());
     let absent = named(judged(&spec, false, &source()), "slot_state");
@@ -248,10 +264,65 @@ fn a_slot_that_others_make_is_there_and_no_tasks_own() {
         absent.remedy.contains("pg_create_logical_replication_slot('tidewire_k'"),
         "{absent:?}"
     );
-    let seen = SourcePrecheck { slot: Some(slot()), ..source() };
-    let taken = named(judged(&spec, false, &seen), "slot_state");
-    assert_eq!(taken.result, CheckResult::Fail);
-    assert!(taken.message.contains("another task"), "{taken:?}");
+}
+
+#[test]
+fn a_slot_is_another_tasks_only_as_long_as_that_lives() {
+    let mut spec = spec();
+    spec.source.slot = Managed::Existing("tidewire_k".into());
+    let seen = |active_pid| SourcePrecheck {
+        slot: Some(SlotFacts {
+            active_pid,
+            active_application: Some("psql".into()),
+            confirmed_flush: Some(Lsn(0x100)),
+            ..slot()
+        }),
+        ..source()
+    };
+    let judge = |owners: &[SlotOwner], active_pid| {
+        named(beside(&spec, false, owners, &seen(active_pid)), "slot_state")
+    };
+    let owner = |slot: &str, deleted| SlotOwner { slot: slot.into(), task: "old".into(), deleted };
+    assert_eq!(judge(&[owner("tidewire_j", false)], None).result, CheckResult::Pass);
+    for (owners, active, words) in [
+        (vec![owner("tidewire_k", false)], None, ["task old", "tidewire task terminate old"]),
+        (vec![owner("tidewire_k", true)], None, ["deleted task old", "name another slot"]),
+        (vec![], Some(42), ["backend 42 `psql`", "pg_terminate_backend(42)"]),
+    ] {
+        let item = judge(&owners, active);
+        assert_eq!((item.result, item.overridable), (CheckResult::Fail, false));
+        assert!(item.found.contains(words[0]) && item.remedy.contains(words[1]), "{item:?}");
+    }
+    let later = named(beside(&spec, true, &[], &seen(Some(42))), "slot_state");
+    assert_eq!(later.result, CheckResult::Pass, "its own session");
+}
+
+#[test]
+fn a_slot_about_to_lose_its_log_is_told_in_numbers() {
+    let mut seen = source();
+    seen.publication = publication::published(&["Orders"]).into();
+    seen.server.flush_lsn = Lsn(96 << 20);
+    seen.around.wal_keep_bytes = Some(16 << 20);
+    let (restart_lsn, confirmed_flush) = (Some(Lsn(32 << 20)), Some(Lsn(32 << 20)));
+    let mut judge = |status: &str| {
+        let wal_status = status.to_owned();
+        seen.slot = Some(SlotFacts { wal_status, restart_lsn, confirmed_flush, ..slot() });
+        named(judged(&spec(), true, &seen), "slot_state")
+    };
+    for fine in ["reserved", "extended", ""] {
+        assert_eq!(judge(fine).result, CheckResult::Pass, "{fine}");
+    }
+    let numbers = "wal_status unreserved, holds 64MiB of WAL, max_slot_wal_keep_size 16MiB";
+    let item = judge("unreserved");
+    assert_eq!(item.result, CheckResult::Warn);
+    assert!(item.found.ends_with(numbers), "{item:?}");
+    assert!(
+        item.remedy.contains("ALTER SYSTEM SET max_slot_wal_keep_size = '51200MB'"),
+        "{item:?}"
+    );
+    let lost = judge("lost");
+    assert_eq!(lost.result, CheckResult::Fail);
+    assert!(lost.found.ends_with("max_slot_wal_keep_size 16MiB"), "{lost:?}");
 }
 
 #[test]
@@ -328,6 +399,7 @@ fn a_source_that_cannot_be_reached_is_one_item() {
         slot,
         publication,
         started_before,
+        slot_owners: &[],
         seen: Err(&fault),
     });
     assert_eq!(items.len(), 1);

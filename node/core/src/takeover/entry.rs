@@ -5,24 +5,20 @@ use std::hash::Hash;
 
 use tidewire_shared::{Epoch, KafkaPosition, PgPosition};
 
-use super::pins::{Growth, TopicPin};
+use super::pins::TopicPin;
 
 /// How far a shard has come in its source.
 pub trait SourcePosition: Clone + Debug + PartialEq + Eq + Hash {
     /// With what a source is opened that was judged fit to go on from a position.
     type Opening: Clone + Debug + PartialEq + Eq + Hash;
-    /// What more partitions in a target topic mean.
-    const GROWTH: Growth;
 }
 
 impl SourcePosition for PgPosition {
     type Opening = crate::reconnect::Opening;
-    const GROWTH: Growth = Growth::Stops;
 }
 
 impl SourcePosition for KafkaPosition {
     type Opening = Vec<crate::copy::PartitionStart>;
-    const GROWTH: Growth = Growth::Follows;
 }
 
 /// One committed record of a shard in the positions topic: the truth about how far it has come.

@@ -1,7 +1,10 @@
+use tidewire_shared::spec::TopicChange;
 use tidewire_shared::{Lsn, PgPosition};
 
 use super::*;
 use crate::reconnect::Opening;
+
+const STOP: PinPolicy = PinPolicy::Spread(TopicChange::Stop);
 
 fn shard() -> ShardId {
     ShardId { task: "k3v9".parse().expect("id"), index: 0 }
@@ -29,7 +32,7 @@ fn read(
     remembered: Remembered,
     newest: Option<PositionEntry<PgPosition>>,
 ) -> (Takeover<PgPosition>, Step<PgPosition>) {
-    let (mut takeover, first) = Takeover::begin(shard(), Epoch(5), remembered);
+    let (mut takeover, first) = Takeover::begin(shard(), Epoch(5), remembered, STOP);
     assert_eq!(first, Step::InitProducer);
     let reading = takeover.step(Fact::ProducerInitialised);
     assert!(matches!(reading, Step::ReadPositions { .. }));
@@ -64,7 +67,7 @@ fn a_later_start_claims_the_newest_position_under_the_next_serial() {
 
 #[test]
 fn a_start_that_is_tried_again_fences_nobody_before_it_is_confirmed() {
-    let again = || Takeover::<PgPosition>::again(shard(), Epoch(5), Remembered::Nothing);
+    let again = || Takeover::<PgPosition>::again(shard(), Epoch(5), Remembered::Nothing, STOP);
     let (mut takeover, first) = again();
     assert_eq!(first, Step::ConfirmOwnership);
     let unreachable = Fact::Ownership(Ownership::Unreachable);

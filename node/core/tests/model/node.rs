@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tidewire_node_core::progress::{Progress, Reached};
 use tidewire_node_core::reconnect::{Resume, resume_at};
-use tidewire_node_core::takeover::{Fact, PositionEntry, Remembered, Start, Step, Takeover};
+use tidewire_node_core::takeover::{
+    Fact, PinPolicy, PositionEntry, Remembered, Start, Step, Takeover,
+};
+use tidewire_shared::spec::TopicChange;
 use tidewire_shared::{Epoch, InTransaction, Lsn, PgPosition, ShardId};
 
 use super::source::History;
@@ -49,7 +52,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn begin(epoch: u64) -> Self {
-        let (takeover, _) = Takeover::begin(shard(), Epoch(epoch), Remembered::Nothing);
+        let policy = PinPolicy::Spread(TopicChange::Stop);
+        let (takeover, _) = Takeover::begin(shard(), Epoch(epoch), Remembered::Nothing, policy);
         Self { epoch, takeover, current: false, todo: Todo::InitProducer }
     }
 

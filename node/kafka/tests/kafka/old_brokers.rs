@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{Idempotence, PlainProducer, Sent, Settings, TopicIdentity, precheck};
 use tidewire_node_core::facts::TopicFacts;
-use tidewire_node_core::takeover::Growth;
+use tidewire_node_core::takeover::PinPolicy;
 use tidewire_shared::ByteSize;
 use tidewire_shared::precheck::CheckResult;
-use tidewire_shared::spec::{Delivery, KafkaTarget, PostgresTask};
+use tidewire_shared::spec::{Delivery, KafkaTarget, PostgresTask, TopicChange};
 use tidewire_testbed::servers::old_kafka::{OldKafka, V0_10, V1_0};
 
 use crate::broker::{SOON, settings_at};
@@ -80,7 +80,8 @@ fn brokers_of_0_10_get_every_row_in_order_without_idempotence_and_headers() {
     assert_eq!((item.result, &*item.message), (CheckResult::Fail, "records have no headers there"));
 
     let held = carry(&mut kafka, &settings, Idempotence::Off);
-    identity.check(&pins, Growth::Stops, SOON).expect("the same topic");
+    let stop = PinPolicy::Spread(TopicChange::Stop);
+    assert_eq!(identity.check(&pins, stop, SOON), Ok(false));
     for (partition, mut values) in (0..2).zip(held) {
         // A request that was answered into a broken connection is sent again.
         values.dedup();

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{TopicIdentity, precheck};
-use tidewire_node_core::takeover::Growth;
+use tidewire_node_core::takeover::PinPolicy;
 use tidewire_shared::FaultKind;
 use tidewire_shared::precheck::CheckResult;
+use tidewire_shared::spec::TopicChange;
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, producer, settings, settings_at};
@@ -37,28 +38,34 @@ fn a_topic_that_is_deleted_recreated_or_grown_is_noticed() {
     let (topic, steady) = (fresh_topic(&kafka, 2), fresh_topic(&kafka, 1));
     let identity = TopicIdentity::new(&settings(&kafka)).expect("identity");
     let pins = identity.pin(&[&topic, &steady], SOON).expect("pins");
-    identity.check(&pins, Growth::Stops, SOON).expect("the same");
+    let stop = PinPolicy::Spread(TopicChange::Stop);
+    assert_eq!(identity.check(&pins, stop, SOON), Ok(false));
 
     kafka.set_partitions(&topic, 3).expect("grow");
     let definite = |what: &str| {
         let deadline = Instant::now() + SOON;
         loop {
-            match identity.check(&pins, Growth::Stops, SOON) {
+            match identity.check(&pins, stop, SOON) {
                 Err(fault) => {
                     assert_eq!(fault.kind, FaultKind::TargetState, "{fault:?}");
                     assert!(fault.object.contains(&topic) && !fault.remedy.is_empty());
                     assert!(fault.message.contains(what), "{fault:?}");
                     return;
                 }
-                Ok(()) => assert!(Instant::now() < deadline, "{what} went unnoticed"),
+                Ok(_) => assert!(Instant::now() < deadline, "{what} went unnoticed"),
             }
         }
     };
     definite("3 partitions");
+    let growth = PinPolicy::Spread(TopicChange::AcceptGrowth);
+    assert_eq!(identity.check(&pins, growth, SOON), Ok(true));
     kafka.delete_topic(&topic).expect("delete");
-    definite("deleted while");
+    definite("does not exist any more");
     kafka.create_topic(&topic, 2, &[]).expect("again");
-    definite("made again");
+    definite("created again");
+    assert!(identity.check(&pins, growth, SOON).is_err());
+    let any = PinPolicy::Spread(TopicChange::Accept);
+    assert_eq!(identity.check(&pins, any, SOON), Ok(true));
     let fault = identity.pin(&[&fresh("absent")], SOON).expect_err("absent");
     assert_eq!(fault.kind, FaultKind::TargetState);
 }

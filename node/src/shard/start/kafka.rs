@@ -16,7 +16,7 @@ use tidewire_node_core::copy::{
 };
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
-use tidewire_node_core::takeover::{Fact, Start};
+use tidewire_node_core::takeover::{Fact, PinPolicy, Start};
 use tidewire_shared::spec::{KafkaStart, KafkaTask};
 use tidewire_shared::{Clearing, ClusterId, Fault, FaultKind, KafkaPosition, NodeName};
 
@@ -177,6 +177,10 @@ impl Ends for KafkaEnds<'_> {
     }
 
     /// librdkafka connects by itself, in the background.
+    fn pin_policy(&self) -> PinPolicy {
+        PinPolicy::Copied
+    }
+
     fn connect_ahead(&mut self) {
         // A client that cannot be made is told of by the step that needs it.
         drop(self.clients());

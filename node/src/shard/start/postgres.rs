@@ -10,8 +10,8 @@ use tidewire_kafka::topics::Topics;
 use tidewire_node_core::encode::DeadLetterTopic;
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::schema::TaskTables;
-use tidewire_node_core::takeover::{Fact, Start, TopicPin};
-use tidewire_shared::spec::{BadRecord, PostgresTask};
+use tidewire_node_core::takeover::{Fact, PinPolicy, Start, TopicPin, accepted_changes};
+use tidewire_shared::spec::{BadRecord, PostgresTask, TopicChange};
 use tidewire_shared::{ByteSize, ClusterId, Fault, NodeName, PgPosition};
 
 use super::Ends;
@@ -33,6 +33,8 @@ pub(super) struct PostgresEnds<'a> {
     target: TargetSide,
     /// The tables that the task has now, and every topic it may write to.
     tables: TaskTables,
+    /// What changed at the target, for the log of the task.
+    told: Vec<String>,
 }
 
 impl<'a> PostgresEnds<'a> {
@@ -47,7 +49,14 @@ impl<'a> PostgresEnds<'a> {
             source: SourceSide::new(task, assignment, cluster)?,
             target: target(task, assignment, cluster, node)?,
             tables: TaskTables::default(),
+            told: Vec::new(),
         })
+    }
+
+    /// Whether a topic may be written to that was pinned so.
+    fn fits(&self, pin: &TopicPin, topic: &TopicFacts) -> bool {
+        let difference = pin.difference((topic.id, topic.partitions));
+        difference.is_none_or(|difference| difference.is_accepted(policy(self.task)))
     }
 }
 
@@ -83,6 +92,10 @@ impl Ends for PostgresEnds<'_> {
         &mut self.target
     }
 
+    fn pin_policy(&self) -> PinPolicy {
+        policy(self.task)
+    }
+
     fn connect_ahead(&mut self) {
         self.source.connect_ahead();
     }
@@ -99,9 +112,11 @@ impl Ends for PostgresEnds<'_> {
         let mut names = needed.clone();
         names.extend(pinned.filter(|name| !needed.contains(name)));
         let (settings, creation) = (self.target.settings.clone(), self.task.target.create_topics);
-        // One that was written to and is gone is told of, and not just made again.
+        // One that was written to and is gone is told of, and not just made again, unless that is accepted.
+        let again = self.task.target.on_topic_change == TopicChange::Accept;
         let is_pinned = |name: &String| self.target.pins.iter().any(|pin| pin.name == *name);
-        let wanted: Vec<String> = needed.iter().filter(|it| !is_pinned(it)).cloned().collect();
+        let wanted = needed.iter().filter(|name| again || !is_pinned(name));
+        let wanted: Vec<String> = wanted.cloned().collect();
         let mine = names.clone();
         let answers = blocking(move || {
             let names: Vec<&str> = mine.iter().map(String::as_str).collect();
@@ -118,7 +133,7 @@ impl Ends for PostgresEnds<'_> {
             if needed.contains(&name) {
                 seen.push((name, answer?));
             } else if let Ok(Some(facts)) = answer
-                && self.target.pins.iter().any(|pin| pin.name == name && same(pin, &facts))
+                && self.target.pins.iter().any(|pin| pin.name == name && self.fits(pin, &facts))
             {
                 // No table goes there now, but changes of one that did may still come.
                 tables.add_topic(&name)?;
@@ -129,6 +144,7 @@ impl Ends for PostgresEnds<'_> {
             self.target.idempotence = Idempotence::Off;
         }
         self.tables = tables;
+        self.told.extend(accepted_changes(&self.target.pins, &seen, policy(self.task)));
         Ok(Fact::TopicsSeen(seen))
     }
 
@@ -149,7 +165,9 @@ impl Ends for PostgresEnds<'_> {
     }
 
     fn told(&mut self) -> Vec<String> {
-        self.source.told()
+        let mut told = self.source.told();
+        told.append(&mut self.told);
+        told
     }
 
     async fn parts(
@@ -158,7 +176,7 @@ impl Ends for PostgresEnds<'_> {
         meter: &Meter,
         lease: Lease,
     ) -> Result<Parts, Fault> {
-        let Self { task, source, target, tables } = self;
+        let Self { task, source, target, tables, told: _ } = self;
         let stream = source.stream(&start).await?;
         let from = start.opening.from;
         let parts = Fitter { task, tables, start, meter }.parts(target, stream, lease)?;
@@ -167,6 +185,7 @@ impl Ends for PostgresEnds<'_> {
     }
 }
 
-fn same(pin: &TopicPin, topic: &TopicFacts) -> bool {
-    pin.id == topic.id && pin.partitions == topic.partitions
+/// Which changes of its topics a task goes on with.
+fn policy(task: &PostgresTask) -> PinPolicy {
+    PinPolicy::Spread(task.target.on_topic_change)
 }

@@ -11,8 +11,11 @@ use tidewire_kafka::{
     Idempotence, PlainProducer, PositionRead, Positions, Settings, TopicIdentity,
     TransactionalProducer, positions,
 };
-use tidewire_node_core::takeover::{PositionEntry, PositionHint, SourcePosition, TopicPin};
+use tidewire_node_core::takeover::{
+    PinPolicy, PositionEntry, PositionHint, SourcePosition, TopicPin,
+};
 use tidewire_node_core::transaction::{CallOutcome, EndKind, EndVerdict, TransactionEnd};
+use tidewire_proto::node::v1::Rewound;
 use tidewire_proto::position::v1 as pb;
 use tidewire_shared::spec::{Compression, Delivery};
 use tidewire_shared::{ByteSize, ClusterId, Fault, FaultKind, NodeName, ShardId, TaskName, report};
@@ -22,7 +25,9 @@ use super::super::meter::Meter;
 use crate::lease::Lease;
 use crate::pipeline::kill::KillSwitch;
 use crate::pipeline::outlet::{Fenced, Leased, Outlet};
-use crate::pipeline::positions::{PositionWriter, Recorded, entry, report as report_position};
+use crate::pipeline::positions::{
+    PositionWriter, Recorded, entry, record, report as report_position,
+};
 use crate::pipeline::watch::TargetWatch;
 
 /// Longest single call; the supervisor tries again after it.
@@ -186,9 +191,45 @@ impl TargetSide {
         EndVerdict::Clean
     }
 
+    /// The newest position of a shard that nobody runs.
+    pub(super) async fn resting_position<P: Recorded>(
+        &mut self,
+        delivery: Delivery,
+        assignment: &Assignment,
+    ) -> Result<Option<PositionEntry<P>>, Fault> {
+        match delivery {
+            Delivery::ExactlyOnce => {
+                self.init_producer().await?;
+                self.read_positions(assignment.hint.as_ref().map(core_hint)).await
+            }
+            Delivery::AtLeastOnce => self.kept_position(&assignment.record),
+        }
+    }
+
+    /// Has a shard that nobody runs go on from elsewhere. With at_least_once that is for the coordinators
+    /// to keep: gives the record.
+    pub(super) async fn go_on_from<P>(
+        &mut self,
+        moved: PositionEntry<P>,
+        delivery: Delivery,
+        shard: &ShardId,
+    ) -> Result<Option<Rewound>, Fault>
+    where
+        P: Recorded + Send + 'static,
+    {
+        match delivery {
+            Delivery::ExactlyOnce => self.commit_moved(moved, shard).await.map(|()| None),
+            Delivery::AtLeastOnce => {
+                let serial = moved.serial;
+                let record = record(&moved, &self.task, &self.node).encode_to_vec();
+                Ok(Some(Rewound { shard: shard.index, serial, record }))
+            }
+        }
+    }
+
     /// Commits the record that has a shard go on from elsewhere. Nobody waits to try again: an end that
     /// is not clean is told.
-    pub(super) async fn commit_moved<P>(
+    async fn commit_moved<P>(
         &mut self,
         moved: PositionEntry<P>,
         shard: &ShardId,
@@ -244,6 +285,7 @@ impl TargetSide {
         &self,
         claim: &PositionEntry<P>,
         written: &[OutletTopic],
+        policy: PinPolicy,
         (kill, ended): (&KillSwitch, Receiver<()>),
     ) -> Result<TargetWatch, Fault> {
         let written: BTreeSet<&str> = written.iter().map(|topic| topic.name.as_str()).collect();
@@ -256,7 +298,7 @@ impl TargetSide {
         Ok(TargetWatch {
             identity: TopicIdentity::new(&self.settings)?,
             pins: pins.map(identity).collect(),
-            growth: P::GROWTH,
+            policy,
             kill: kill.clone(),
             ended,
         })

@@ -13,7 +13,7 @@ use tidewire_shared::spec::{
     KeyChange, Limits, Managed, NamePattern, ObjectRule, Operations, PartitionPolicy,
     PostgresSource, PostgresTask, RecordKey, Rename, Retry, Sasl, SaslMechanism, SecurityProtocol,
     Shards, SlotFailover, StartAt, StartOffset, SyncConfigs, TableName, TablePattern, TaskSpec,
-    TimeMode, TimestampUnit, Tls, TlsMode, TopicRule, WalBudget,
+    TimeMode, TimestampUnit, Tls, TlsMode, TopicChange, TopicRule, WalBudget,
 };
 use tidewire_shared::{
     AlertRule, ByteSize, Channel, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction,
@@ -137,8 +137,17 @@ prop_compose! {
         create_topics in option::of((1..u32::MAX, 1..u16::MAX).prop_map(
             |(partitions, replication_factor)| CreateTopics { partitions, replication_factor }
         )),
+        on_topic_change in one(&[TopicChange::Stop, TopicChange::AcceptGrowth, TopicChange::Accept]),
     ) -> KafkaTarget {
-        KafkaTarget { connection: None, brokers, security, compression, properties, create_topics }
+        KafkaTarget {
+            connection: None,
+            brokers,
+            security,
+            compression,
+            properties,
+            create_topics,
+            on_topic_change,
+        }
     }
 }
 

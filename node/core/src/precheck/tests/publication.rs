@@ -40,8 +40,14 @@ fn a_publication_that_would_be_younger_than_the_slot_is_warned_of() {
     seen.publication = None;
     let of = |spec: &PostgresTask| named(judged(spec, false, &seen), "publication").result;
     assert_eq!(of(&spec), CheckResult::Pass);
-    spec.source.slot = Managed::Existing("tidewire_k".into());
+    spec.source.slot = Managed::Existing("theirs".into());
     assert_eq!(of(&spec), CheckResult::Warn);
+    spec.source.slot = Managed::Existing("tidewire_k".into());
+    assert_eq!(
+        of(&spec),
+        CheckResult::Fail,
+        "the task that left the slot left its publication too"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tidewire_kafka::{
     Apart, Consumer, Idempotence, Settings, SourceLimits, SourcePartition, codec,
 };
 use tidewire_node_core::copy::{CopyProgress, Layout, PartitionFacts};
-use tidewire_node_core::takeover::Start;
+use tidewire_node_core::takeover::{PinPolicy, Start};
 use tidewire_node_core::throttle::Throttle;
 use tidewire_shared::spec::{Compression, KafkaTask};
 use tidewire_shared::{Fault, KafkaPosition};
@@ -72,7 +72,12 @@ impl Fitter<'_> {
                 kill: kill.clone(),
                 throttle: Throttle::new(&self.task.limits),
             },
-            target_watch: target.watch(&self.start.claim, &topics, (&kill, target_ended))?,
+            target_watch: target.watch(
+                &self.start.claim,
+                &topics,
+                PinPolicy::Copied,
+                (&kill, target_ended),
+            )?,
             source_watch: TopicsWatch {
                 identity,
                 configs: self.configs(),

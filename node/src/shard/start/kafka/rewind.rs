@@ -5,19 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message;
 use tidewire_kafka::topics::{At, Topics};
 use tidewire_node_core::copy::{MoveFacts, PartitionMove, SourceTopic, moves, rewound};
 use tidewire_node_core::takeover::PositionEntry;
 use tidewire_proto::node::v1 as pb;
-use tidewire_shared::spec::{Delivery, KafkaTask};
+use tidewire_shared::spec::KafkaTask;
 use tidewire_shared::{
     ClusterId, Epoch, Fault, FaultKind, KafkaPosition, NodeName, Place, PlaceAt, ShardId,
 };
 
-use super::super::target::{CALL, TargetSide, blocking, core_hint};
+use super::super::target::{CALL, TargetSide, blocking};
 use super::{bounds, listed, source_settings};
-use crate::pipeline::positions::record;
 use crate::shard::Assignment;
 
 /// A shard at rest, and its newest position.
@@ -43,13 +41,7 @@ pub(crate) async fn rewind(
     let mut resting = Vec::new();
     for assignment in shards {
         let mut target = TargetSide::new(&assignment, cluster, node, task.limits.record_bytes)?;
-        let newest = match task.delivery {
-            Delivery::ExactlyOnce => {
-                target.init_producer().await?;
-                target.read_positions(assignment.hint.as_ref().map(core_hint)).await?
-            }
-            Delivery::AtLeastOnce => target.kept_position(&assignment.record)?,
-        };
+        let newest = target.resting_position(task.delivery, &assignment).await?;
         let Assignment { shard, epoch, .. } = assignment;
         match newest {
             Some(newest) => resting.push(Resting { shard, epoch, target, newest }),
@@ -66,15 +58,13 @@ pub(crate) async fn rewind(
             continue;
         }
         let moved = match rewound(&newest, epoch, &wanted, &task.topics) {
-            Ok((entry, told)) => match task.delivery {
-                Delivery::ExactlyOnce => target.commit_moved(entry, &shard).await.map(|()| told),
-                Delivery::AtLeastOnce => {
-                    let serial = entry.serial;
-                    let record = record(&entry, &task.name, node).encode_to_vec();
-                    done.kept.push(pb::Rewound { shard: shard.index, serial, record });
-                    Ok(told)
-                }
-            },
+            Ok((entry, told)) => {
+                let kept = target.go_on_from(entry, task.delivery, &shard).await;
+                kept.map(|kept| {
+                    done.kept.extend(kept);
+                    told
+                })
+            }
             Err(fault) => Err(fault),
         };
         match moved {

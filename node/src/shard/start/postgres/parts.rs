@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::target::{OutletTopic, TargetSide, too_early};
 use super::objects::SourceObjects;
+use super::policy;
 use super::source::OpenStream;
 use crate::lease::Lease;
 use crate::pipeline::PostgresParts;
@@ -91,7 +92,7 @@ impl Fitter<'_> {
                 meter: meter.clone(),
                 kill: kill.clone(),
             },
-            target_watch: target.watch(&start.claim, &topics, (&kill, ended))?,
+            target_watch: target.watch(&start.claim, &topics, policy(task), (&kill, ended))?,
             target_watched,
             heartbeat: beat,
             emptied: emptied.clone(),

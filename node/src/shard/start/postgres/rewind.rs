@@ -1,15 +1,16 @@
 //! Setting the position of a shard that nobody runs back: the errand of `tidewire task rewind`.
 //!
-//! Safe beside a start that begins at the same time: whoever initialises the producer last fences the
-//! other, and a later owner is known by the epoch of its claim (`tidewire_node_core::rewind`).
+//! Safe beside a start that begins at the same time. exactly_once: whoever initialises the producer last
+//! fences the other, and a later owner is known by the epoch of its claim (`tidewire_node_core::rewind`).
+//! at_least_once: the coordinators keep no position under an epoch that is not current any more.
 
 use tidewire_node_core::rewind::Rewind;
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::{Source, slot};
-use tidewire_shared::spec::{Delivery, PostgresTask};
-use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, NodeName};
+use tidewire_proto::node::v1::RewindDone;
+use tidewire_shared::spec::PostgresTask;
+use tidewire_shared::{ClusterId, Fault, Lsn, NodeName};
 
-use super::super::target::core_hint;
 use super::target;
 use crate::shard::Assignment;
 
@@ -20,12 +21,7 @@ pub(crate) async fn rewind(
     cluster: &ClusterId,
     node: &NodeName,
     to: Lsn,
-) -> Result<(), Fault> {
-    if spec.delivery == Delivery::AtLeastOnce {
-        let message = "delivers at_least_once, whose position cannot be set back";
-        return Err(Fault::new(FaultKind::Configuration, format!("task {}", spec.name), message)
-            .remedy("make a task anew, with the slot as existing one and `start: {lsn: …}`"));
-    }
+) -> Result<RewindDone, Fault> {
     let owner = Owner {
         cluster: cluster.clone(),
         shard: assignment.shard.clone(),
@@ -35,9 +31,7 @@ pub(crate) async fn rewind(
     let name = spec.source.slot.name(&assignment.shard.slot_name());
     let seen = slot::look(&sql, &name).await?;
     let mut target = target(spec, assignment, cluster, node)?;
-    target.init_producer().await?;
-    let hint = assignment.hint.as_ref().map(core_hint);
-    let newest = target.read_positions(hint).await?;
+    let newest = target.resting_position(spec.delivery, assignment).await?;
     let back = Rewind {
         newest: newest.as_ref(),
         slot_name: &name,
@@ -45,5 +39,6 @@ pub(crate) async fn rewind(
         epoch: assignment.epoch,
         to,
     };
-    target.commit_moved(back.judge()?, &assignment.shard).await
+    let kept = target.go_on_from(back.judge()?, spec.delivery, &assignment.shard).await?;
+    Ok(RewindDone { kept: kept.into_iter().collect(), ..RewindDone::default() })
 }
