@@ -1,5 +1,7 @@
 //! Which topics a task copies, under which names, and which partitions of them a shard has.
 
+use std::collections::BTreeSet;
+
 use tidewire_shared::spec::{NamePattern, TopicRule};
 use tidewire_shared::{Clearing, Fault, FaultKind};
 
@@ -89,6 +91,18 @@ impl Layout {
     #[must_use]
     pub fn takes(&self, topic: &str) -> bool {
         rule_of(&self.rules, topic, false).is_some()
+    }
+
+    /// How many shards of the task have something to copy; at least 1.
+    #[must_use]
+    pub fn working_shards(&self) -> u32 {
+        let mut working = BTreeSet::new();
+        for topic in self.topics.iter().map(|copied| &copied.source) {
+            // A topic goes round the shards: behind one round there are no others.
+            let round = 0..topic.partitions.min(self.shards);
+            working.extend(round.map(|partition| shard_of(&topic.name, partition, self.shards)));
+        }
+        u32::try_from(working.len()).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether the shard has partitions here that it had not before.

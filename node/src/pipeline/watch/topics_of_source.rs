@@ -79,7 +79,9 @@ impl TopicsWatch {
         self.identity.verify()?;
         if appeared.now() {
             let now = self.layout.again(&listed(&self.identity.topics, LOOK)?)?;
-            if now.has_more_than(&self.layout) {
+            // Shards that begin to work, or have nothing left to do, change what each may write.
+            let shared = now.working_shards() != self.layout.working_shards();
+            if shared || now.has_more_than(&self.layout) {
                 tracing::info!("topics or partitions appeared that the task copies");
                 self.kill.rebuild();
                 return Ok(());

@@ -66,7 +66,7 @@ impl Fitter<'_> {
                 carrier,
                 outlet,
                 kill: kill.clone(),
-                throttle: Throttle::new(&self.task.limits),
+                throttle: Throttle::new(&self.task.limits, self.layout.working_shards()),
             },
             target_watch: target.watch(&self.start.claim, &topics, (&kill, target_ended))?,
             source_watch: TopicsWatch {
