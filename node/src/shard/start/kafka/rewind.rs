@@ -70,7 +70,7 @@ pub(crate) async fn rewind(
                 Delivery::ExactlyOnce => target.commit_moved(entry, &shard).await.map(|()| told),
                 Delivery::AtLeastOnce => {
                     let serial = entry.serial;
-                    let record = record(&entry, &task.name, node).encode_to_vec();
+                    let record = record(&entry, (&task.name, node), None).encode_to_vec();
                     done.kept.push(pb::Rewound { shard: shard.index, serial, record });
                     Ok(told)
                 }
