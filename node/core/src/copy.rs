@@ -13,7 +13,7 @@ mod progress;
 mod rewind;
 mod start;
 
-pub use configs::{carried, is_carried};
+pub use configs::{carried, differing, is_carried};
 pub use heritage::{Heritage, Left};
 pub use layout::{CopiedPartition, CopiedTopic, Layout, SourceTopic, rule_of, shard_of, taken};
 pub use open::{PartitionFacts, PartitionStart, judge, same_topic, unlisted};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::topics::{NewTopic, Topics, patiently};
-use tidewire_node_core::copy::{CopiedTopic, carried};
+use tidewire_kafka::topics::{Config, NewTopic, Topics, patiently};
+use tidewire_node_core::copy::{CopiedTopic, carried, differing};
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::takeover::TopicPin;
 use tidewire_shared::spec::SyncConfigs;
@@ -156,6 +156,8 @@ pub(crate) struct ConfigSync {
     pub(crate) target: Arc<Topics>,
     pub(crate) topics: Vec<CopiedTopic>,
     pub(crate) sync: SyncConfigs,
+    /// What each original had at the last look.
+    pub(crate) before: BTreeMap<String, Config>,
 }
 
 /// Longest single call.
@@ -163,32 +165,40 @@ const CALL: Duration = Duration::from_secs(20);
 
 impl ConfigSync {
     /// Compares both ends, and alters what differs. What the source does not set by itself stays at the
-    /// target as it is, unless the copy was given it from there.
+    /// target as it is, unless the source had set it so at the last look.
     ///
     /// # Errors
     /// When one end could not be asked, or the target refuses.
-    pub(crate) fn carry_over(&self) -> Result<(), Fault> {
+    pub(crate) fn carry_over(&mut self) -> Result<(), Fault> {
         let source: Vec<&str> = self.topics.iter().map(|it| it.source.name.as_str()).collect();
         let target: Vec<&str> = self.topics.iter().map(|it| it.target.as_str()).collect();
         let wanted = self.source.own_configs(&source, CALL)?;
         let present = self.target.own_configs(&target, CALL)?;
-        let mut changes = Vec::new();
+        let (mut changes, mut seen) = (Vec::new(), BTreeMap::new());
         for ((name, (_, wanted)), (_, present)) in target.iter().zip(wanted).zip(present) {
             // One that is gone is told of elsewhere.
             let (Ok(Some(wanted)), Ok(Some(present))) = (wanted, present) else { continue };
-            let differing: BTreeMap<String, Option<String>> = carried(wanted, &self.sync)
-                .into_iter()
-                .filter(|(config, value)| present.get(config) != Some(value))
-                .map(|(config, value)| (config, Some(value)))
-                .collect();
+            let wanted = carried(wanted, &self.sync);
+            let differing = differing(&wanted, self.before.get(*name), &present);
             if !differing.is_empty() {
                 tracing::info!(topic = name, configs = ?differing.keys(), "carries configurations over");
                 changes.push((*name, differing));
             }
+            seen.insert((*name).to_owned(), wanted);
         }
-        if changes.is_empty() {
-            return Ok(());
+        let done = match changes.is_empty() {
+            true => Vec::new(),
+            false => self.target.alter_configs(&changes, CALL)?,
+        };
+        let mut outcome = Ok(());
+        for (name, done) in done {
+            if let Err(fault) = done {
+                // What could not be taken away is still to be.
+                seen.remove(&name);
+                outcome = outcome.and(Err(fault));
+            }
         }
-        self.target.alter_configs(&changes, CALL)?.into_iter().try_for_each(|(_, done)| done)
+        self.before.extend(seen);
+        outcome
     }
 }

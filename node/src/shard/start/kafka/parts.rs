@@ -154,6 +154,7 @@ impl Fitter<'_> {
             target: Arc::clone(&self.clients.target),
             topics: self.layout.topics().to_vec(),
             sync: self.task.sync_configs.clone(),
+            before: BTreeMap::new(),
         })
     }
 }
