@@ -136,6 +136,43 @@ impl Layout {
         })
     }
 
+    /// The topics of the shard that are called as some copy of the task. Where both ends are one cluster,
+    /// they are these copies.
+    pub fn copies_to_read(&self) -> impl Iterator<Item = &str> {
+        let copies: BTreeSet<&str> = self.topics.iter().map(|it| it.target.as_str()).collect();
+        let read = self.topics_of_shard().map(|it| it.source.name.as_str());
+        read.filter(move |name| copies.contains(name))
+    }
+
+    /// Judges copies as they are at the target, by name and id: one that is a topic of the source and is
+    /// copied again would never end. Brokers without topic ids (before 2.8) do not tell.
+    ///
+    /// # Errors
+    /// [`FaultKind::Configuration`], naming the copy.
+    pub fn comes_back<'c>(
+        &self,
+        copies: impl IntoIterator<Item = (&'c str, (i64, i64))>,
+    ) -> Result<(), Fault> {
+        for (name, id) in copies {
+            let again = self.of(name).filter(|it| it.source.id == id && id != (0, 0));
+            if let Some(again) = again {
+                return Err(Fault::new(
+                    FaultKind::Configuration,
+                    format!("topic {name}"),
+                    format!(
+                        "is a copy that the task takes again, as {}: it would copy its own copies, without end",
+                        again.target
+                    ),
+                )
+                .remedy(
+                    "exclude the copies, like rename: \"dr.{topic}\" and exclude: [\"dr.*\"], or name \
+                     another target: `tidewire task apply -f FILE`",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether this is the shard that does what is done once for a task.
     #[must_use]
     pub fn is_first(&self) -> bool {
