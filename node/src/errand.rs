@@ -116,7 +116,10 @@ async fn precheck(cluster: &ClusterId, order: pb::Precheck) -> Result<PrecheckRe
             let around = postgres::Around { neighbours: &neighbours, slot_owners: &owners };
             postgres::precheck(cluster, &task, &shard, started, around).await?
         }
-        TaskSpec::KafkaToKafka(task) => kafka::precheck(task, started, neighbours).await?,
+        TaskSpec::KafkaToKafka(task) => {
+            let known = kafka::known_topics(cluster, &task, &shard, order.shards);
+            kafka::precheck(&task, started, known, neighbours).await?
+        }
     };
     Ok(PrecheckReport { at_ms: now_ms(), items })
 }

@@ -73,7 +73,8 @@ pub struct KafkaEndpoint {
     /// Encryption and login.
     #[serde(default)]
     pub security: KafkaSecurity,
-    /// librdkafka properties for every task that uses it; a task's own win.
+    /// librdkafka properties for every task that uses it; a task's own win. One that only readers, or
+    /// only writers, know counts for these alone.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -180,6 +181,9 @@ impl PostgresEndpoint {
 }
 
 impl KafkaEndpoint {
+    const SOURCE: &[&str] = KafkaSource::ALLOWED_PROPERTIES;
+    const TARGET: &[&str] = KafkaTarget::ALLOWED_PROPERTIES;
+
     /// Writes the fields of the connection into a target that names it; the name goes.
     ///
     /// Properties of the target win over the connection's.
@@ -187,7 +191,7 @@ impl KafkaEndpoint {
         target.connection = None;
         target.brokers.clone_from(&self.brokers);
         target.security.clone_from(&self.security);
-        self.fill_properties(&mut target.properties);
+        self.fill_properties(&mut target.properties, Self::TARGET);
     }
 
     /// The same for a source.
@@ -195,11 +199,19 @@ impl KafkaEndpoint {
         source.connection = None;
         source.brokers.clone_from(&self.brokers);
         source.security.clone_from(&self.security);
-        self.fill_properties(&mut source.properties);
+        self.fill_properties(&mut source.properties, Self::SOURCE);
     }
 
-    fn fill_properties(&self, properties: &mut BTreeMap<String, String>) {
-        for (name, value) in &self.properties {
+    /// Whether a property may be set for one end of a task at least.
+    #[must_use]
+    pub fn may_set(property: &str) -> bool {
+        Self::SOURCE.contains(&property) || Self::TARGET.contains(&property)
+    }
+
+    /// Of what only the other end knows nothing is taken; of what none knows all, to be refused by name.
+    fn fill_properties(&self, properties: &mut BTreeMap<String, String>, known: &[&str]) {
+        let meant = |name: &str| known.contains(&name) || !Self::may_set(name);
+        for (name, value) in self.properties.iter().filter(|(name, _)| meant(name)) {
             properties.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
@@ -249,6 +261,25 @@ mod tests {
         let expected = [("a", "1"), ("b", "2")].map(|(k, v)| (k.into(), v.into()));
         assert_eq!(target.properties, expected.into());
         assert_eq!(target.brokers, ["k1:9092"]);
+    }
+
+    #[test]
+    fn properties_of_the_other_end_are_left_out() {
+        let all =
+            [("client.id", "us"), ("fetch.max.bytes", "9"), ("linger.ms", "3"), ("acks", "1")];
+        let to = KafkaEndpoint {
+            brokers: vec!["k1:9092".into()],
+            security: KafkaSecurity::default(),
+            properties: all.map(|(k, v)| (k.into(), v.into())).into(),
+        };
+        let (mut source, mut target) = (KafkaSource::default(), KafkaTarget::default());
+        to.fill_source(&mut source);
+        to.fill(&mut target);
+        let names = |properties: &BTreeMap<String, String>| {
+            properties.keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&source.properties), "acks client.id fetch.max.bytes");
+        assert_eq!(names(&target.properties), "acks client.id linger.ms");
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub struct KafkaPosition {
 pub struct TopicPosition {
     /// Kafka's topic id as two halves; (0, 0) where the brokers have none (before 2.8).
     pub id: (i64, i64),
+    /// Name of its copy; none where it was not recorded.
+    #[serde(default)]
+    pub target: Option<String>,
     /// By partition.
     pub partitions: BTreeMap<u32, PartitionPosition>,
 }

@@ -68,7 +68,7 @@ pub(super) fn task(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaT
 
 fn from(place: &Place<'_>, warnings: &mut Vec<String>) -> Walk<KafkaSource> {
     let keys = place.keys(&["connection", "brokers", "security", "properties"])?;
-    let properties = keys.get_or("properties", BTreeMap::new(), target::properties)?;
+    let properties = keys.get_or("properties", BTreeMap::new(), target::source_properties)?;
     let connection = source::connection(&keys, &["brokers", "security"])?;
     if connection.is_some() {
         return Ok(KafkaSource { connection, properties, ..KafkaSource::default() });

@@ -1,12 +1,12 @@
 //! `target:` of a document: brokers, their security, and what may be said to librdkafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::SecretRef;
 use tidewire_shared::connection::KafkaEndpoint;
 use tidewire_shared::spec::{
-    Compression, CreateTopics, KafkaSecurity, KafkaTarget, Sasl, SaslMechanism, SecurityProtocol,
-    TopicChange,
+    Compression, CreateTopics, KafkaSecurity, KafkaSource, KafkaTarget, Sasl, SaslMechanism,
+    SecurityProtocol, TopicChange,
 };
 
 use super::place::{Keys, Place, Walk};
@@ -75,7 +75,7 @@ pub(super) fn endpoint(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<Kafk
     Ok(KafkaEndpoint {
         brokers: brokers(keys)?,
         security: security(keys, warnings)?,
-        properties: keys.get_or("properties", BTreeMap::new(), properties)?,
+        properties: keys.get_or("properties", BTreeMap::new(), of_either_end)?,
     })
 }
 
@@ -135,14 +135,29 @@ fn create_topics(keys: &Keys<'_>) -> Walk<Option<CreateTopics>> {
     }))
 }
 
+/// What may be said to a writer.
 pub(super) fn properties(place: &Place<'_>) -> Walk<BTreeMap<String, String>> {
+    listed(place, KafkaTarget::ALLOWED_PROPERTIES)
+}
+
+/// What may be said to a reader.
+pub(super) fn source_properties(place: &Place<'_>) -> Walk<BTreeMap<String, String>> {
+    listed(place, KafkaSource::ALLOWED_PROPERTIES)
+}
+
+/// What stands in a connection is left out where it means nothing.
+fn of_either_end(place: &Place<'_>) -> Walk<BTreeMap<String, String>> {
+    let both = [KafkaSource::ALLOWED_PROPERTIES, KafkaTarget::ALLOWED_PROPERTIES].concat();
+    let both: Vec<&str> = both.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    listed(place, &both)
+}
+
+fn listed(place: &Place<'_>, allowed: &[&str]) -> Walk<BTreeMap<String, String>> {
     let mut properties = BTreeMap::new();
     for (name, at) in place.entries()? {
-        if !KafkaTarget::ALLOWED_PROPERTIES.contains(&name) {
-            return at.wrong(
-                "may not be set",
-                format!("these may: {}", KafkaTarget::ALLOWED_PROPERTIES.join(", ")),
-            );
+        if !allowed.contains(&name) {
+            let these = format!("these may: {}", allowed.join(", "));
+            return at.wrong("may not be set", these);
         }
         properties.insert(name.to_owned(), at.as_property()?);
     }

@@ -167,6 +167,15 @@ fn settings_of_a_topic_reach_its_copy_within_a_minute_but_not_those_that_are_exc
         own() == wanted
     });
     assert!(arrived, "{:?}", own());
+
+    // What the source drops goes, and nothing else.
+    scene.source.alter_topic_config("orders", &[("segment.ms", None)]).unwrap();
+    let wanted = settings(&[("flush.messages", "1000"), ("max.message.bytes", "2000000")]);
+    let gone = (0..180).any(|_| {
+        thread::sleep(Duration::from_millis(500));
+        own() == wanted
+    });
+    assert!(gone, "{:?}", own());
     let writer = Writer::start(&scene.source, "none", None);
     writer.unwrap().send("orders", &nasty(0)).unwrap();
     scene.prove(&["orders"], str::to_owned).unwrap();

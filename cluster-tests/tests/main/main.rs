@@ -8,6 +8,7 @@ mod brokers;
 mod connections;
 mod copy;
 mod copy_first_start;
+mod copy_later;
 mod copy_rewind;
 mod end_txn;
 mod failover;

@@ -10,7 +10,7 @@ use tidewire_shared::{Fault, FaultKind, NodeName, TaskId};
 use super::neighbours::Around;
 use super::observation::wire_hint;
 use super::term::Term;
-use super::work::StepFacts;
+use super::work::{StepFacts, copying_shards};
 
 /// A session this young may still be about to open its work stream, milliseconds.
 const WORK_STREAM_GRACE_MS: u64 = 2_000;
@@ -122,6 +122,7 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
             shards,
             revision: 0,
             around: Around::left_by(state, id),
+            copying: Vec::new(),
         });
     }
     let task = state.task(id)?;
@@ -140,6 +141,10 @@ fn facts(state: &ClusterState, id: &TaskId, kind: WorkKind) -> Option<StepFacts>
         around: match kind {
             WorkKind::Precheck | WorkKind::Revision => Around::of(state, Some(id), task.name()),
             WorkKind::CleanUp | WorkKind::Sweep => Around::left_by(state, id),
+        },
+        copying: match kind {
+            WorkKind::Precheck | WorkKind::Revision => copying_shards(task),
+            WorkKind::CleanUp | WorkKind::Sweep => Vec::new(),
         },
     })
 }

@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
-use tidewire_coordinator_core::{Command, CommandKind, Rejection, Standing, WorkKind};
+use tidewire_coordinator_core::{
+    Checkpoint, Command, CommandKind, Rejection, Standing, Task, WorkKind,
+};
 use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1::work_done::Outcome;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{CleanUp, Precheck, ShardPlace, WorkDone, WorkOrder};
+use tidewire_proto::node::v1::{CleanUp, Precheck, ShardAtRest, ShardPlace, WorkDone, WorkOrder};
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::{Fault, FaultKind, NodeName, TaskId, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 
 use super::neighbours::Around;
+use super::observation::wire_hint;
 use super::session::Inbox;
 use super::term::{Outbox, Term};
 use super::{Leader, SessionKey};
@@ -261,6 +264,9 @@ impl Leader {
                 started_before: task.is_some_and(|(_, started_before)| started_before),
                 neighbours: around.neighbours,
                 slot_owners: around.slot_owners,
+                shards: task
+                    .and_then(|(id, _)| self.handle.state().task(id).map(copying_shards))
+                    .unwrap_or_default(),
             };
             let sent = term.order(&node, Work::Precheck(precheck), Purpose::Look(answer));
             if !sent {
@@ -300,6 +306,7 @@ impl Term {
                 started_before: facts.started_before,
                 neighbours: facts.around.neighbours.clone(),
                 slot_owners: facts.around.slot_owners.clone(),
+                shards: facts.copying.clone(),
             }),
             WorkKind::CleanUp | WorkKind::Sweep => {
                 let shards = facts
@@ -348,6 +355,30 @@ pub(super) struct StepFacts {
     /// Of the document that is given.
     pub(super) revision: u64,
     pub(super) around: Around,
+    /// As [`copying_shards`] has them, for a precheck.
+    pub(super) copying: Vec<ShardAtRest>,
+}
+
+/// The shards of a task that copies topics whose positions tell what it has copied; none before its start.
+pub(super) fn copying_shards(task: &Task) -> Vec<ShardAtRest> {
+    if !matches!(task.spec().as_ref(), TaskSpec::KafkaToKafka(_)) || !task.started_before() {
+        return Vec::new();
+    }
+    let at_rest = |number: u32, ordinal, checkpoint: Option<&Checkpoint>| ShardAtRest {
+        shard: number,
+        ordinal,
+        epoch: 0,
+        hint: checkpoint.map(|checkpoint| wire_hint(checkpoint.hint)),
+        record: checkpoint.map_or_else(Vec::new, |it| it.record.clone()),
+    };
+    let before = task.predecessors().iter().flat_map(|generation| {
+        (generation.first()..)
+            .zip(generation.shards())
+            .map(|(number, shard)| at_rest(number, shard.ordinal, shard.checkpoint.as_ref()))
+    });
+    let shards =
+        task.shards().map(|(id, shard)| at_rest(id.index, shard.ordinal(), shard.checkpoint()));
+    shards.chain(before).collect()
 }
 
 fn fail(term: &mut Term, purpose: Purpose, fault: Fault) {

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! ConfirmOwnership ► VerifyTopics ─┬────────────────────────────────────────────► TakeSource ► VerifySource ► Stream
-//!                    no checkpoint: └ PrepareSource ► FindStart ► CommitClaim ─┘
+//!                 │  no checkpoint: └ PrepareSource ► FindStart ─┬► CommitClaim ─┘
+//!                 └ topics or partitions appeared ───────────────┘
 //! ```
 //!
 //! No producer is fenced: that two owners do not write at the same time rests on leases alone
 //! (docs/delivery.md). The steps and facts are those of [`crate::takeover`], so that one shell does both; a
-//! checkpoint takes the place of the claim. The first one is kept before anything is written or deleted:
-//! the next owner goes on from it, and one that wakes up late cannot have it kept under its old epoch.
+//! checkpoint takes the place of the claim. The first one, and one with places of what appeared, is kept
+//! before anything is written or deleted: the next owner goes on from it, and one that wakes up late cannot
+//! have it kept under its old epoch.
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};
 
@@ -73,15 +75,21 @@ impl<P: SourcePosition> LeasedStart<P> {
                     (Ok(topics), Some(known)) => self.take(known.serial, known.position, topics),
                 }
             }
+            (State::VerifyingTopics(Some(known)), Fact::TopicsAppeared(seen, position)) => {
+                match judge_pins(&known.topics, &seen, P::GROWTH) {
+                    Ok(topics) => self.keep(known.serial.saturating_add(1), position, topics),
+                    Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
+                }
+            }
             (State::PreparingSource(topics), Fact::SourcePrepared) => {
                 (State::FindingStart(topics), Step::FindStart)
             }
             (State::FindingStart(topics), Fact::StartFound(position)) => {
-                self.keep(position, topics)
+                self.keep(1, position, topics)
             }
             (State::FindingStart(topics), Fact::StartInherited(position, pins)) => {
                 match inherit_pins(topics, &pins, self.policy) {
-                    Ok(topics) => self.keep(position, topics),
+                    Ok(topics) => self.keep(1, position, topics),
                     Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                 }
             }
@@ -104,8 +112,8 @@ impl<P: SourcePosition> LeasedStart<P> {
         step
     }
 
-    fn keep(&self, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
-        let entry = PositionEntry { serial: 1, epoch: self.epoch, claim: false, position, topics };
+    fn keep(&self, serial: u64, position: P, topics: Vec<TopicPin>) -> (State<P>, Step<P>) {
+        let entry = PositionEntry { serial, epoch: self.epoch, claim: false, position, topics };
         (State::Keeping(entry.clone()), Step::CommitClaim(entry))
     }
 
@@ -126,7 +134,10 @@ fn confirm<P: SourcePosition>(
     answer: Ownership,
 ) -> (State<P>, Step<P>) {
     match answer {
-        Ownership::Current => (State::VerifyingTopics(known), Step::VerifyTopics),
+        Ownership::Current => {
+            let position = known.as_ref().map(|entry| entry.position.clone());
+            (State::VerifyingTopics(known), Step::VerifyTopics(position))
+        }
         Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
         Ownership::Unreachable => (State::Confirming(known), Step::ConfirmOwnership),
     }
@@ -185,7 +196,7 @@ mod tests {
         assert_eq!(
             steps,
             [
-                Step::VerifyTopics,
+                Step::VerifyTopics(Some(position(100))),
                 Step::TakeSource,
                 Step::VerifySource(position(100)),
                 Step::Stream(Start { claim, opening: Opening { from: Lsn(100), timeline: 1 } }),
@@ -206,13 +217,24 @@ mod tests {
         let steps = walk(&mut start, facts);
         let wanted = [
             Step::ConfirmOwnership,
-            Step::VerifyTopics,
+            Step::VerifyTopics(None),
             Step::PrepareSource,
             Step::FindStart,
             Step::CommitClaim(PositionEntry { epoch: Epoch(1), ..entry(1) }),
         ];
         assert_eq!(steps, wanted);
         assert_eq!(start.step(Fact::ClaimEnded(EndVerdict::Clean)), Step::TakeSource);
+    }
+
+    #[test]
+    fn places_of_what_appeared_are_kept_before_anything_is_written_there() {
+        let (mut start, _) = LeasedStart::begin(shard(), Epoch(2), Some(entry(9)), STOP);
+        let _topics = start.step(Fact::Ownership(Ownership::Current));
+        let step = start.step(Fact::TopicsAppeared(Vec::new(), position(120)));
+        let kept = PositionEntry { epoch: Epoch(2), position: position(120), ..entry(10) };
+        assert_eq!(step, Step::CommitClaim(kept));
+        assert_eq!(start.step(Fact::ClaimEnded(EndVerdict::Clean)), Step::TakeSource);
+        assert_eq!(start.step(Fact::SourceTaken), Step::VerifySource(position(120)));
     }
 
     #[test]

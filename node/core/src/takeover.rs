@@ -53,8 +53,9 @@ pub enum Step<P: SourcePosition> {
     },
     /// Ask the coordinators, linearizably, whether our epoch is current.
     ConfirmOwnership,
-    /// Look at every target topic of the task.
-    VerifyTopics,
+    /// Look at every target topic of the task, which stands at this position, unless it is its first start.
+    /// Kafka: make copies that are missing, and find places for what appeared ([`crate::copy::Appeared`]).
+    VerifyTopics(Option<P>),
     /// First start only: make at the source what the task needs there. PostgreSQL: the publication,
     /// unless one is given.
     PrepareSource,
@@ -129,6 +130,9 @@ pub enum Fact<P: SourcePosition> {
     Ownership(Ownership),
     /// The topics of the task; `None` is one that does not exist.
     TopicsSeen(Vec<(String, Option<TopicFacts>)>),
+    /// As before, and the position with the places of what appeared at the source. Fits any start but the
+    /// first one.
+    TopicsAppeared(Vec<(String, Option<TopicFacts>)>, P),
     /// What the task needs at the source is there.
     SourcePrepared,
     /// This is where the first start begins.
@@ -237,6 +241,9 @@ impl<P: SourcePosition> Takeover<P> {
             (State::VerifyingTopics(newest), Fact::TopicsSeen(seen)) => {
                 self.judge_topics(newest, &seen)
             }
+            (State::VerifyingTopics(Some(newest)), Fact::TopicsAppeared(seen, position)) => {
+                self.judge_topics(Some(PositionEntry { position, ..newest }), &seen)
+            }
             (State::PreparingSource(topics), Fact::SourcePrepared) => {
                 (State::FindingStart(topics), Step::FindStart)
             }
@@ -332,7 +339,10 @@ fn confirm<P: SourcePosition>(
     answer: Ownership,
 ) -> (State<P>, Step<P>) {
     match answer {
-        Ownership::Current => (State::VerifyingTopics(newest), Step::VerifyTopics),
+        Ownership::Current => {
+            let position = newest.as_ref().map(|entry| entry.position.clone());
+            (State::VerifyingTopics(newest), Step::VerifyTopics(position))
+        }
         Ownership::Superseded(epoch) => (State::Stopped, Step::Stop(Stop::NotOwner(epoch))),
         Ownership::Unreachable => (State::Confirming(newest), Step::ConfirmOwnership),
     }

@@ -3,6 +3,9 @@
 //! Buckets hold what one second allows. A batch is let through whole while no bucket is in debt, and
 //! may bring it into debt: the next one waits until the debt is paid, so that the mean is kept
 //! whatever the size of batches.
+//!
+//! Shards of one task know nothing of each other. Each pays for all of them, as if every one wrote as
+//! much as it does: together they never write more than the task may. What one leaves is not lent.
 
 use std::time::Duration;
 
@@ -10,11 +13,13 @@ use tidewire_shared::spec::Limits;
 
 const NANOS: u128 = 1_000_000_000;
 
-/// The rates of one task.
+/// The rates of one task, as one of its shards has to keep them.
 #[derive(Clone, Debug)]
 pub struct Throttle {
     bytes: Option<Bucket>,
     rows: Option<Bucket>,
+    /// Shards among which the rates are divided.
+    shards: u64,
 }
 
 /// Tokens of one kind, counted in billionths so that short times are not rounded away.
@@ -28,11 +33,13 @@ struct Bucket {
 }
 
 impl Throttle {
-    /// The rates of `limits`, where 0 is none; buckets are full at the beginning, time 0.
+    /// The rates of `limits`, where 0 is none, for one of so many shards that write; buckets are full at
+    /// the beginning, time 0.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, shards: u32) -> Self {
         let bucket = |per_second: u64| (per_second > 0).then(|| Bucket::full(per_second));
-        Self { bytes: bucket(limits.bytes_per_second.0), rows: bucket(limits.rows_per_second) }
+        let (bytes, rows) = (bucket(limits.bytes_per_second.0), bucket(limits.rows_per_second));
+        Self { bytes, rows, shards: u64::from(shards.max(1)) }
     }
 
     /// How long to wait before the next batch; zero when it may go now. `now` is a clock that does
@@ -47,7 +54,7 @@ impl Throttle {
     pub fn spend(&mut self, now: Duration, bytes: u64, rows: u64) {
         for (bucket, spent) in [(&mut self.bytes, bytes), (&mut self.rows, rows)] {
             if let Some(bucket) = bucket {
-                bucket.spend(now, spent);
+                bucket.spend(now, spent.saturating_mul(self.shards));
             }
         }
     }
@@ -56,7 +63,8 @@ impl Throttle {
     /// tenth of a second's.
     #[must_use]
     pub fn batch(&self) -> (Option<u64>, Option<u64>) {
-        let tenth = |bucket: &Option<Bucket>| bucket.map(|b| (b.per_second / 10).max(1));
+        let share = 10 * self.shards;
+        let tenth = |bucket: &Option<Bucket>| bucket.map(|b| (b.per_second / share).max(1));
         (tenth(&self.rows), tenth(&self.bytes))
     }
 }
@@ -105,7 +113,7 @@ mod tests {
 
     #[test]
     fn without_limits_nothing_waits() {
-        let mut throttle = Throttle::new(&Limits::default());
+        let mut throttle = Throttle::new(&Limits::default(), 1);
         throttle.spend(ms(0), u64::MAX, u64::MAX);
         assert_eq!(throttle.wait(ms(0)), Duration::ZERO);
         assert_eq!(throttle.batch(), (None, None));
@@ -113,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_debt_is_waited_for_and_a_second_is_saved_at_most() {
-        let mut throttle = Throttle::new(&limits(0, 100));
+        let mut throttle = Throttle::new(&limits(0, 100), 1);
         throttle.spend(ms(0), 5_000, 100);
         assert_eq!(throttle.wait(ms(0)), Duration::ZERO, "the bucket was full");
         throttle.spend(ms(0), 5_000, 50);
@@ -126,16 +134,34 @@ mod tests {
 
     #[test]
     fn the_slower_limit_decides() {
-        let mut throttle = Throttle::new(&limits(1_000, 100));
+        let mut throttle = Throttle::new(&limits(1_000, 100), 1);
         throttle.spend(ms(0), 4_000, 200);
         assert_eq!(throttle.wait(ms(0)), ms(3_000));
         assert_eq!(throttle.batch(), (Some(10), Some(100)));
     }
 
+    #[test]
+    fn shards_keep_the_limit_of_their_task_together() {
+        let mut shards = vec![Throttle::new(&limits(0, 100), 3); 3];
+        let mut written = 0;
+        for turn in 0..1_000_u64 {
+            for shard in &mut shards {
+                let now = ms(turn * 10);
+                if shard.wait(now).is_zero() {
+                    shard.spend(now, 0, 7);
+                    written += 7;
+                }
+            }
+        }
+        // Ten seconds, and the one that was saved.
+        assert!((1_000..=1_150).contains(&written), "{written} rows");
+        assert_eq!(Throttle::new(&limits(600, 600), 6).batch(), (Some(10), Some(10)));
+    }
+
     proptest! {
         #[test]
         fn the_mean_is_kept(rate in 1..100_000_u64, batches in prop::collection::vec(0..5_000_u64, 1..50)) {
-            let mut throttle = Throttle::new(&limits(0, rate));
+            let mut throttle = Throttle::new(&limits(0, rate), 1);
             let (mut now, mut sent) = (Duration::ZERO, 0);
             for rows in &batches {
                 now += throttle.wait(now);
@@ -152,7 +178,7 @@ mod tests {
 
         #[test]
         fn no_input_overflows(bytes: u64, rows: u64, spent: u64, at: u64) {
-            let mut throttle = Throttle::new(&limits(bytes, rows));
+            let mut throttle = Throttle::new(&limits(bytes, rows), 1);
             throttle.spend(Duration::from_nanos(at), spent, spent);
             throttle.spend(Duration::MAX, spent, spent);
             let _wait = throttle.wait(Duration::ZERO);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::spec::{Compression, KafkaSecurity, KafkaTarget};
+use tidewire_shared::spec::{Compression, KafkaSecurity, KafkaSource, KafkaTarget};
 use tidewire_shared::{ByteSize, Fault, FaultKind};
 
 use crate::plain_producer::Idempotence;
@@ -56,31 +56,6 @@ impl Side {
     }
 }
 
-/// The librdkafka properties that users may set for a source. Left out is what
-/// [`KafkaTarget::ALLOWED_PROPERTIES`] leaves out, and what only producers know.
-pub const SOURCE_PROPERTIES: &[&str] = &[
-    "broker.address.family",
-    "broker.address.ttl",
-    "client.dns.lookup",
-    "client.id",
-    "client.rack",
-    "connections.max.idle.ms",
-    "fetch.max.bytes",
-    "fetch.message.max.bytes",
-    "fetch.min.bytes",
-    "fetch.wait.max.ms",
-    "metadata.max.age.ms",
-    "queued.max.messages.kbytes",
-    "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms",
-    "socket.connection.setup.timeout.ms",
-    "socket.keepalive.enable",
-    "socket.nagle.disable",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
-    "topic.metadata.refresh.interval.ms",
-];
-
 /// How to reach a cluster, and write to it: checked, ready to make clients from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -129,7 +104,7 @@ impl Settings {
         record_bytes: ByteSize,
     ) -> Result<Self, Fault> {
         let side = Side::Source;
-        allowed(properties, SOURCE_PROPERTIES, side)?;
+        allowed(properties, KafkaSource::ALLOWED_PROPERTIES, side)?;
         Ok(Self {
             side,
             brokers: broker_list(brokers, side)?,

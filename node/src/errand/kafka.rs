@@ -1,7 +1,9 @@
 //! Errands about a task from Kafka: its precheck, its rewind.
 
+use std::collections::BTreeSet;
+
 use tidewire_kafka::Settings;
-use tidewire_kafka::precheck::look_at_copy;
+use tidewire_kafka::precheck::{TIMEOUT, look_at_copy};
 use tidewire_node_core::facts::Neighbour;
 use tidewire_node_core::precheck::{CopyLook, judge_copy};
 use tidewire_proto::convert::ConvertError;
@@ -13,20 +15,38 @@ use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, Place, Shard
 use super::{first_shard, parse};
 use crate::shard::{self, Assignment, blocking, source_settings};
 
+/// The topics that a task has copied some of, where that can be found out in time.
+pub(super) async fn known_topics(
+    cluster: &ClusterId,
+    task: &KafkaTask,
+    first: &ShardId,
+    shards: Vec<pb::ShardAtRest>,
+) -> Option<BTreeSet<String>> {
+    // A leader of a release before this one does not say.
+    if shards.is_empty() {
+        return None;
+    }
+    let known = shard::copied_topics(task, first, shards, cluster);
+    let known = tokio::time::timeout(TIMEOUT, known).await.ok()?;
+    known.inspect_err(|fault| tracing::info!(%fault, "does not know what was copied")).ok()
+}
+
 /// Looks at both ends and judges what is there.
 pub(super) async fn precheck(
-    task: KafkaTask,
+    task: &KafkaTask,
     started_before: bool,
+    known: impl Future<Output = Option<BTreeSet<String>>>,
     neighbours: Vec<Neighbour>,
 ) -> Result<Vec<CheckItem>, Fault> {
-    blocking(move || {
-        let source = source_settings(&task);
-        let target = Settings::new(&task.target, task.limits.record_bytes);
-        let seen = look_at_copy(source, target, &task);
-        let look = CopyLook { task: &task, started_before, neighbours: &neighbours, seen: &seen };
-        Ok(judge_copy(&look))
-    })
-    .await
+    let looked_at = task.clone();
+    let seen = blocking(move || {
+        let source = source_settings(&looked_at);
+        let target = Settings::new(&looked_at.target, looked_at.limits.record_bytes);
+        Ok(look_at_copy(source, target, &looked_at))
+    });
+    let (known, seen) = tokio::join!(known, seen);
+    let (known, seen, neighbours) = (known.as_ref(), &seen?, &neighbours);
+    Ok(judge_copy(&CopyLook { task, started_before, known, neighbours, seen }))
 }
 
 /// Has partitions of a copy that nobody runs go on from elsewhere.

@@ -50,7 +50,7 @@ pub(crate) fn report<P: Recorded>(
     meter: &Meter,
 ) -> PositionHint {
     let at = PositionHint { topic_id: (0, 0), partition: 0, offset: 0, serial: entry.serial };
-    let record = record(entry, task, node).encode_to_vec();
+    let record = record(entry, (task, node), meter.as_of()).encode_to_vec();
     meter.update(|report| {
         report.record = record;
         report.position = Some(at);
@@ -71,13 +71,14 @@ pub(crate) struct PositionWriter {
 }
 
 impl PositionWriter {
-    /// Adds a record to the open transaction.
+    /// Adds a record to the open transaction; `as_of` as in [`Meter::as_of`].
     pub(crate) fn send<P: Recorded>(
         &self,
         producer: &mut TransactionalProducer,
         entry: &PositionEntry<P>,
+        as_of: Option<i64>,
     ) -> Result<(), Fault> {
-        let value = record(entry, &self.task, &self.node).encode_to_vec();
+        let value = record(entry, (&self.task, &self.node), as_of).encode_to_vec();
         let key = Some(self.key.as_bytes());
         while producer.send_marked(&self.topic, self.partition, key, &value)? == Sent::Full {
             if !producer.wait_for_room(ROOM)? {
@@ -103,11 +104,11 @@ impl PositionWriter {
     }
 }
 
-/// The record that says how far a shard has come.
+/// The record that says how far a shard has come, and as of when.
 pub(crate) fn record<P: Recorded>(
     entry: &PositionEntry<P>,
-    task: &TaskName,
-    node: &NodeName,
+    (task, node): (&TaskName, &NodeName),
+    as_of: Option<i64>,
 ) -> pb::PositionRecord {
     let mut record = pb::PositionRecord {
         serial: entry.serial,
@@ -119,6 +120,7 @@ pub(crate) fn record<P: Recorded>(
         written_at_ms: now_ms(),
         node: node.to_string(),
         kafka: None,
+        as_of_ms: as_of.unwrap_or_default(),
     };
     entry.position.put(&mut record);
     record

@@ -22,7 +22,11 @@ struct State {
     /// Commit time of the last durable record, milliseconds since 1970.
     last_commit_ms: Option<i64>,
     /// Everything that was committed before it is durable, milliseconds since 1970.
-    complete_until_ms: i64,
+    complete_until_ms: Option<i64>,
+    /// As of when the position was that this owner went on from, milliseconds since 1970.
+    went_on_as_of_ms: Option<i64>,
+    /// When it first streamed, milliseconds since 1970.
+    streams_since_ms: Option<i64>,
     /// Serial of the newest position that the coordinators are known to have.
     kept: u64,
     rate: Rate,
@@ -37,6 +41,9 @@ struct Rate {
 
 /// Long enough to be steady, short enough to follow.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
+/// A new owner that has nothing left to do sees that within this time: until then it is not said to be as
+/// late as the position is old that it went on from.
+const SETTLING_MS: i64 = 5_000;
 
 /// What one durable transaction of the target has brought.
 #[derive(Clone, Debug)]
@@ -52,8 +59,15 @@ pub(crate) struct Durable {
 impl Meter {
     pub(crate) fn new(report: ShardReport, log: ShardLog) -> Self {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
-        let state =
-            State { report, last_commit_ms: None, complete_until_ms: i64::MIN, kept: 0, rate };
+        let state = State {
+            report,
+            last_commit_ms: None,
+            complete_until_ms: None,
+            went_on_as_of_ms: None,
+            streams_since_ms: None,
+            kept: 0,
+            rate,
+        };
         Self { state: Arc::new(Mutex::new(state)), log }
     }
 
@@ -71,12 +85,7 @@ impl Meter {
         let mut state = self.state();
         state.advance_rate();
         let mut report = state.report.clone();
-        report.delay_ms = match state.last_commit_ms {
-            Some(at) if !report.caught_up => {
-                u64::try_from(now_ms() - at.max(state.complete_until_ms)).unwrap_or(0)
-            }
-            _ => 0,
-        };
+        report.delay_ms = if report.caught_up { 0 } else { state.delay_ms(now_ms()) };
         report
     }
 
@@ -89,7 +98,19 @@ impl Meter {
     /// delayed was committed later, however old the last record is.
     pub(crate) fn complete_until(&self, ms: i64) {
         let mut state = self.state();
-        state.complete_until_ms = state.complete_until_ms.max(ms);
+        state.complete_until_ms = state.complete_until_ms.max(Some(ms));
+    }
+
+    /// As of when the position was that the shard goes on from, where that is known.
+    pub(crate) fn goes_on_as_of(&self, ms: Option<i64>) {
+        self.state().went_on_as_of_ms = ms;
+    }
+
+    /// As of when the shard is: up to then it was complete, or its newest durable record is so old.
+    /// Milliseconds since 1970; none: not known.
+    pub(crate) fn as_of(&self) -> Option<i64> {
+        let state = self.state();
+        state.own_as_of().max(state.went_on_as_of_ms)
     }
 
     /// The coordinators have the position with this serial.
@@ -105,11 +126,12 @@ impl Meter {
 
     /// The pipeline streams.
     pub(crate) fn synchronizing(&self) {
-        self.update(|report| {
-            report.phase = ShardPhase::Synchronizing;
-            report.fault = None;
-            report.retry = None;
-        });
+        let mut state = self.state();
+        state.streams_since_ms.get_or_insert_with(now_ms);
+        let report = &mut state.report;
+        report.phase = ShardPhase::Synchronizing;
+        report.fault = None;
+        report.retry = None;
     }
 
     /// The shard has given up.
@@ -128,12 +150,29 @@ impl Meter {
         place(&mut state.report);
         state.report.position = durable.position.or(state.report.position);
         state.report.counters += durable.counters;
-        state.last_commit_ms = durable.last_commit_ms.or(state.last_commit_ms);
+        // A clock that is ahead of ours makes nothing younger than it is.
+        let last_commit_ms = durable.last_commit_ms.map(|ms| ms.min(now_ms()));
+        state.last_commit_ms = last_commit_ms.or(state.last_commit_ms);
         state.advance_rate();
     }
 }
 
 impl State {
+    /// How late a shard is that has not caught up: since when what it lacks may wait. One of which nothing
+    /// is known is late since it began to stream.
+    fn delay_ms(&self, now_ms: i64) -> u64 {
+        let settled = self.streams_since_ms.is_some_and(|since| now_ms - since > SETTLING_MS);
+        let own = self.own_as_of();
+        let before = self.went_on_as_of_ms.filter(|_| settled || own.is_some());
+        let since = own.max(before).or(self.streams_since_ms);
+        since.map_or(0, |since| u64::try_from(now_ms - since).unwrap_or(0))
+    }
+
+    /// As of when it is, by what its owner has done itself.
+    fn own_as_of(&self) -> Option<i64> {
+        self.last_commit_ms.max(self.complete_until_ms)
+    }
+
     fn advance_rate(&mut self) {
         let elapsed = self.rate.since.elapsed();
         if elapsed >= RATE_WINDOW {
@@ -202,5 +241,43 @@ mod tests {
         record(&meter, 3_600_000);
         meter.complete_until(now_ms() - 2_000);
         assert!((2_000..10_000).contains(&meter.report().delay_ms), "what is late came after that");
+    }
+
+    fn without_a_time(meter: &Meter) {
+        let counters = Counters::default();
+        meter.durable(&Durable { position: None, last_commit_ms: None, counters }, |_| ());
+    }
+
+    #[test]
+    fn records_without_a_time_are_as_late_as_the_shard_was_last_complete() {
+        let meter = meter();
+        meter.complete_until(now_ms() - 60_000);
+        without_a_time(&meter);
+        assert!((60_000..70_000).contains(&meter.report().delay_ms));
+        record(&meter, -3_600_000);
+        assert!(meter.report().delay_ms < 10_000, "nothing is younger than now");
+    }
+
+    #[test]
+    fn an_owner_that_goes_on_is_as_late_as_the_position_before_its_first_record_is_durable() {
+        let meter = meter();
+        assert_eq!((meter.report().delay_ms, meter.as_of()), (0, None), "it does not stream yet");
+        let an_hour_ago = now_ms() - 3_600_000;
+        meter.goes_on_as_of(Some(an_hour_ago));
+        meter.synchronizing();
+        assert_eq!(meter.as_of(), Some(an_hour_ago), "for the next owner");
+        assert!(meter.report().delay_ms < 1_000, "it may have nothing to do");
+        meter.state().streams_since_ms = Some(now_ms() - SETTLING_MS - 1);
+        assert!((3_600_000..3_610_000).contains(&meter.report().delay_ms));
+        record(&meter, 60_000);
+        assert!((60_000..70_000).contains(&meter.report().delay_ms));
+    }
+
+    #[test]
+    fn an_owner_that_knows_nothing_is_late_since_it_streams() {
+        let meter = meter();
+        meter.state().streams_since_ms = Some(now_ms() - 60_000);
+        without_a_time(&meter);
+        assert!((60_000..70_000).contains(&meter.report().delay_ms));
     }
 }

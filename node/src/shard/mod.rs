@@ -18,7 +18,8 @@ use tidewire_shared::{Epoch, Fault, FaultKind, ShardId, TaskSpec};
 
 use meter::Meter;
 pub(crate) use start::{
-    ConfigSync, SourceObjects, blocking, listed, rewind, rewind_copy, source_settings,
+    ConfigSync, SourceObjects, blocking, copied_topics, listed, rewind, rewind_copy,
+    source_settings,
 };
 
 /// What the leader wants of a shard.

@@ -28,7 +28,7 @@ use kafka::KafkaEnds;
 use postgres::PostgresEnds;
 use target::TargetSide;
 
-pub(crate) use kafka::{ConfigSync, listed, rewind_copy, source_settings};
+pub(crate) use kafka::{ConfigSync, copied_topics, listed, rewind_copy, source_settings};
 pub(crate) use postgres::{SourceObjects, rewind};
 pub(crate) use target::blocking;
 
@@ -64,7 +64,10 @@ trait Ends: Sized {
     /// Begins to connect to the source, while the target is being asked.
     fn connect_ahead(&mut self);
 
-    async fn verify_topics(&mut self) -> Result<Fact<Self::Position>, Fault>;
+    async fn verify_topics(
+        &mut self,
+        known: Option<Self::Position>,
+    ) -> Result<Fact<Self::Position>, Fault>;
     async fn prepare_source(&mut self) -> Result<Fact<Self::Position>, Fault>;
     async fn find_start(&mut self) -> Result<Fact<Self::Position>, Fault>;
     async fn take_source(&mut self) -> Result<Fact<Self::Position>, Fault>;
@@ -212,7 +215,7 @@ impl<E: Ends> Starter<'_, E> {
                 self.ends.target().read_positions(hint).await.map(Fact::PositionsRead)
             }
             Step::ConfirmOwnership => Ok(self.confirm().await),
-            Step::VerifyTopics => self.ends.verify_topics().await,
+            Step::VerifyTopics(known) => self.ends.verify_topics(known).await,
             Step::PrepareSource => self.ends.prepare_source().await,
             Step::FindStart => self.ends.find_start().await,
             Step::CommitClaim(entry) => {
@@ -286,7 +289,7 @@ fn name<P: Recorded>(step: &Step<P>) -> &'static str {
         Step::InitProducer => "init producer",
         Step::ReadPositions { .. } => "read positions",
         Step::ConfirmOwnership => "confirm ownership",
-        Step::VerifyTopics => "verify topics",
+        Step::VerifyTopics(_) => "verify topics",
         Step::PrepareSource => "prepare source",
         Step::FindStart => "find start",
         Step::CommitClaim(_) => "commit claim",

@@ -64,6 +64,7 @@ impl From<KafkaPosition> for pb::KafkaPosition {
             id_high: topic.id.0,
             id_low: topic.id.1,
             partitions: topic.partitions.into_iter().map(partition).collect(),
+            target: topic.target.unwrap_or_default(),
         });
         Self {
             topics: topics.collect(),
@@ -88,7 +89,8 @@ impl TryFrom<pb::KafkaPosition> for KafkaPosition {
             let name = text("name", topic.name).map_err(within)?;
             let id = (topic.id_high, topic.id_low);
             let partitions = partitions(topic.partitions).map_err(within)?;
-            if topics.insert(name, TopicPosition { id, partitions }).is_some() {
+            let target = Some(topic.target).filter(|name| !name.is_empty());
+            if topics.insert(name, TopicPosition { id, target, partitions }).is_some() {
                 return Err(ConvertError::new(path, "stands there twice"));
             }
         }

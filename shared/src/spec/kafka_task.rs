@@ -56,8 +56,35 @@ pub struct KafkaSource {
     /// Encryption and login.
     #[serde(default)]
     pub security: KafkaSecurity,
-    /// librdkafka properties that users may set; checked against [`KafkaTarget::ALLOWED_PROPERTIES`].
+    /// librdkafka properties that users may set; checked against [`KafkaSource::ALLOWED_PROPERTIES`].
     pub properties: BTreeMap<String, String>,
+}
+
+impl KafkaSource {
+    /// The librdkafka properties that users may set. Left out is what
+    /// [`KafkaTarget::ALLOWED_PROPERTIES`] leaves out, and what only producers know.
+    pub const ALLOWED_PROPERTIES: &[&str] = &[
+        "broker.address.family",
+        "broker.address.ttl",
+        "client.dns.lookup",
+        "client.id",
+        "client.rack",
+        "connections.max.idle.ms",
+        "fetch.max.bytes",
+        "fetch.message.max.bytes",
+        "fetch.min.bytes",
+        "fetch.wait.max.ms",
+        "metadata.max.age.ms",
+        "queued.max.messages.kbytes",
+        "reconnect.backoff.max.ms",
+        "reconnect.backoff.ms",
+        "socket.connection.setup.timeout.ms",
+        "socket.keepalive.enable",
+        "socket.nagle.disable",
+        "socket.receive.buffer.bytes",
+        "socket.send.buffer.bytes",
+        "topic.metadata.refresh.interval.ms",
+    ];
 }
 
 /// Where the copy of the topics that exist at the first start begins. Topics and partitions that appear

@@ -524,7 +524,8 @@ prop_compose! {
         (retry, limits) in (retry(), limits()),
         (delivery, alerts) in (delivery(), alerts()),
     ) -> KafkaTask {
-        let KafkaTarget { connection, brokers, security, properties, .. } = source;
+        let KafkaTarget { connection, brokers, security, mut properties, .. } = source;
+        properties.retain(|name, _| KafkaSource::ALLOWED_PROPERTIES.contains(&name.as_str()));
         KafkaTask {
             name: name.parse().expect("a task name"),
             display_name,

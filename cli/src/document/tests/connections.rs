@@ -101,6 +101,19 @@ fn a_name_and_inline_fields_do_not_go_together() {
     assert!(error.contains("target.connection: stands beside `brokers`"), "{error}");
 }
 
+#[test]
+fn a_connection_takes_the_properties_of_readers_and_writers() {
+    let bus = |properties: &str| {
+        ConnectionDocument::parse(&format!(
+            "apiVersion: tidewire/v1\nkind: kafka_connection\nname: bus\nbrokers: [k1]\nproperties: {properties}\n"
+        ))
+    };
+    assert!(bus("{fetch.max.bytes: 1048576, linger.ms: 5, client.id: x}").is_ok());
+    let refused = bus("{acks: 1}").expect_err("neither's").to_string();
+    assert!(refused.contains("properties.acks: may not be set"), "{refused}");
+    assert!(refused.contains("fetch.max.bytes") && refused.contains("linger.ms"), "{refused}");
+}
+
 fn connections() -> impl Strategy<Value = Connection> {
     let database = proptest::option::of(arbitrary::text());
     let postgres = (arbitrary::source(), database).prop_map(|(source, database)| {

@@ -504,6 +504,21 @@ fn a_mirror_is_refused_with_place_path_and_remedy() {
 }
 
 #[test]
+fn each_end_of_a_mirror_takes_the_properties_that_it_knows() {
+    let read = |from: &str, to: &str| Document::parse(&MIRROR.replacen(from, to, 1));
+    let (reads, writes) = ("{fetch.max.bytes: 1048576, client.id: x}", "{linger.ms: 5}");
+    assert!(read("{client.id: x}", reads).is_ok());
+    assert!(read("compression: keep", &format!("compression: keep, properties: {writes}")).is_ok());
+    for (from, to, path) in [
+        ("{client.id: x}", writes.to_owned(), "source.properties.linger.ms"),
+        ("compression: keep", format!("properties: {reads}"), "target.properties.fetch.max.bytes"),
+    ] {
+        let refused = read(from, &to).expect_err("the other end's").to_string();
+        assert!(refused.contains(&format!("{path}: may not be set; these may: ")), "{refused}");
+    }
+}
+
+#[test]
 fn errors_never_repeat_a_password() {
     let cases = [
         "{value: [hunter2]}",

@@ -54,6 +54,9 @@ impl Heritage {
     #[must_use]
     pub fn position(&self, layout: &Layout) -> KafkaPosition {
         let mut position = KafkaPosition { clearing: self.clearing(layout), ..Default::default() };
+        for name in self.judged_without_places() {
+            position.topics.entry(name.to_owned()).or_default();
+        }
         for (name, partition) in self.partitions() {
             let known = self.of(name, partition).filter(|_| layout.has(name, partition));
             let Some(known) = known.and_then(|record| record.position.topics.get(name)) else {
@@ -61,10 +64,18 @@ impl Heritage {
             };
             let Some(at) = known.partitions.get(&partition) else { continue };
             let topic = position.topics.entry(name.to_owned()).or_default();
-            let now = layout.of(name).map(|copied| copied.source.id);
+            let now = layout.of(name);
             // Of two ids one is of a topic that was made again: the copy must not go on in it.
-            if topic.id == (0, 0) || (known.id != (0, 0) && now == Some(topic.id)) {
+            let id = now.map(|copied| copied.source.id);
+            if topic.id == (0, 0) || (known.id != (0, 0) && id == Some(topic.id)) {
                 topic.id = known.id;
+            }
+            // Of two copies one lacks what the other has: neither may be gone on with as if it were all.
+            let target = now.map(|copied| copied.target.as_str());
+            if topic.target.is_none()
+                || (known.target.is_some() && topic.target.as_deref() == target)
+            {
+                topic.target.clone_from(&known.target);
             }
             topic.partitions.insert(partition, *at);
         }
@@ -89,6 +100,12 @@ impl Heritage {
     fn clearing(&self, layout: &Layout) -> Vec<Clearing> {
         let all = self.records().flat_map(|record| &record.position.clearing);
         all.filter(|clearing| layout.clears(clearing)).cloned().collect()
+    }
+
+    /// Topics of whose copies shards had partitions that the topics had not.
+    fn judged_without_places(&self) -> impl Iterator<Item = &str> {
+        let topics = self.records().flat_map(|record| &record.position.topics);
+        topics.filter(|(_, topic)| topic.partitions.is_empty()).map(|(name, _)| name.as_str())
     }
 
     fn records(&self) -> impl Iterator<Item = &PositionEntry<KafkaPosition>> {

@@ -1,5 +1,7 @@
 //! Which topics a task copies, under which names, and which partitions of them a shard has.
 
+use std::collections::BTreeSet;
+
 use tidewire_shared::spec::{NamePattern, TopicRule};
 use tidewire_shared::{Clearing, Fault, FaultKind};
 
@@ -91,6 +93,18 @@ impl Layout {
         rule_of(&self.rules, topic, false).is_some()
     }
 
+    /// How many shards of the task have something to copy; at least 1.
+    #[must_use]
+    pub fn working_shards(&self) -> u32 {
+        let mut working = BTreeSet::new();
+        for topic in self.topics.iter().map(|copied| &copied.source) {
+            // A topic goes round the shards: behind one round there are no others.
+            let round = 0..topic.partitions.min(self.shards);
+            working.extend(round.map(|partition| shard_of(&topic.name, partition, self.shards)));
+        }
+        u32::try_from(working.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Whether the shard has partitions here that it had not before.
     #[must_use]
     pub fn has_more_than(&self, before: &Self) -> bool {
@@ -120,6 +134,43 @@ impl Layout {
                 .filter(move |partition| self.has(&copied.source.name, *partition))
                 .map(move |partition| CopiedPartition { topic, copied, partition })
         })
+    }
+
+    /// The topics of the shard that are called as some copy of the task. Where both ends are one cluster,
+    /// they are these copies.
+    pub fn copies_to_read(&self) -> impl Iterator<Item = &str> {
+        let copies: BTreeSet<&str> = self.topics.iter().map(|it| it.target.as_str()).collect();
+        let read = self.topics_of_shard().map(|it| it.source.name.as_str());
+        read.filter(move |name| copies.contains(name))
+    }
+
+    /// Judges copies as they are at the target, by name and id: one that is a topic of the source and is
+    /// copied again would never end. Brokers without topic ids (before 2.8) do not tell.
+    ///
+    /// # Errors
+    /// [`FaultKind::Configuration`], naming the copy.
+    pub fn comes_back<'c>(
+        &self,
+        copies: impl IntoIterator<Item = (&'c str, (i64, i64))>,
+    ) -> Result<(), Fault> {
+        for (name, id) in copies {
+            let again = self.of(name).filter(|it| it.source.id == id && id != (0, 0));
+            if let Some(again) = again {
+                return Err(Fault::new(
+                    FaultKind::Configuration,
+                    format!("topic {name}"),
+                    format!(
+                        "is a copy that the task takes again, as {}: it would copy its own copies, without end",
+                        again.target
+                    ),
+                )
+                .remedy(
+                    "exclude the copies, like rename: \"dr.{topic}\" and exclude: [\"dr.*\"], or name \
+                     another target: `tidewire task apply -f FILE`",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether this is the shard that does what is done once for a task.

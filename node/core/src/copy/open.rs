@@ -71,7 +71,34 @@ fn known<'a>(
     })
 }
 
+/// Whether every topic that the shard has copied some of still goes to the copy that has it.
+///
+/// # Errors
+/// [`FaultKind::Configuration`] for one that is called otherwise now: the other copy would lack what was
+/// copied before.
+pub fn same_copies(layout: &Layout, position: &KafkaPosition) -> Result<(), Fault> {
+    known(layout, position).try_for_each(|(name, known)| same_copy(layout, name, known))
+}
+
+fn same_copy(layout: &Layout, name: &str, known: &TopicPosition) -> Result<(), Fault> {
+    let now = layout.of(name).map(|copied| copied.target.as_str());
+    let (Some(before), Some(now)) = (known.target.as_deref(), now) else { return Ok(()) };
+    if before == now {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::Configuration,
+        format!("source topic {name}"),
+        format!("was copied to {before} so far: {now} would lack the records before its place"),
+    )
+    .remedy(format!(
+        "to copy all of it to {now}: `tidewire task rewind NAME --to {name}=earliest --yes`, then resume; \
+         to go on in {before}: give the copy that name again with `tidewire task apply -f FILE`"
+    )))
+}
+
 fn still_there(layout: &Layout, name: &str, known: &TopicPosition) -> Result<(), Fault> {
+    same_copy(layout, name, known)?;
     let now = layout.of(name).map(|copied| &copied.source);
     same_topic(name, known.id, now.map(|topic| topic.id))?;
     let last = known.partitions.keys().rev().find(|partition| layout.has(name, **partition));
@@ -142,9 +169,7 @@ pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Res
              the task's topics with `tidewire task apply -f FILE`, then resume",
         ));
     };
-    // Brokers without topic ids answer (0, 0) for all topics.
-    let both_known = known != (0, 0) && now != (0, 0);
-    if !both_known || known == now {
+    if !is_other(known, now) {
         return Ok(());
     }
     Err(Fault::new(
@@ -153,6 +178,11 @@ pub fn same_topic(name: &str, known: (i64, i64), now: Option<(i64, i64)>) -> Res
         "was deleted and made again: it has another topic id than when the task last read it",
     )
     .remedy(made_again(name)))
+}
+
+/// Whether two ids of a topic are those of two topics. Brokers without topic ids answer (0, 0) for all.
+pub(super) fn is_other(known: (i64, i64), now: (i64, i64)) -> bool {
+    known != (0, 0) && now != (0, 0) && known != now
 }
 
 fn made_again(name: &str) -> String {

@@ -29,6 +29,8 @@ pub struct CopyProgress {
 struct Slot {
     topic: String,
     id: (i64, i64),
+    /// Name of its copy.
+    target: String,
     partition: u32,
     at: PartitionPosition,
 }
@@ -41,22 +43,30 @@ impl CopyProgress {
         layout: &Layout,
         starts: &[PartitionStart],
     ) -> Self {
-        let slot = |start: &PartitionStart| Slot {
-            topic: start.topic.clone(),
-            id: layout.of(&start.topic).map_or((0, 0), |copied| copied.source.id),
-            partition: start.partition,
-            at: PartitionPosition { next: start.offset, leader_epoch: start.leader_epoch },
+        let slot = |start: &PartitionStart| {
+            let copied = layout.of(&start.topic);
+            Slot {
+                topic: start.topic.clone(),
+                id: copied.map_or((0, 0), |copied| copied.source.id),
+                target: copied.map(|copied| copied.target.clone()).unwrap_or_default(),
+                partition: start.partition,
+                at: PartitionPosition { next: start.offset, leader_epoch: start.leader_epoch },
+            }
         };
         let mut durable = claim.position.clone();
         // They are carried out before anything is copied.
         let cleared = !std::mem::take(&mut durable.clearing).is_empty();
+        // Releases before did not record where a topic goes.
+        let unrecorded = starts.iter().any(|start| {
+            durable.topics.get(&start.topic).is_some_and(|known| known.target.is_none())
+        });
         Self {
             epoch: claim.epoch,
             serial: claim.serial,
             pins: claim.topics.clone(),
             durable,
             slots: starts.iter().map(slot).collect(),
-            moved: cleared,
+            moved: cleared || unrecorded,
             sealed: None,
         }
     }
@@ -126,6 +136,7 @@ impl CopyProgress {
             if slot.id != (0, 0) {
                 topic.id = slot.id;
             }
+            topic.target.get_or_insert_with(|| slot.target.clone());
             topic.partitions.insert(slot.partition, slot.at);
         }
         let entry = PositionEntry {

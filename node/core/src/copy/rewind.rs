@@ -135,13 +135,20 @@ pub fn rewound(
             told.push(wanted.carry_out(known, before.id)?);
         }
     }
-    // A topic without partitions would keep the id that it had, and stop a later one of its name.
-    position.topics.retain(|_, topic| !topic.partitions.is_empty());
-    let anew: BTreeSet<String> = moves
-        .iter()
-        .filter(|wanted| wanted.whole_topic)
-        .filter_map(|wanted| Some(rule_of(rules, &wanted.topic, false)?.renamed(&wanted.topic)))
-        .collect();
+    let mut anew = BTreeSet::new();
+    for wanted in moves.iter().filter(|wanted| wanted.whole_topic) {
+        let Some(rule) = rule_of(rules, &wanted.topic, false) else { continue };
+        let copy = rule.renamed(&wanted.topic);
+        if let Some(topic) = position.topics.get_mut(&wanted.topic) {
+            topic.target = Some(copy.clone());
+        }
+        anew.insert(copy);
+    }
+    // A topic without partitions would keep the id that it had, and stop a later one of its name. That it
+    // was copied is not forgotten: its copy holds what was.
+    for topic in position.topics.values_mut().filter(|topic| topic.partitions.is_empty()) {
+        *topic = TopicPosition::default();
+    }
     let mut topics = newest.topics.clone();
     topics.retain(|pin| !anew.contains(&pin.name));
     Ok((PositionEntry { serial, epoch, claim: true, position, topics }, told))
@@ -213,7 +220,7 @@ mod tests {
         };
         let topic = |(name, partitions): &(&str, &[(u32, i64)])| {
             let partitions = partitions.iter().map(partition).collect();
-            ((*name).to_owned(), TopicPosition { id: OLD, partitions })
+            ((*name).to_owned(), TopicPosition { id: OLD, target: None, partitions })
         };
         KafkaPosition { topics: topics.iter().map(topic).collect(), clearing: Vec::new() }
     }
@@ -309,9 +316,16 @@ mod tests {
             rewound(&newest, Epoch(3), &[wanted], &rules).expect("moved").0
         };
         let gone = moved(true, None);
-        assert_eq!(gone.position.topics.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(gone.position.topics["a"], TopicPosition::default(), "known, and nowhere");
         assert_eq!(gone.topics, [pin("dr.b")]);
         assert_eq!(moved(false, there(OLD, 0, 90)).topics, newest.topics, "only a part moved");
+        let copy = |entry: PositionEntry<KafkaPosition>| entry.position.topics["a"].target.clone();
+        assert_eq!(
+            copy(moved(true, there(OLD, 0, 90))).as_deref(),
+            Some("dr.a"),
+            "as it is called now"
+        );
+        assert_eq!(copy(moved(false, there(OLD, 0, 90))), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tidewire_shared::spec::{ExistingData, KafkaStart, StartOffset};
 use tidewire_shared::{Clearing, Fault, FaultKind, KafkaPosition, PartitionPosition};
 
 use super::heritage::Heritage;
-use super::layout::{CopiedPartition, Layout};
+use super::layout::{CopiedPartition, CopiedTopic, Layout};
 use super::open::PartitionFacts;
 
 /// One partition of a target topic.
@@ -51,31 +51,31 @@ impl FirstStart<'_> {
     /// [`FaultKind::TargetState`] when the copies hold records and nothing may be done about it;
     /// [`FaultKind::SourceState`] when an offset to start at does not exist.
     pub fn position(&self) -> Result<KafkaPosition, Fault> {
-        let filled: Vec<_> = self.target.iter().filter(|it| it.low < it.end).collect();
-        let clearing = match (self.existing, filled.first()) {
-            (ExistingData::Append, _) | (_, None) => Vec::new(),
-            (ExistingData::Rewrite, _) => filled.iter().map(|it| it.clearing()).collect(),
-            (ExistingData::Stop, Some(first)) => return Err(first.in_the_way(filled.len())),
-        };
+        let clearing = clearing(self.existing, self.target)?;
         let wanted = self.wanted();
         let mut position = self.heritage.position(self.layout);
         position.clearing.extend(clearing);
+        self.note_judged(&mut position);
         let mut at_timestamp = self.at_timestamp.iter();
         for (at, facts) in self.layout.partitions().zip(self.facts) {
             let stamped = at_timestamp.next().copied().flatten();
             if self.heritage.covers(&at.copied.source.name, at.partition) {
                 continue;
             }
-            let next = self.next(at, *facts, stamped, &wanted)?;
-            let source = &at.copied.source;
-            let topic = position.topics.entry(source.name.clone()).or_default();
-            // Another id that is known already is judged where the copy goes on.
-            if topic.id == (0, 0) {
-                topic.id = source.id;
-            }
-            topic.partitions.insert(at.partition, PartitionPosition { next, leader_epoch: None });
+            place(&mut position, at, self.next(at, *facts, stamped, &wanted)?);
         }
         Ok(position)
+    }
+
+    /// Notes the topics whose copies have partitions for this shard alone: what those hold is judged now,
+    /// and not when the topic has grown so far.
+    fn note_judged(&self, position: &mut KafkaPosition) {
+        for there in self.target {
+            let original = self.layout.topics().iter().find(|it| it.target == there.topic);
+            if let Some(original) = original {
+                position.topics.entry(original.source.name.clone()).or_default();
+            }
+        }
     }
 
     fn wanted(&self) -> BTreeMap<(&str, u32), i64> {
@@ -121,15 +121,44 @@ impl FirstStart<'_> {
     }
 }
 
+/// Gives a partition a place.
+pub(super) fn place(position: &mut KafkaPosition, at: CopiedPartition<'_>, next: i64) {
+    let CopiedTopic { source, target } = at.copied;
+    let topic = position.topics.entry(source.name.clone()).or_default();
+    // Another id, or another copy, that is known already is judged where the copy goes on.
+    if topic.id == (0, 0) {
+        topic.id = source.id;
+    }
+    topic.target.get_or_insert_with(|| target.clone());
+    topic.partitions.insert(at.partition, PartitionPosition { next, leader_epoch: None });
+}
+
+/// What is to be deleted of what these partitions hold.
+pub(super) fn clearing(
+    existing: ExistingData,
+    target: &[TargetPartition],
+) -> Result<Vec<Clearing>, Fault> {
+    let filled: Vec<_> = target.iter().filter(|it| it.low < it.end).collect();
+    match (existing, filled.first()) {
+        (ExistingData::Append, _) | (_, None) => Ok(Vec::new()),
+        (ExistingData::Rewrite, _) => Ok(filled.iter().map(|it| it.clearing()).collect()),
+        (ExistingData::Stop, Some(first)) => {
+            let of_topic: Vec<_> = filled.iter().filter(|it| it.topic == first.topic).collect();
+            let records = of_topic.iter().map(|it| it.end - it.low).sum();
+            Err(first.in_the_way(of_topic.len(), records))
+        }
+    }
+}
+
 impl TargetPartition {
     fn clearing(&self) -> Clearing {
         Clearing { topic: self.topic.clone(), partition: self.partition, before: self.end }
     }
 
-    fn in_the_way(&self, partitions: usize) -> Fault {
+    fn in_the_way(&self, partitions: usize, records: i64) -> Fault {
         let object = format!("topic {}", self.topic);
         let message = format!(
-            "holds records already: partition {} has the offsets {} to {}{}",
+            "holds up to {records} records already: partition {} has the offsets {} to {}{}",
             self.partition,
             self.low,
             self.end - 1,
@@ -141,7 +170,7 @@ impl TargetPartition {
         );
         Fault::new(FaultKind::TargetState, object, message).remedy(
             "existingData: append leaves them and follows them, existingData: rewrite deletes them \
-             once; or rename the copy",
+             once; or rename the copy, or leave its topic out: `tidewire task apply -f FILE`",
         )
     }
 }

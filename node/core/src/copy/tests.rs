@@ -82,6 +82,29 @@ fn every_partition_has_one_shard_and_growth_moves_none() {
 }
 
 #[test]
+fn shards_without_partitions_take_no_part_of_a_limit() {
+    let working = |topics: &[SourceTopic]| {
+        Layout::new(&[rule(&[], "{topic}")], topics, (4, 6)).expect("a layout").working_shards()
+    };
+    assert_eq!(working(&[]), 1);
+    assert_eq!(working(&[topic("orders", 1)]), 1);
+    assert_eq!(working(&[topic("orders", 4)]), 4);
+    assert_eq!(working(&[topic("orders", 4), topic("clicks", 64)]), 6);
+}
+
+#[test]
+fn a_copy_that_appears_among_the_topics_of_the_source_is_not_copied_again() {
+    let listed = [topic("orders", 1), SourceTopic { id: (7, 7), ..topic("dr.orders", 1) }];
+    let layout = all(&listed);
+    assert_eq!(layout.copies_to_read().collect::<Vec<_>>(), ["dr.orders"]);
+    let fault = layout.comes_back([("dr.orders", (7, 7))]).expect_err("without end");
+    assert_eq!((fault.kind, fault.object.as_str()), (FaultKind::Configuration, "topic dr.orders"));
+    assert!(fault.message.contains("as dr.dr.orders"), "{fault}");
+    assert!(layout.comes_back([("dr.orders", (8, 8)), ("orders", (0, 0))]).is_ok(), "elsewhere");
+    assert!(all(&listed[..1]).comes_back([("dr.orders", (7, 7))]).is_ok(), "not taken");
+}
+
+#[test]
 fn a_start_becomes_offsets_once() {
     let layout = all(&[topic("orders", 2)]);
     let facts = [FACTS; 2];
@@ -170,6 +193,34 @@ fn what_is_gone_or_was_replaced_stops_the_copy() {
     }
     let old_brokers = SourceTopic { id: (0, 0), ..topic("orders", 1) };
     assert!(matches!(judged(&copied(20), old_brokers), Verdict::Stream(_)));
+}
+
+#[test]
+fn a_topic_goes_to_the_copy_that_has_what_came_before() {
+    let listed = [topic("orders", 1)];
+    let renamed = |rename| Layout::new(&[rule(&[], rename)], &listed, (0, 1)).expect("a layout");
+    let mut position = copied(20);
+    let Verdict::Stop(fault) = judge(&renamed("far.{topic}"), &position, &[FACTS]) else {
+        panic!("began a half copy")
+    };
+    assert_eq!(
+        (fault.kind, fault.object.as_str()),
+        (FaultKind::Configuration, "source topic orders")
+    );
+    assert!(fault.message.contains("was copied to dr.orders so far"), "{fault}");
+    assert!(fault.remedy.contains("rewind NAME --to orders=earliest --yes"), "{}", fault.remedy);
+    assert!(same_copies(&renamed("far.{topic}"), &position).is_err());
+    assert!(same_copies(&renamed("dr.{topic}"), &position).is_ok());
+
+    // Releases before did not record it; what is copied now is.
+    position.topics.get_mut("orders").expect("known").target = None;
+    let layout = renamed("far.{topic}");
+    let Verdict::Stream(starts) = judge(&layout, &position, &[FACTS]) else { panic!("goes on") };
+    let topics = Vec::new();
+    let claim = PositionEntry { serial: 4, epoch: Epoch(2), claim: true, position, topics };
+    let mut progress = CopyProgress::resume(&claim, &layout, &starts);
+    let sealed = progress.seal().expect("sealed").expect("there is something to record");
+    assert_eq!(sealed.position.topics["orders"].target.as_deref(), Some("far.orders"));
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod rights;
 mod size;
 mod start;
 
+use std::collections::BTreeSet;
+
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::{KafkaSecurity, KafkaTask};
 
@@ -24,6 +26,8 @@ pub struct CopyLook<'a> {
     pub task: &'a KafkaTask,
     /// It has a position: where it begins, and what its copies hold, was decided long ago.
     pub started_before: bool,
+    /// Topics of the source that it has copied some of; none: that could not be found out.
+    pub known: Option<&'a BTreeSet<String>>,
     /// The other tasks of the cluster.
     pub neighbours: &'a [Neighbour],
     /// What was seen.
@@ -34,6 +38,7 @@ pub struct CopyLook<'a> {
 struct Judged<'a> {
     task: &'a KafkaTask,
     started_before: bool,
+    known: Option<&'a BTreeSet<String>>,
     neighbours: &'a [Neighbour],
     seen: &'a CopyPrecheck,
     /// By the name at the source.
@@ -44,10 +49,10 @@ struct Judged<'a> {
 /// `…_connect` and `…_auth` only.
 #[must_use]
 pub fn judge_copy(look: &CopyLook<'_>) -> Vec<CheckItem> {
-    let CopyLook { task, started_before, neighbours, seen } = *look;
+    let CopyLook { task, started_before, known, neighbours, seen } = *look;
     let listed = seen.listed.as_deref().unwrap_or_default();
     let copies = taken(&task.topics, listed);
-    let judged = Judged { task, started_before, neighbours, seen, copies };
+    let judged = Judged { task, started_before, known, neighbours, seen, copies };
     let mut items = judged.source();
     items.extend(judged.target());
     items
@@ -104,6 +109,11 @@ impl Judged<'_> {
 
     fn target_addresses(&self) -> &[String] {
         self.seen.target.cluster.as_ref().map_or(&[], |cluster| &cluster.addresses)
+    }
+
+    /// Whether nothing of a topic was copied yet, as far as that is known.
+    fn is_new(&self, copied: &CopiedTopic) -> bool {
+        !self.started_before || self.known.is_some_and(|known| !known.contains(&copied.source.name))
     }
 
     /// Topics whose copies are there, with both.

@@ -44,7 +44,7 @@ fn read(
 fn a_first_start_claims_the_place_of_its_new_slot() {
     let (mut takeover, step) = read(Remembered::Nothing, None);
     assert_eq!(step, Step::ConfirmOwnership);
-    assert_eq!(takeover.step(Fact::Ownership(Ownership::Current)), Step::VerifyTopics);
+    assert_eq!(takeover.step(Fact::Ownership(Ownership::Current)), Step::VerifyTopics(None));
     assert_eq!(takeover.step(Fact::TopicsSeen(Vec::new())), Step::PrepareSource);
     assert_eq!(takeover.step(Fact::SourcePrepared), Step::FindStart);
     let claim = PositionEntry { claim: true, ..entry(1, 5) };
@@ -63,6 +63,16 @@ fn a_later_start_claims_the_newest_position_under_the_next_serial() {
     let _topics = takeover.step(Fact::Ownership(Ownership::Current));
     let claim = PositionEntry { claim: true, ..entry(9, 5) };
     assert_eq!(takeover.step(Fact::TopicsSeen(Vec::new())), Step::CommitClaim(claim));
+}
+
+#[test]
+fn places_of_what_appeared_are_claimed_with_the_others() {
+    let (mut takeover, _) = read(Remembered::Started, Some(entry(8, 4)));
+    let looks = takeover.step(Fact::Ownership(Ownership::Current));
+    assert_eq!(looks, Step::VerifyTopics(Some(position(100))));
+    let claim = PositionEntry { claim: true, position: position(120), ..entry(9, 5) };
+    let step = takeover.step(Fact::TopicsAppeared(Vec::new(), position(120)));
+    assert_eq!(step, Step::CommitClaim(claim));
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Run {
                 Step::VerifySource(position) => Todo::Verify(Place(position)),
                 Step::Stream(start) => Todo::Stream(Box::new(Stream::new(&start, history)?)),
                 Step::Stop(_) => return None,
-                Step::VerifyTopics => {
+                Step::VerifyTopics(_) => {
                     fact = Fact::TopicsSeen(Vec::new());
                     continue;
                 }

@@ -21,6 +21,7 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::{Settings, TRANSACTION_TIMEOUT_MS};
 use crate::producer::{Sent, TransactionalProducer};
+use crate::topics::Topics;
 
 /// The topic's name (CONTRACT §8).
 pub const TOPIC: &str = "__tidewire_positions";
@@ -49,6 +50,16 @@ impl Positions {
     pub fn ensure(settings: &Settings, partitions: u32, timeout: Duration) -> Result<Self, Fault> {
         let facts = topic::ensure(settings, partitions, timeout)?;
         Ok(Self { settings: settings.clone(), facts })
+    }
+
+    /// The topic where it is there, verified; nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ensure`].
+    pub fn existing(settings: &Settings, timeout: Duration) -> Result<Option<Self>, Fault> {
+        let facts = topic::look(&Topics::new(settings)?, timeout)?;
+        Ok(facts.map(|facts| Self { settings: settings.clone(), facts }))
     }
 
     /// The topic as it is.

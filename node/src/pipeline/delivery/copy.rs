@@ -17,6 +17,9 @@ use crate::shard::meter::{Durable, Meter};
 
 /// Behind the end of its partitions for longer, a copy works off a backlog.
 const CATCHING_UP: Duration = Duration::from_millis(250);
+/// How far a producer's clock may be ahead of ours. A later timestamp is no time of writing, and says
+/// nothing about how late the copy is.
+const CLOCKS_APART_MS: i64 = 60_000;
 /// How often at most it is told where all partitions stand.
 const TOLD_PERIOD: Duration = Duration::from_millis(400);
 
@@ -46,6 +49,8 @@ pub(crate) struct CopyCarrier {
     /// Whether the target's brokers hold headers; librdkafka leaves them out in silence for others.
     holds_headers: bool,
     pending: Pending,
+    /// Newest timestamp that can be a time of writing.
+    believable_ms: i64,
     /// Whether any partition stands elsewhere than it was told, and when that was.
     moved: bool,
     told: Instant,
@@ -72,7 +77,7 @@ impl Slot {
 #[derive(Default)]
 struct Pending {
     counters: Counters,
-    /// Newest timestamp among the records, milliseconds since 1970.
+    /// Newest time of writing among the records, milliseconds since 1970.
     newest_ms: i64,
 }
 
@@ -98,6 +103,7 @@ impl CopyCarrier {
             meter,
             holds_headers,
             pending,
+            believable_ms: 0,
             moved: false,
             told: Instant::now(),
         };
@@ -131,7 +137,7 @@ impl CopyCarrier {
         };
         to.send(&outgoing)?;
         self.progress.accept(record.slot, record.offset + 1, record.leader_epoch)?;
-        if !matches!(record.timestamp, Timestamp::None) {
+        if !matches!(record.timestamp, Timestamp::None) && stamp <= self.believable_ms {
             self.pending.newest_ms = self.pending.newest_ms.max(stamp);
         }
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
@@ -192,6 +198,7 @@ impl Carrier for CopyCarrier {
     fn take(&mut self, batch: Read, to: &mut Writer) -> Result<Taken, Fault> {
         let mut taken = Taken::default();
         self.requests = self.requests.max(batch.metadata_requests);
+        self.believable_ms = now_ms() + CLOCKS_APART_MS;
         for (slot, end) in batch.ends {
             if let Some(slot) = self.slots.get_mut(slot) {
                 self.moved |= end > slot.end;

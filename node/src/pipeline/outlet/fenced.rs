@@ -14,6 +14,7 @@ use tidewire_shared::{Fault, FaultKind};
 use super::Outgoing;
 use crate::fault_point;
 use crate::pipeline::positions::{PositionWriter, Recorded};
+use crate::shard::meter::Meter;
 
 /// A commit that has no answer by then is given up; the broker ends the transaction by itself at 30 s.
 const COMMIT: Duration = Duration::from_secs(25);
@@ -26,6 +27,7 @@ pub(crate) struct Fenced {
     /// The topics of the task, as the encoder numbers them.
     pub(crate) topics: Vec<TopicHandle>,
     pub(crate) positions: PositionWriter,
+    pub(crate) meter: Meter,
 }
 
 impl Fenced {
@@ -47,7 +49,7 @@ impl Fenced {
         &mut self,
         entry: &PositionEntry<P>,
     ) -> Result<Option<PositionHint>, Fault> {
-        self.positions.send(&mut self.producer, entry)?;
+        self.positions.send(&mut self.producer, entry, self.meter.as_of())?;
         fault_point::reach("before_end_txn");
         let end = self.producer.commit(COMMIT);
         fault_point::reach("after_end_txn");

@@ -60,10 +60,12 @@ pub(crate) struct TopicsWatch {
 
 impl TopicsWatch {
     /// Looks until the pipeline has ended; blocks, so it has a thread of its own.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let _guard = self.kill.guard("watch-source");
         let period = identity_period(self.identity.known.len());
-        let (mut appeared, mut configs) = (Due::every(APPEARED_PERIOD), Due::every(CONFIG_PERIOD));
+        let mut appeared = Due::every(APPEARED_PERIOD);
+        // What is taken away later is known by what was there at first.
+        let mut configs = Due::at_once_and_every(CONFIG_PERIOD);
         while matches!(self.ended.recv_timeout(period), Err(RecvTimeoutError::Timeout)) {
             match self.look(&mut appeared, &mut configs) {
                 Err(fault) if fault.persistence() == Persistence::Definite => {
@@ -75,17 +77,21 @@ impl TopicsWatch {
         }
     }
 
-    fn look(&self, appeared: &mut Due, configs: &mut Due) -> Result<(), Fault> {
+    fn look(&mut self, appeared: &mut Due, configs: &mut Due) -> Result<(), Fault> {
         self.identity.verify()?;
         if appeared.now() {
             let now = self.layout.again(&listed(&self.identity.topics, LOOK)?)?;
-            if now.has_more_than(&self.layout) {
+            // Shards that begin to work, or have nothing left to do, change what each may write.
+            let shared = now.working_shards() != self.layout.working_shards();
+            if shared || now.has_more_than(&self.layout) {
                 tracing::info!("topics or partitions appeared that the task copies");
+                // The next watch will not know what was there before.
+                let carried = self.configs.as_mut().map_or(Ok(()), ConfigSync::carry_over);
                 self.kill.rebuild();
-                return Ok(());
+                return carried;
             }
         }
-        match &self.configs {
+        match &mut self.configs {
             Some(sync) if configs.now() => sync.carry_over(),
             _ => Ok(()),
         }
@@ -95,19 +101,23 @@ impl TopicsWatch {
 /// Something that is done now and then.
 struct Due {
     period: Duration,
-    last: Instant,
+    last: Option<Instant>,
 }
 
 impl Due {
     fn every(period: Duration) -> Self {
-        Self { period, last: Instant::now() }
+        Self { period, last: Some(Instant::now()) }
+    }
+
+    fn at_once_and_every(period: Duration) -> Self {
+        Self { period, last: None }
     }
 
     /// Whether its time has come; if so, the next period begins.
     fn now(&mut self) -> bool {
-        let due = self.last.elapsed() >= self.period;
+        let due = self.last.is_none_or(|last| last.elapsed() >= self.period);
         if due {
-            self.last = Instant::now();
+            self.last = Some(Instant::now());
         }
         due
     }

@@ -5,14 +5,15 @@ mod heritage;
 mod parts;
 mod rewind;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire_kafka::topics::{At, Topics};
 use tidewire_kafka::{Idempotence, Isolation, Settings};
 use tidewire_node_core::copy::{
-    CopiedTopic, FirstStart, Heritage, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
-    unlisted,
+    Appeared, FirstStart, Heritage, Layout, PartitionFacts, SourceTopic, TargetPartition, judge,
+    lacks_places, new_topics, same_copies, unlisted,
 };
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::reconnect::Verdict;
@@ -31,6 +32,7 @@ use copies::Copies;
 use heritage::left;
 
 pub(crate) use copies::ConfigSync;
+pub(crate) use heritage::copied_topics;
 pub(crate) use rewind::rewind as rewind_copy;
 
 /// Both ends of a shard.
@@ -119,7 +121,30 @@ impl<'a> KafkaEnds<'a> {
         Ok(Heritage::new(generations))
     }
 
-    /// Deletes what the first claim wants deleted; up to a bound that was fixed there, so that doing it
+    /// A position with places of what appeared since, as `existingData` has it.
+    async fn with_appeared(&mut self, position: KafkaPosition) -> Result<KafkaPosition, Fault> {
+        self.look_at_partitions().await?;
+        let new: BTreeSet<String> =
+            new_topics(&self.layout, &position).map(|it| it.source.name.clone()).collect();
+        let target = match new.is_empty() {
+            true => Vec::new(),
+            false => {
+                let (topics, layout) = (self.clients()?.target, self.layout.clone());
+                let of_new = move |source: &str, _| new.contains(source);
+                blocking(move || target_partitions(&topics, &layout, of_new)).await?
+            }
+        };
+        let appeared = Appeared {
+            layout: &self.layout,
+            facts: &self.facts,
+            position: &position,
+            existing: self.task.existing_data,
+            target: &target,
+        };
+        appeared.position()
+    }
+
+    /// Deletes what a claim wants deleted; up to a bound that was fixed there, so that doing it
     /// again deletes nothing that was copied.
     async fn clear(&mut self, clearing: Vec<Clearing>) -> Result<(), Fault> {
         let clearing: Vec<_> =
@@ -188,16 +213,21 @@ impl Ends for KafkaEnds<'_> {
 
     /// Looks at the topics of both ends; makes copies that are missing, and partitions of those that
     /// have too few.
-    async fn verify_topics(&mut self) -> Result<Fact<KafkaPosition>, Fault> {
+    async fn verify_topics(
+        &mut self,
+        known: Option<KafkaPosition>,
+    ) -> Result<Fact<KafkaPosition>, Fault> {
         let (clients, shard, task) = (self.clients()?, self.shard, self.task);
         let (rules, sync) = (task.topics.clone(), task.sync_configs.clone());
         let pins = self.target.pins.clone();
+        let position = known.clone();
         let (layout, seen, told) = blocking(move || {
             let layout = Layout::new(&rules, &listed(&clients.source, CALL)?, shard)?;
-            let of_shard: Vec<CopiedTopic> = layout.topics_of_shard().cloned().collect();
+            // Before copies are made that the task must not write to.
+            position.map_or(Ok(()), |position| same_copies(&layout, &position))?;
             let (source, target) = (&clients.source, &clients.target);
-            let copies = Copies { source, target, sync: &sync, pins: &pins };
-            let (seen, told) = copies.ensure(&of_shard, CALL)?;
+            let copies = Copies { source, target, sync: &sync, pins: &pins, layout: &layout };
+            let (seen, told) = copies.ensure(CALL)?;
             Ok((layout, seen, told))
         })
         .await?;
@@ -208,7 +238,13 @@ impl Ends for KafkaEnds<'_> {
         }
         self.layout = layout;
         self.told.extend(told);
-        Ok(Fact::TopicsSeen(seen))
+        match known {
+            Some(position) if lacks_places(&self.layout, &position) => {
+                let position = self.with_appeared(position).await?;
+                Ok(Fact::TopicsAppeared(seen, position))
+            }
+            _ => Ok(Fact::TopicsSeen(seen)),
+        }
     }
 
     /// Nothing of ours lives at the source.
@@ -227,7 +263,8 @@ impl Ends for KafkaEnds<'_> {
                 KafkaStart::Timestamp(ms) => first_at(&clients.source, &layout, ms)?,
                 KafkaStart::Earliest | KafkaStart::Latest | KafkaStart::Offsets(_) => Vec::new(),
             };
-            Ok((at_timestamp, target_partitions(&clients.target, &layout, &known)?))
+            let uncovered = |source: &str, number| !known.covers(source, number);
+            Ok((at_timestamp, target_partitions(&clients.target, &layout, uncovered)?))
         })
         .await?;
         let first = FirstStart {
@@ -248,6 +285,7 @@ impl Ends for KafkaEnds<'_> {
         self.told.push(format!(
             "takes over the places of {partitions} partitions: the task has {shards} shards now"
         ));
+        let position = self.with_appeared(position).await?;
         Ok(Fact::StartInherited(position, heritage.pins(&self.layout)))
     }
 
@@ -296,12 +334,12 @@ fn first_at(topics: &Topics, layout: &Layout, ms: i64) -> Result<Vec<Option<i64>
     topics.offsets(&partitions_of(layout), At::Timestamp(ms), CALL)?.into_iter().collect()
 }
 
-/// The partitions of the copies that fall to the shard and that none before it had: also those that the
-/// source has not.
+/// The partitions of the copies that fall to the shard and are wanted, by topic of the source and number:
+/// also those that the source has not.
 fn target_partitions(
     topics: &Topics,
     layout: &Layout,
-    heritage: &Heritage,
+    wanted: impl Fn(&str, u32) -> bool,
 ) -> Result<Vec<TargetPartition>, Fault> {
     let names: Vec<&str> = layout.topics().iter().map(|it| it.target.as_str()).collect();
     let mut found = Vec::new();
@@ -309,8 +347,8 @@ fn target_partitions(
         // One of which the shard has no partition may be missing still.
         let partitions = answer?.map_or(0, |topic| topic.partitions);
         let source = copied.source.name.as_str();
-        let ours = (0..partitions)
-            .filter(|number| layout.has(source, *number) && !heritage.covers(source, *number));
+        let ours =
+            (0..partitions).filter(|number| layout.has(source, *number) && wanted(source, *number));
         found.extend(ours.map(|partition| (copied.target.as_str(), partition)));
     }
     let facts = bounds(topics, &found)?;

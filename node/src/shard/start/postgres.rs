@@ -102,7 +102,10 @@ impl Ends for PostgresEnds<'_> {
 
     /// Looks at the topics of the tables that the task has now, and makes those that are missing where
     /// it is to make them.
-    async fn verify_topics(&mut self) -> Result<Fact<PgPosition>, Fault> {
+    async fn verify_topics(
+        &mut self,
+        _known: Option<PgPosition>,
+    ) -> Result<Fact<PgPosition>, Fault> {
         let mut tables = self.source.resolve().await?;
         if let BadRecord::DeadLetter(topic) = &self.task.on_bad_record {
             tables.add_topic(topic)?;

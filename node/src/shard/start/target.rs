@@ -47,6 +47,8 @@ pub(super) struct TargetSide {
     ordinal: u64,
     /// The topics that the newest position pins.
     pub(super) pins: Vec<TopicPin>,
+    /// As of when the newest position is, where it says.
+    as_of: Option<i64>,
     node: NodeName,
     task: TaskName,
     producer: Option<TransactionalProducer>,
@@ -77,6 +79,7 @@ impl TargetSide {
             key: assignment.shard.position_key(cluster),
             ordinal: assignment.ordinal,
             pins: Vec::new(),
+            as_of: None,
             node: node.clone(),
             task: assignment.spec.name().clone(),
             producer: None,
@@ -118,6 +121,7 @@ impl TargetSide {
             Ok((positions, read))
         })
         .await?;
+        self.as_of = read.record.as_ref().and_then(as_of);
         let newest = read.record.clone().map(|record| entry(record, &self.key)).transpose()?;
         self.positions = Some(positions);
         self.read = Some(read);
@@ -131,7 +135,9 @@ impl TargetSide {
         &mut self,
         record: &[u8],
     ) -> Result<Option<PositionEntry<P>>, Fault> {
-        let kept = kept(record, &self.key)?;
+        let record = kept_record(record, &self.key)?;
+        self.as_of = record.as_ref().and_then(as_of);
+        let kept = record.map(|record| entry(record, &self.key)).transpose()?;
         self.pin(kept.as_ref());
         Ok(kept)
     }
@@ -149,10 +155,10 @@ impl TargetSide {
         P: Recorded + Send + 'static,
     {
         let mut producer = self.producer.take().ok_or_else(too_early)?;
-        let writer = self.writer(&mut producer)?;
+        let (writer, as_of) = (self.writer(&mut producer)?, self.as_of);
         let (producer, end) = blocking(move || {
             producer.begin()?;
-            writer.send(&mut producer, &claim)?;
+            writer.send(&mut producer, &claim, as_of)?;
             let end = producer.commit(CALL);
             Ok((producer, end))
         })
@@ -176,6 +182,7 @@ impl TargetSide {
         claim: &PositionEntry<P>,
         meter: &Meter,
     ) -> EndVerdict {
+        meter.goes_on_as_of(self.as_of);
         report_position(claim, (&self.task, &self.node), meter);
         let mut since = Instant::now();
         while meter.kept() < claim.serial {
@@ -221,7 +228,7 @@ impl TargetSide {
             Delivery::ExactlyOnce => self.commit_moved(moved, shard).await.map(|()| None),
             Delivery::AtLeastOnce => {
                 let serial = moved.serial;
-                let record = record(&moved, &self.task, &self.node).encode_to_vec();
+                let record = record(&moved, (&self.task, &self.node), None).encode_to_vec();
                 Ok(Some(Rewound { shard: shard.index, serial, record }))
             }
         }
@@ -237,6 +244,8 @@ impl TargetSide {
     where
         P: Recorded + Send + 'static,
     {
+        // Elsewhere it is as of another time.
+        self.as_of = None;
         match self.commit_claim(moved).await? {
             EndVerdict::Clean => Ok(()),
             EndVerdict::DropProducer => Err(Fault::new(
@@ -268,6 +277,7 @@ impl TargetSide {
         delivery: Delivery,
         (meter, lease, kill): (&Meter, Lease, &KillSwitch),
     ) -> Result<Outlet, Fault> {
+        meter.goes_on_as_of(self.as_of);
         match delivery {
             Delivery::ExactlyOnce => self.fenced(serial, topics, meter).map(Outlet::Fenced),
             Delivery::AtLeastOnce => {
@@ -319,7 +329,7 @@ impl TargetSide {
             None => producer.topic(&topic.name),
         });
         let topics = topics.collect();
-        Ok(Fenced { producer, topics, positions })
+        Ok(Fenced { producer, topics, positions, meter: meter.clone() })
     }
 
     fn plain_producer(&self, topics: &[OutletTopic]) -> Result<PlainProducer, Fault> {
@@ -336,14 +346,22 @@ pub(super) fn kept<P: Recorded>(
     record: &[u8],
     key: &str,
 ) -> Result<Option<PositionEntry<P>>, Fault> {
+    kept_record(record, key)?.map(|record| entry(record, key)).transpose()
+}
+
+fn kept_record(record: &[u8], key: &str) -> Result<Option<pb::PositionRecord>, Fault> {
     if record.is_empty() {
         return Ok(None);
     }
-    let record = pb::PositionRecord::decode(record).map_err(|error| {
+    pb::PositionRecord::decode(record).map(Some).map_err(|error| {
         Fault::new(FaultKind::TargetHistory, format!("position {key}"), error)
             .remedy("a later release may have written it: run the same release on all nodes")
-    })?;
-    entry(record, key).map(Some)
+    })
+}
+
+/// As of when a position is; releases before this was recorded did not say.
+fn as_of(record: &pb::PositionRecord) -> Option<i64> {
+    (record.as_of_ms > 0).then_some(record.as_of_ms)
 }
 
 /// Runs a call that blocks; its panic is a fault, not ours.

@@ -482,6 +482,7 @@ prop_compose! {
 prop_compose! {
     fn topic_position()(
         id in any::<(i64, i64)>(),
+        target in option::of(word()),
         partitions in btree_map(
             any::<u32>(),
             (0..i64::MAX, option::of(0..i32::MAX)).prop_map(|(next, leader_epoch)| {
@@ -490,7 +491,7 @@ prop_compose! {
             0..4,
         ),
     ) -> TopicPosition {
-        TopicPosition { id, partitions }
+        TopicPosition { id, target, partitions }
     }
 }
 

@@ -137,7 +137,8 @@ proptest! {
 fn record(id: (i64, i64), partitions: &[(u32, i64)]) -> PositionEntry<KafkaPosition> {
     let at = |next| PartitionPosition { next, leader_epoch: None };
     let partitions = partitions.iter().map(|(number, next)| (*number, at(*next))).collect();
-    let topics = [("orders".to_owned(), TopicPosition { id, partitions })].into();
+    let topic = TopicPosition { id, target: Some("dr.orders".to_owned()), partitions };
+    let topics = [("orders".to_owned(), topic)].into();
     let position = KafkaPosition { topics, clearing: Vec::new() };
     PositionEntry { serial: 9, epoch: Epoch(3), claim: false, position, topics: Vec::new() }
 }
@@ -177,6 +178,25 @@ fn a_topic_made_again_is_noticed_by_whichever_shard_knew_the_old_one() {
     assert!(matches!(judged((1, 2), (1, 2)), Verdict::Stream(_)));
     assert!(matches!(judged((0, 0), (1, 2)), Verdict::Stream(_)), "brokers before 2.8");
     for (zero, one) in [((9, 9), (1, 2)), ((1, 2), (9, 9)), ((9, 9), (0, 0))] {
+        assert!(matches!(judged(zero, one), Verdict::Stop(_)), "{zero:?} and {one:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_called_otherwise_now_is_noticed_by_whichever_shard_had_the_old_one() {
+    let layout = one_shard();
+    let facts = [PartitionFacts { low: 0, end: 50, high: 50 }; 2];
+    let judged = |zero: Option<&str>, one: Option<&str>| {
+        let (mut of_zero, mut of_one) = (record((1, 2), &[(0, 20)]), record((1, 2), &[(1, 30)]));
+        for (record, name) in [(&mut of_zero, zero), (&mut of_one, one)] {
+            record.position.topics.get_mut("orders").expect("known").target =
+                name.map(str::to_owned);
+        }
+        let position = two_shards(of_zero, of_one).position(&layout);
+        judge(&layout, &position, &facts)
+    };
+    assert!(matches!(judged(Some("dr.orders"), None), Verdict::Stream(_)));
+    for (zero, one) in [(Some("old"), Some("dr.orders")), (Some("dr.orders"), Some("old"))] {
         assert!(matches!(judged(zero, one), Verdict::Stop(_)), "{zero:?} and {one:?}");
     }
 }

@@ -29,14 +29,15 @@ pub(super) fn judge(judged: &Judged<'_>) -> Finding {
         let told = judged
             .pairs()
             .all(|(_, _, copy)| copy.settings.as_ref().is_ok_and(|it| !it.is_empty()));
-        return Finding::pass(match told {
+        let found = match told {
             true => count(
                 judged.copies.len(),
                 "copy keeps what is written",
                 "copies keep what is written",
             ),
             false => "not told by these brokers".to_owned(),
-        });
+        };
+        return Finding { message: NOT_KEPT.to_owned(), ..Finding::pass(found) };
     }
     let fails = objections.iter().any(|it| it.fails);
     let yields = objections.iter().all(|it| it.yields || !it.fails);
@@ -51,6 +52,10 @@ pub(super) fn judge(judged: &Judged<'_>) -> Finding {
         (false, _) => Finding::warn(found, "the copies would differ from their originals", remedy),
     }
 }
+
+/// What no setting changes.
+const NOT_KEPT: &str =
+    "offsets are not kept; a record with the timestamp 0 is written with the present time";
 
 const FAILS: &str = "records would be refused, or removed from the copies";
 
@@ -81,6 +86,7 @@ fn present(
     let Some(original) = original else { return objections };
     objections.extend(policy(judged, name, original, copy));
     objections.extend(retention(judged, name, original, copy));
+    objections.extend(stamps(judged, name, original, copy));
     objections
 }
 
@@ -127,9 +133,6 @@ fn retention(
     original: &TopicLook,
     copy: &TopicLook,
 ) -> Option<Objection> {
-    let deletes = |look: &TopicLook| {
-        look.setting("cleanup.policy").is_some_and(|it| it.value.contains("delete"))
-    };
     if !deletes(copy) || follows(judged, "retention.ms", original.setting("retention.ms")?) {
         return None;
     }
@@ -143,6 +146,60 @@ fn retention(
             judged.set(name, &format!("retention.ms={wanted}")),
         )
     })
+}
+
+const BEFORE: &str = "message.timestamp.before.max.ms";
+const AFTER: &str = "message.timestamp.after.max.ms";
+
+/// Timestamps that the source holds, or takes, and that the copy refuses: older than it lets them be, or
+/// further ahead, which is an hour from Kafka 4.0 on.
+fn stamps(
+    judged: &Judged<'_>,
+    name: &str,
+    original: &TopicLook,
+    copy: &TopicLook,
+) -> Vec<Objection> {
+    if copy.setting("message.timestamp.type").is_some_and(|it| it.value == "LogAppendTime") {
+        return Vec::new();
+    }
+    let carried =
+        |setting| original.setting(setting).is_some_and(|it| follows(judged, setting, it));
+    let limit = |setting| at_most(copy, setting).filter(|_| !carried(setting));
+    let mut objections = Vec::new();
+    let ahead = at_most(original, AFTER);
+    if let Some(here) = limit(AFTER).filter(|here| ahead.is_none_or(|there| there > *here)) {
+        objections.push(Objection::warn(
+            format!(
+                "{name} refuses records that are stamped more than {} ahead, which its original takes: one \
+                 stops the task",
+                told(here)
+            ),
+            judged.set(name, &format!("{AFTER}={}", ahead.unwrap_or(i64::MAX))),
+        ));
+    }
+    let kept = original.number("retention.ms").filter(|kept| *kept >= 0 && deletes(original));
+    if let Some(here) = limit(BEFORE).filter(|here| kept.is_none_or(|kept| kept > *here)) {
+        objections.push(Objection::warn(
+            format!(
+                "{name} refuses records that are older than {}, its original keeps them for {}: one stops \
+                 the task",
+                told(here),
+                told(kept.unwrap_or(-1))
+            ),
+            judged.set(name, &format!("{BEFORE}={}", i64::MAX)),
+        ));
+    }
+    objections
+}
+
+/// The bound of a timestamp, if there is one; before 3.6 one setting has both.
+fn at_most(look: &TopicLook, setting: &str) -> Option<i64> {
+    let both = ["message.timestamp.difference.max.ms", setting];
+    both.iter().filter_map(|it| look.number(it)).filter(|ms| *ms < i64::MAX).min()
+}
+
+fn deletes(look: &TopicLook) -> bool {
+    look.setting("cleanup.policy").is_some_and(|it| it.value.contains("delete"))
 }
 
 /// A time for which records are kept.

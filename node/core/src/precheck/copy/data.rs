@@ -3,6 +3,7 @@
 use tidewire_shared::spec::ExistingData;
 
 use super::{Finding, Judged, count, listed};
+use crate::copy::CopiedTopic;
 use crate::facts::{Release, TopicLook};
 
 /// A copy that holds records.
@@ -15,7 +16,18 @@ pub(super) struct Filled<'a> {
 
 /// The copies that hold records.
 pub(super) fn filled<'a>(judged: &'a Judged<'_>) -> Vec<Filled<'a>> {
-    let filled = judged.pairs().map(|(copied, _, copy)| Filled {
+    of(judged.pairs())
+}
+
+/// Those to which nothing was copied yet.
+pub(super) fn filled_before<'a>(judged: &'a Judged<'_>) -> Vec<Filled<'a>> {
+    of(judged.pairs().filter(|(copied, _, _)| judged.is_new(copied)))
+}
+
+fn of<'a>(
+    pairs: impl Iterator<Item = (&'a CopiedTopic, Option<&'a TopicLook>, &'a TopicLook)>,
+) -> Vec<Filled<'a>> {
+    let filled = pairs.map(|(copied, _, copy)| Filled {
         topic: copied.target.clone(),
         records: copy.ends.iter().flatten().map(|ends| (ends.end - ends.low).max(0)).sum(),
         copy,
@@ -25,24 +37,24 @@ pub(super) fn filled<'a>(judged: &'a Judged<'_>) -> Vec<Filled<'a>> {
 
 /// Records that are there already against `existingData`.
 pub(super) fn existing(judged: &Judged<'_>) -> Finding {
-    if judged.started_before {
-        return Finding::pass("the task goes on behind what it copied");
-    }
-    let unseen =
-        judged.pairs().flat_map(|(_, _, copy)| &copy.ends).find_map(|it| it.as_ref().err());
+    let new = judged.pairs().filter(|(copied, _, _)| judged.is_new(copied));
+    let unseen = new.flat_map(|(_, _, copy)| &copy.ends).find_map(|it| it.as_ref().err());
     if let Some(fault) = unseen {
         return Finding::of(fault);
     }
-    let filled = filled(judged);
+    let filled = filled_before(judged);
     if filled.is_empty() {
-        return Finding::pass("no copy holds records");
+        return Finding::pass(match judged.started_before {
+            true => "the task goes on behind what it copied",
+            false => "no copy holds records",
+        });
     }
     let told: Vec<String> = filled.iter().map(Filled::told).collect();
     let told = listed(&told, ", ");
     match judged.task.existing_data {
         ExistingData::Stop => Finding::fail(
             told,
-            "existingData: stop starts no task whose copies hold records",
+            "existingData: stop copies nothing to where records are",
             "write existingData: append to leave them and follow them, or existingData: rewrite to \
              delete them once; or rename the copies",
         ),

@@ -1,9 +1,9 @@
 //! Whether the copy would feed itself: what it writes comes back to it, by its own rules or by way of
 //! other tasks.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidewire_shared::spec::TopicRule;
+use tidewire_shared::spec::{NamePattern, TopicRule};
 
 use super::{Finding, Judged, listed};
 use crate::copy::rule_of;
@@ -32,14 +32,20 @@ struct Reached {
 pub(super) fn judge(judged: &Judged<'_>) -> Finding {
     let ways = ways(judged);
     let Some((ours, _)) = ways.split_first() else { return Finding::pass("no way back") };
-    let loops: Vec<String> = judged
-        .copies
-        .iter()
-        .filter_map(|copied| {
-            let way = back(&ways, ours.to, &copied.target)?;
-            Some(format!("{} to {}", copied.source.name, way.join(" to ")))
-        })
-        .collect();
+    let found = |topics: &mut dyn Iterator<Item = (String, String)>| -> Vec<String> {
+        let way = |(topic, copy): (String, String)| {
+            Some(format!("{topic} to {}", back(&ways, ours.to, &copy)?.join(" to ")))
+        };
+        topics.filter_map(way).collect()
+    };
+    let there = judged.copies.iter().map(|it| (it.source.name.clone(), it.target.clone()));
+    let mut loops = found(&mut { there });
+    // What is there says more than what may come.
+    if loops.is_empty() {
+        let appearing = appearing(judged, &ways).into_iter();
+        let told = |(name, copy)| (format!("{name} (not there yet)"), copy);
+        loops = found(&mut appearing.map(told));
+    }
     if loops.is_empty() {
         return Finding::pass("nothing that is copied comes back");
     }
@@ -65,6 +71,30 @@ pub(super) fn judge(judged: &Judged<'_>) -> Finding {
         )
         .overridable(),
         Sameness::Proven | Sameness::No => Finding::fail(found, message, remedy),
+    }
+}
+
+/// Topics that the task would take if they appeared, with the names of their copies: what rules name, ours
+/// and those of other tasks, which may make it, and for each pattern a name that fits.
+fn appearing(judged: &Judged<'_>, ways: &[Way<'_>]) -> BTreeMap<String, String> {
+    let rules = ways.iter().flat_map(|way| way.rules);
+    let names = rules.flat_map(|rule| match rule.topics.as_slice() {
+        [] => vec!["any".to_owned()],
+        patterns => patterns.iter().map(example).collect(),
+    });
+    let there = |name: &String| judged.copies.iter().any(|it| it.source.name == *name);
+    let taken = names.filter(|name| !there(name)).filter_map(|name| {
+        let copy = rule_of(&judged.task.topics, &name, name.starts_with("__"))?.renamed(&name);
+        Some((name, copy))
+    });
+    taken.collect()
+}
+
+/// A name that fits a pattern.
+fn example(pattern: &NamePattern) -> String {
+    match pattern {
+        NamePattern::Exact(name) => name.clone(),
+        NamePattern::Glob(glob) => glob.replace('*', "any").replace('?', "x"),
     }
 }
 

@@ -142,8 +142,8 @@ fn lacks(judged: &Judged<'_>) -> Vec<Lack> {
         let look = judged.seen.target.topics.get(*name);
         look.is_some_and(|it| it.as_ref().is_err_and(|fault| fault.kind == FaultKind::TargetDenied))
     });
-    let rewrites = judged.task.existing_data == ExistingData::Rewrite && !judged.started_before;
-    let emptied: Vec<String> = data::filled(judged).into_iter().map(|it| it.topic).collect();
+    let rewrites = judged.task.existing_data == ExistingData::Rewrite;
+    let emptied: Vec<String> = data::filled_before(judged).into_iter().map(|it| it.topic).collect();
     let emptied = |name: &String| rewrites && emptied.contains(name);
     let unseen =
         without_settings(judged.pairs().map(|(it, _, look)| (it.target.as_str(), Some(look))));

@@ -142,7 +142,7 @@ fn denied(kind: FaultKind, object: &str) -> Fault {
 }
 
 fn items_of(task: &KafkaTask, seen: &CopyPrecheck) -> Vec<CheckItem> {
-    judge_copy(&CopyLook { task, started_before: false, neighbours: &[], seen })
+    judge_copy(&CopyLook { task, started_before: false, known: None, neighbours: &[], seen })
 }
 
 /// The items after a change of what was seen.

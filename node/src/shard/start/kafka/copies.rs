@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidewire_kafka::topics::{NewTopic, Topics, patiently};
-use tidewire_node_core::copy::{CopiedTopic, carried};
+use tidewire_kafka::topics::{Config, NewTopic, Topics, patiently};
+use tidewire_node_core::copy::{CopiedTopic, Layout, carried, differing};
 use tidewire_node_core::facts::TopicFacts;
 use tidewire_node_core::takeover::TopicPin;
 use tidewire_shared::spec::SyncConfigs;
@@ -22,6 +22,8 @@ pub(super) struct Copies<'a> {
     pub(super) sync: &'a SyncConfigs,
     /// Copies that the shard has written to: one that is gone is told of, and not just made again.
     pub(super) pins: &'a [TopicPin],
+    /// What the shard copies.
+    pub(super) layout: &'a Layout,
 }
 
 type Seen = Vec<(String, Option<TopicFacts>)>;
@@ -29,17 +31,16 @@ type Seen = Vec<(String, Option<TopicFacts>)>;
 impl Copies<'_> {
     /// Has every copy there with as many partitions as its original, but for those that are gone; says
     /// what was made.
-    pub(super) fn ensure(
-        &self,
-        topics: &[CopiedTopic],
-        timeout: Duration,
-    ) -> Result<(Seen, Vec<String>), Fault> {
+    pub(super) fn ensure(&self, timeout: Duration) -> Result<(Seen, Vec<String>), Fault> {
         let deadline = Instant::now() + timeout;
+        let topics: Vec<&CopiedTopic> = self.layout.topics_of_shard().collect();
+        let topics = topics.as_slice();
         let mut told = Vec::new();
         let seen = patiently(
             || self.describe(topics, timeout),
             |seen| seen.iter().any(|it| self.is_gone(it)),
         )?;
+        self.refuse_a_loop(&seen, timeout)?;
         let mut changed = self.make_missing(topics, &seen, timeout, &mut told)?;
         changed |= self.widen(topics, &seen, timeout, &mut told)?;
         if !changed {
@@ -61,7 +62,24 @@ impl Copies<'_> {
         }
     }
 
-    fn describe(&self, topics: &[CopiedTopic], timeout: Duration) -> Result<Seen, Fault> {
+    /// An error when a copy is a topic of the source that the shard would copy again: both ends are one
+    /// cluster. Copies of other shards are asked for only where they may be.
+    fn refuse_a_loop(&self, seen: &Seen, timeout: Duration) -> Result<(), Fault> {
+        let ours = seen.iter().flat_map(|(name, facts)| Some((name.as_str(), facts.as_ref()?.id)));
+        let ours: BTreeMap<&str, (i64, i64)> = ours.collect();
+        let asked: Vec<&str> =
+            self.layout.copies_to_read().filter(|copy| !ours.contains_key(copy)).collect();
+        let answers = match asked.is_empty() {
+            true => Vec::new(),
+            false => self.target.identify(&asked, timeout)?,
+        };
+        let others = answers
+            .iter()
+            .filter_map(|(name, answer)| Some((name.as_str(), answer.as_ref().ok()?.as_ref()?.id)));
+        self.layout.comes_back(ours.into_iter().chain(others))
+    }
+
+    fn describe(&self, topics: &[&CopiedTopic], timeout: Duration) -> Result<Seen, Fault> {
         let names: Vec<&str> = topics.iter().map(|topic| topic.target.as_str()).collect();
         let answers = self.target.describe(&names, timeout)?;
         answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
@@ -75,13 +93,13 @@ impl Copies<'_> {
     /// Another shard of the task may make them at the same time: one that is there already is as good.
     fn make_missing(
         &self,
-        topics: &[CopiedTopic],
+        topics: &[&CopiedTopic],
         seen: &Seen,
         timeout: Duration,
         told: &mut Vec<String>,
     ) -> Result<bool, Fault> {
         let missing = topics.iter().zip(seen).filter(|(_, it)| it.1.is_none() && !self.is_gone(it));
-        let missing: Vec<&CopiedTopic> = missing.map(|(topic, _)| topic).collect();
+        let missing: Vec<&CopiedTopic> = missing.map(|(topic, _)| *topic).collect();
         if missing.is_empty() {
             return Ok(false);
         }
@@ -108,7 +126,7 @@ impl Copies<'_> {
 
     fn widen(
         &self,
-        topics: &[CopiedTopic],
+        topics: &[&CopiedTopic],
         seen: &Seen,
         timeout: Duration,
         told: &mut Vec<String>,
@@ -156,6 +174,8 @@ pub(crate) struct ConfigSync {
     pub(crate) target: Arc<Topics>,
     pub(crate) topics: Vec<CopiedTopic>,
     pub(crate) sync: SyncConfigs,
+    /// What each original had at the last look.
+    pub(crate) before: BTreeMap<String, Config>,
 }
 
 /// Longest single call.
@@ -163,32 +183,40 @@ const CALL: Duration = Duration::from_secs(20);
 
 impl ConfigSync {
     /// Compares both ends, and alters what differs. What the source does not set by itself stays at the
-    /// target as it is, unless the copy was given it from there.
+    /// target as it is, unless the source had set it so at the last look.
     ///
     /// # Errors
     /// When one end could not be asked, or the target refuses.
-    pub(crate) fn carry_over(&self) -> Result<(), Fault> {
+    pub(crate) fn carry_over(&mut self) -> Result<(), Fault> {
         let source: Vec<&str> = self.topics.iter().map(|it| it.source.name.as_str()).collect();
         let target: Vec<&str> = self.topics.iter().map(|it| it.target.as_str()).collect();
         let wanted = self.source.own_configs(&source, CALL)?;
         let present = self.target.own_configs(&target, CALL)?;
-        let mut changes = Vec::new();
+        let (mut changes, mut seen) = (Vec::new(), BTreeMap::new());
         for ((name, (_, wanted)), (_, present)) in target.iter().zip(wanted).zip(present) {
             // One that is gone is told of elsewhere.
             let (Ok(Some(wanted)), Ok(Some(present))) = (wanted, present) else { continue };
-            let differing: BTreeMap<String, Option<String>> = carried(wanted, &self.sync)
-                .into_iter()
-                .filter(|(config, value)| present.get(config) != Some(value))
-                .map(|(config, value)| (config, Some(value)))
-                .collect();
+            let wanted = carried(wanted, &self.sync);
+            let differing = differing(&wanted, self.before.get(*name), &present);
             if !differing.is_empty() {
                 tracing::info!(topic = name, configs = ?differing.keys(), "carries configurations over");
                 changes.push((*name, differing));
             }
+            seen.insert((*name).to_owned(), wanted);
         }
-        if changes.is_empty() {
-            return Ok(());
+        let done = match changes.is_empty() {
+            true => Vec::new(),
+            false => self.target.alter_configs(&changes, CALL)?,
+        };
+        let mut outcome = Ok(());
+        for (name, done) in done {
+            if let Err(fault) = done {
+                // What could not be taken away is still to be.
+                seen.remove(&name);
+                outcome = outcome.and(Err(fault));
+            }
         }
-        self.target.alter_configs(&changes, CALL)?.into_iter().try_for_each(|(_, done)| done)
+        self.before.extend(seen);
+        outcome
     }
 }

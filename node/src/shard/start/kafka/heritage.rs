@@ -1,12 +1,16 @@
-//! How far shards came that are no more: what a shard that replaces them asks before its first claim.
+//! How far other shards came: what a shard that replaces them asks before its first claim, and what a
+//! precheck asks of those that run.
 
+use std::collections::BTreeSet;
 use std::thread::ScopedJoinHandle;
 
 use tidewire_kafka::{Positions, Settings, TransactionalProducer};
 use tidewire_node_core::copy::Left;
-use tidewire_node_core::takeover::{Remembered, missing_record};
-use tidewire_shared::spec::Delivery;
-use tidewire_shared::{ClusterId, Fault, FaultKind};
+use tidewire_node_core::takeover::{PositionEntry, Remembered, missing_record};
+use tidewire_proto::convert::ConvertError;
+use tidewire_proto::node::v1 as pb;
+use tidewire_shared::spec::{Delivery, KafkaTask};
+use tidewire_shared::{ClusterId, Fault, FaultKind, KafkaPosition, ShardId};
 
 use super::super::target::{
     CALL, READ, TargetSide, blocking, core_hint, kept, too_early, wire_hint,
@@ -42,31 +46,74 @@ async fn left_at_target(
     let positions = target.positions.clone().ok_or_else(too_early)?;
     let (settings, cluster, shards) = (target.settings.clone(), cluster.clone(), shards.to_vec());
     blocking(move || {
-        let look = |it: &Retired| look_after_fencing(&settings, &positions, it, &cluster);
-        let mut found = Vec::with_capacity(shards.len());
-        for some in shards.chunks(AT_ONCE) {
-            found.extend(std::thread::scope(|scope| {
-                let asked: Vec<_> = some.iter().map(|it| scope.spawn(|| look(it))).collect();
-                asked.into_iter().map(joined).collect::<Vec<_>>()
-            }));
-        }
-        found.into_iter().collect()
+        each(&shards, |it| {
+            fence(&settings, it, &cluster)?;
+            newest(&positions, it, &cluster)
+        })
     })
     .await
 }
 
-/// Fences whoever owned a shard that is no more, then reads how far it came: what its owner has not
-/// committed by then it never will.
-fn look_after_fencing(
-    settings: &Settings,
-    positions: &Positions,
-    retired: &Retired,
+/// The topics of which these shards have places. They may run meanwhile: nobody is fenced.
+pub(crate) async fn copied_topics(
+    task: &KafkaTask,
+    first: &ShardId,
+    shards: Vec<pb::ShardAtRest>,
     cluster: &ClusterId,
-) -> Result<Left, Fault> {
-    let mut producer =
-        TransactionalProducer::create(settings, &retired.shard.transactional_id(cluster))?;
-    producer.init(CALL)?;
-    drop(producer);
+) -> Result<BTreeSet<String>, Fault> {
+    let unreadable =
+        |error: ConvertError| Fault::new(FaultKind::Internal, "work order", error.to_string());
+    let shard = |shard: pb::ShardAtRest| {
+        Ok(Retired {
+            shard: ShardId { index: shard.shard, ..first.clone() },
+            ordinal: shard.ordinal,
+            hint: shard.hint.map(TryInto::try_into).transpose()?,
+            record: shard.record,
+        })
+    };
+    let shards =
+        shards.into_iter().map(shard).collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    let settings = Settings::new(&task.target, task.limits.record_bytes)?;
+    let (delivery, cluster) = (task.delivery, cluster.clone());
+    let left = blocking(move || match delivery {
+        Delivery::ExactlyOnce => match Positions::existing(&settings, CALL)? {
+            Some(positions) => each(&shards, |it| newest(&positions, it, &cluster)),
+            None => Ok(Vec::new()),
+        },
+        Delivery::AtLeastOnce => {
+            shards.iter().map(|it| kept(&it.record, &it.shard.position_key(&cluster))).collect()
+        }
+    });
+    let left = left.await?.into_iter().flatten();
+    Ok(left
+        .flat_map(|entry: PositionEntry<KafkaPosition>| entry.position.topics.into_keys())
+        .collect())
+}
+
+/// Asks about shards, a few at a time.
+fn each(
+    shards: &[Retired],
+    look: impl Fn(&Retired) -> Result<Left, Fault> + Sync,
+) -> Result<Vec<Left>, Fault> {
+    let look = &look;
+    let mut found = Vec::with_capacity(shards.len());
+    for some in shards.chunks(AT_ONCE) {
+        found.extend(std::thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|it| scope.spawn(move || look(it))).collect();
+            asked.into_iter().map(joined).collect::<Vec<_>>()
+        }));
+    }
+    found.into_iter().collect()
+}
+
+/// Fences whoever owned a shard that is no more: what it has not committed by then it never will.
+fn fence(settings: &Settings, retired: &Retired, cluster: &ClusterId) -> Result<(), Fault> {
+    let id = retired.shard.transactional_id(cluster);
+    TransactionalProducer::create(settings, &id)?.init(CALL)
+}
+
+/// The newest record of a shard.
+fn newest(positions: &Positions, retired: &Retired, cluster: &ClusterId) -> Result<Left, Fault> {
     let key = retired.shard.position_key(cluster);
     let partition = positions.partition_of(retired.ordinal);
     let hint = retired.hint.as_ref().map(core_hint);

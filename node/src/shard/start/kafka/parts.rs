@@ -70,7 +70,7 @@ impl Fitter<'_> {
                 carrier,
                 outlet,
                 kill: kill.clone(),
-                throttle: Throttle::new(&self.task.limits),
+                throttle: Throttle::new(&self.task.limits, self.layout.working_shards()),
             },
             target_watch: target.watch(
                 &self.start.claim,
@@ -162,6 +162,7 @@ impl Fitter<'_> {
             target: Arc::clone(&self.clients.target),
             topics: self.layout.topics().to_vec(),
             sync: self.task.sync_configs.clone(),
+            before: BTreeMap::new(),
         })
     }
 }

@@ -109,7 +109,7 @@ impl Fitter<'_> {
                 }),
                 outlet,
                 kill,
-                throttle: Throttle::new(&task.limits),
+                throttle: Throttle::new(&task.limits, 1),
             },
             source,
         })
@@ -141,7 +141,7 @@ impl Fitter<'_> {
         let size = |most: usize, wanted: Option<u64>| {
             wanted.and_then(|wanted| usize::try_from(wanted).ok()).map_or(most, |w| most.min(w))
         };
-        let (rows, bytes) = Throttle::new(&self.task.limits).batch();
+        let (rows, bytes) = Throttle::new(&self.task.limits, 1).batch();
         options.batch_changes = size(options.batch_changes, rows);
         options.batch_bytes = size(options.batch_bytes, bytes);
         Decoder::new(options)

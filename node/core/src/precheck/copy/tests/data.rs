@@ -18,7 +18,7 @@ fn records_in_a_copy_are_refused_kept_or_deleted_as_the_document_says() {
         "topic_data",
         Fail,
         HOLDS,
-        "existingData: stop starts no task whose copies hold records",
+        "existingData: stop copies nothing to where records are",
         "write existingData: append to leave them and follow them, or existingData: rewrite to delete \
          them once; or rename the copies",
         false,
@@ -78,8 +78,23 @@ fn records_that_brokers_do_not_delete_are_not_rewritten() {
 fn what_a_running_copy_wrote_is_no_obstacle() {
     let mut seen = seen();
     copy(&mut seen).ends = look("", &[(0, 100), (7, 9)]).ends;
-    let look = CopyLook { task: &task(), started_before: true, neighbours: &[], seen: &seen };
+    let look =
+        CopyLook { task: &task(), started_before: true, known: None, neighbours: &[], seen: &seen };
     assert!(judge_copy(&look).iter().all(|item| item.result == Pass));
+}
+
+#[test]
+fn what_the_copy_of_a_new_topic_holds_is_judged_on_a_running_task_too() {
+    let mut seen = seen();
+    copy(&mut seen).ends = look("", &[(0, 100), (7, 9)]).ends;
+    let judged = |known: &[&str]| {
+        let known = known.iter().map(|name| (*name).to_owned()).collect();
+        let (task, neighbours, known) = (&task(), &[], Some(&known));
+        judge_copy(&CopyLook { task, started_before: true, known, neighbours, seen: &seen })
+    };
+    assert!(judged(&["orders"]).iter().all(|item| item.result == Pass));
+    let item = only(judged(&["clicks"]));
+    assert_eq!((item.name.as_str(), item.result, item.found.as_str()), ("topic_data", Fail, HOLDS));
 }
 
 #[test]

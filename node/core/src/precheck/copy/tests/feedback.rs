@@ -14,7 +14,10 @@ fn way(task: &str, from: &str, to: &str, rule: TopicRule) -> Neighbour {
 }
 
 fn looped(task: &KafkaTask, neighbours: &[Neighbour], seen: &CopyPrecheck) -> CheckItem {
-    named(&judge_copy(&CopyLook { task, started_before: false, neighbours, seen }), "loop")
+    named(
+        &judge_copy(&CopyLook { task, started_before: false, known: None, neighbours, seen }),
+        "loop",
+    )
 }
 
 /// One cluster at both ends, known by a broker's own name for itself.
@@ -75,6 +78,34 @@ fn what_other_tasks_bring_back_is_refused() {
 }
 
 #[test]
+fn topics_that_may_appear_must_not_come_back_either() {
+    // Both ways, before any of these topics is there.
+    let both = KafkaTask {
+        topics: vec![rule(&["orders"], "{topic}"), rule(&["clicks-*"], "{topic}")],
+        ..task()
+    };
+    let back = |rule| way("back", "east", "west", rule);
+    let clicks = back(rule(&["clicks-*"], "{topic}"));
+    let item = looped(&both, std::slice::from_ref(&clicks), &seen());
+    let found = "clicks-any (not there yet) to clicks-any to clicks-any (task back) to clicks-any";
+    assert_eq!((item.result, item.found.as_str()), (Fail, found));
+
+    // What the other task makes here, though nothing of it is here yet.
+    let all = KafkaTask { topics: vec![rule(&[], "{topic}")], ..task() };
+    let item = looped(&all, &[back(rule(&["payments"], "{topic}"))], &seen());
+    let found = "payments (not there yet) to payments to payments (task back) to payments";
+    assert_eq!((item.result, item.found.as_str()), (Fail, found));
+
+    let mut apart = both;
+    apart.topics[1].exclude = vec![NamePattern::Glob("clicks-*".to_owned())];
+    assert_eq!(looped(&apart, &[clicks], &seen()).result, Pass);
+    let mut all = all;
+    all.topics[0] = rule(&[], "dr.{topic}");
+    all.topics[0].exclude = vec![NamePattern::Glob("dr.*".to_owned())];
+    assert_eq!(looped(&all, &[], &one_cluster()).result, Pass);
+}
+
+#[test]
 fn names_that_every_round_makes_longer_end_the_search() {
     let there = way("there", "east", "east", rule(&[], "x{topic}"));
     let same = KafkaTask { topics: vec![rule(&[], "{topic}")], ..task() };
@@ -108,8 +139,13 @@ fn a_copy_that_another_task_writes_is_refused_until_that_is_wanted() {
         topics: vec!["dr.*".to_owned()],
         ..Neighbour::default()
     };
-    let look =
-        CopyLook { task: &task(), started_before: false, neighbours: &[other], seen: &seen() };
+    let look = CopyLook {
+        task: &task(),
+        started_before: false,
+        known: None,
+        neighbours: &[other],
+        seen: &seen(),
+    };
     let item = only(judge_copy(&look));
     let expected = (
         "topic_collision",

@@ -72,6 +72,42 @@ fn a_copy_that_forgets_sooner_is_told() {
 }
 
 #[test]
+fn timestamps_that_the_copy_refuses_are_told() {
+    let (after, before) = ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms");
+    let item = only(with(&[], &[(after, "3600000")]));
+    assert_eq!(
+        item.found,
+        "dr.orders refuses records that are stamped more than 1h ahead, which its original takes: one \
+         stops the task"
+    );
+    let ever = format!("{after}={}", i64::MAX);
+    assert_eq!((item.result, item.remedy), (Warn, set(&ever)));
+    let alike = [(after, "3600000")];
+    assert!(with(&alike, &alike).iter().all(|item| item.result == Pass));
+    let item = only(with(&[], &[(before, "86400000")]));
+    assert_eq!(
+        item.found,
+        "dr.orders refuses records that are older than 1d, its original keeps them for 7d: one stops \
+         the task"
+    );
+    assert!(with(&[], &[(before, "604800000")]).iter().all(|item| item.result == Pass));
+    let ever = i64::MAX.to_string();
+    assert!(with(&[], &[(before, &ever), (after, &ever)]).iter().all(|it| it.result == Pass));
+    let both = [("message.timestamp.difference.max.ms", "86400000")];
+    assert_eq!(only(with(&[], &both)).result, Warn, "before 3.6");
+    let stamps = [(after, "3600000"), ("message.timestamp.type", "LogAppendTime")];
+    assert!(!only(with(&[], &stamps)).found.contains("refuses"), "it stamps them itself");
+}
+
+#[test]
+fn what_no_copy_keeps_is_said() {
+    let item = named(&items(|_| {}), "topic_configs");
+    assert_eq!(item.result, Pass);
+    assert!(item.message.contains("offsets are not kept"), "{item:?}");
+    assert!(item.message.contains("timestamp 0"), "{item:?}");
+}
+
+#[test]
 fn more_replicas_in_sync_than_there_are_fail_also_where_they_are_to_be_made() {
     let item = only(with(&[], &[("min.insync.replicas", "2")]));
     assert_eq!((item.name.as_str(), item.result, item.overridable), ("topic_configs", Fail, false));

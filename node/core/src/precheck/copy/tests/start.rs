@@ -86,7 +86,8 @@ fn ends_that_cannot_be_seen_fail() {
 #[test]
 fn where_a_task_began_no_longer_matters() {
     let task = KafkaTask { start: at(&[(0, 999)]), ..task() };
-    let look = CopyLook { task: &task, started_before: true, neighbours: &[], seen: &seen() };
+    let look =
+        CopyLook { task: &task, started_before: true, known: None, neighbours: &[], seen: &seen() };
     let item = named(&judge_copy(&look), "start_position");
     assert_eq!((item.result, item.found.as_str()), (Pass, "the task goes on where it was"));
 }
