@@ -129,6 +129,8 @@ fn confirm<P: SourcePosition>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tidewire_shared::{Lsn, PgPosition};
 
     use super::*;
@@ -147,6 +149,7 @@ mod tests {
             incarnation: 0,
             fingerprint: 0,
             next_ordinal: 1,
+            publications: Arc::default(),
         }
     }
 
