@@ -70,6 +70,7 @@ async fn rewind(node: &NodeName, cluster: &ClusterId, order: pb::Rewind) -> Resu
         record: Vec::new(),
         place: (0, 1),
         before: Vec::new(),
+        resumed_over: Vec::new(),
         hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
     };
     shard::rewind(&spec, &assignment, cluster, node, Lsn(order.to)).await
