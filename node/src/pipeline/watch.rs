@@ -70,7 +70,12 @@ impl SourceWatch {
     pub(crate) async fn run(self) {
         let kill = self.kill.clone();
         let _guard = kill.guard("watch-source");
-        let mut seen = Seen { wal: WalState::Ok, reached: Lsn::ZERO, since: Instant::now() };
+        let mut seen = Seen {
+            wal: WalState::Ok,
+            published: self.objects.stood_at(),
+            reached: Lsn::ZERO,
+            since: Instant::now(),
+        };
         let look = async {
             let mut sql = None;
             for turn in 0_u32.. {
@@ -112,7 +117,8 @@ impl SourceWatch {
         }
         self.stalled(end, seen);
         if publication_too {
-            self.objects.compare(sql).await?;
+            self.objects.compare(sql, seen.published, end).await?;
+            seen.published = end;
             let appeared = self.objects.appeared(sql).await?;
             if !appeared.is_empty() {
                 tracing::info!(tables = ?appeared, "tables appeared that the task takes");
@@ -164,6 +170,8 @@ impl SourceWatch {
 /// What the looks before this one found.
 struct Seen {
     wal: WalState,
+    /// The end of the log when the publication was last found to have lost nothing.
+    published: Lsn,
     /// Where the stream stood, waiting for the server, and since when.
     reached: Lsn,
     since: Instant,
