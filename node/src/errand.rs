@@ -74,6 +74,7 @@ async fn rewind(
         record: order.record,
         place: (0, 1),
         before: Vec::new(),
+        resumed_over: Vec::new(),
         hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
     };
     shard::rewind(&spec, &assignment, cluster, node, Lsn(order.to)).await

@@ -14,6 +14,7 @@ pub mod phase;
 pub mod place;
 pub mod position;
 pub mod precheck;
+pub mod publication_mark;
 pub mod report;
 pub mod secret;
 pub mod spec;
@@ -33,6 +34,7 @@ pub use place::{Place, PlaceAt};
 pub use position::{
     Clearing, InTransaction, KafkaPosition, PartitionPosition, PgPosition, TopicPosition,
 };
+pub use publication_mark::{CatalogRow, PublicationMark};
 pub use report::{Counters, PartitionProgress, PositionHint, RetryWindow, ShardPhase, ShardReport};
 pub use secret::{Secret, SecretRef};
 pub use spec::TaskSpec;

@@ -1,10 +1,12 @@
 //! How far a shard has come in its source.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
+use crate::publication_mark::PublicationMark;
 
 /// The position of a PostgreSQL shard: everything before it is durable at the target.
 ///
@@ -26,6 +28,8 @@ pub struct PgPosition {
     pub fingerprint: u64,
     /// Ordinal of the next record of the task, counted from 1 over all restarts.
     pub next_ordinal: u64,
+    /// The publications as they were when this was written; empty in positions of earlier releases.
+    pub publications: Arc<Vec<PublicationMark>>,
 }
 
 /// The durable part of a transaction that is not finished.

@@ -118,8 +118,10 @@ impl PostgresRounds {
             })?;
         // At once: a standby takes over no slot that holds on to older rows than its own.
         let standby = promoted.then(|| standby(&primary, &mut database)).transpose()?;
-        database.truth =
-            database.truth.inserts_only(&[variety::KEYLESS]).truncated(&variety::tables(major(version)));
+        database.truth = database
+            .truth
+            .inserts_only(&[variety::KEYLESS])
+            .truncated(&variety::tables(major(version)));
         let account = Account::create(&mut database.client, &tables)?;
         // These have entries of their own.
         database.tables.retain(|table| table != variety::KEYLESS && table != ADDED);

@@ -21,6 +21,7 @@ mod life;
 mod objects;
 mod old_brokers;
 mod others;
+mod publication_gaps;
 mod records;
 mod reshard;
 mod secured;

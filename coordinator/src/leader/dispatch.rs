@@ -74,6 +74,7 @@ fn message(directive: &Directive) -> Message {
             before,
             hint,
             record,
+            resumed_over,
         } => Message::Assign(Assign {
             task_id: shard.task.to_string(),
             shard: shard.index,
@@ -86,6 +87,7 @@ fn message(directive: &Directive) -> Message {
             first_shard: *first,
             shard_count: *count,
             before: before.iter().map(wire_generation).collect(),
+            resumed_over: resumed_over.clone(),
         }),
         Directive::Revoke { shard, epoch } => Message::Revoke(Revoke {
             task_id: shard.task.to_string(),

@@ -145,6 +145,8 @@ fn confirm<P: SourcePosition>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tidewire_shared::spec::TopicChange;
     use tidewire_shared::{Lsn, PgPosition};
 
@@ -166,6 +168,7 @@ mod tests {
             incarnation: 0,
             fingerprint: 0,
             next_ordinal: 1,
+            publications: Arc::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`facts`]: what the shells have seen, as plain values.
 //! * [`objects`]: which tables a task has. [`filter`]: which of their rows go out.
-//! * [`publish`]: what the managed publications hold.
+//! * [`publish`]: what the managed publications hold. [`publication_mark`]: was anything unpublished meanwhile?
 //! * [`schema`]: tables, prepared for the encoders.
 //! * [`change`]: one change of one row.
 //! * [`batch`]: changes between decode and encode, in one arena.
@@ -31,6 +31,7 @@ pub mod pacing;
 pub mod partition;
 pub mod precheck;
 pub mod progress;
+pub mod publication_mark;
 pub mod publish;
 pub mod reconnect;
 pub mod rewind;

@@ -5,9 +5,10 @@
 //! lies before it. Positions without output (keepalives of an idle source) are persisted the same way
 //! before they are confirmed, so that a slot that stands ahead of us is always somebody else's doing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidewire_shared::{Epoch, Fault, FaultKind, InTransaction, Lsn, PgPosition};
+use tidewire_shared::{Epoch, Fault, FaultKind, InTransaction, Lsn, PgPosition, PublicationMark};
 
 use crate::takeover::{PositionEntry, TopicPin};
 
@@ -68,6 +69,8 @@ pub struct Progress {
     epoch: Epoch,
     serial: u64,
     topics: Vec<TopicPin>,
+    /// The publications as they were when the source was verified.
+    publications: Arc<Vec<PublicationMark>>,
     accepted: Accepted,
     durable: Durable,
     confirmed: Confirmed,
@@ -97,6 +100,7 @@ impl Progress {
             epoch: claim.epoch,
             serial: claim.serial,
             topics: claim.topics.clone(),
+            publications: Arc::clone(&position.publications),
             accepted: Accepted(position.clone()),
             durable: Durable(position.clone()),
             confirmed: Confirmed(Lsn::ZERO),
@@ -106,6 +110,14 @@ impl Progress {
         };
         progress.confirm(confirmed)?;
         Ok(progress)
+    }
+
+    /// The publications are so by now: the next record says it, and is due at once where it would not be
+    /// written anyway.
+    #[must_use]
+    pub fn publishing(mut self, publications: Arc<Vec<PublicationMark>>) -> Self {
+        self.publications = publications;
+        self
     }
 
     /// What the producer has taken.
@@ -159,6 +171,7 @@ impl Progress {
             return Err(internal(format!("went from {at:?} back to {reached:?}")));
         }
         let position = &mut self.accepted.0;
+        position.publications = Arc::clone(&self.publications);
         position.next_ordinal = position.next_ordinal.saturating_add(records);
         match reached {
             Reached::Inside(inside) => position.inside = Some(inside),
@@ -223,8 +236,10 @@ impl Progress {
         self.idle = self.idle.max(lsn);
         let ahead = self.idle.0.saturating_sub(self.durable.0.lsn.0);
         let old = now.saturating_sub(self.persisted_at) >= IDLE_PERIOD;
-        let due = ahead > 0 && (reply_requested || old || ahead >= IDLE_BYTES);
+        let marked = self.accepted.0.publications == self.publications;
+        let due = !marked || (ahead > 0 && (reply_requested || old || ahead >= IDLE_BYTES));
         if due {
+            self.accepted.0.publications = Arc::clone(&self.publications);
             self.accepted.0.lsn = self.idle;
         }
         due

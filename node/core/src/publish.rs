@@ -5,7 +5,7 @@
 //! column lists are left to the server only where no UPDATE or DELETE of the application could fail
 //! for them; the decoder applies them in any case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::spec::{Operations, TableName};
 use tidewire_shared::{Fault, FaultKind};
@@ -261,6 +261,51 @@ pub fn note(tables: &[PublishTable]) -> String {
     format!("{HEADING}{lines}")
 }
 
+/// The comment of a publication, and the transaction that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it says.
+    pub text: String,
+    /// `xmin` of its row in `pg_description`.
+    pub transaction: u32,
+}
+
+impl Note {
+    /// The transactions in which the task changed the publication last: each change writes the note anew.
+    /// A row of the catalog that one of them wrote is the task's own doing, whether or not a position
+    /// that says so became durable after it. None where the comment is someone else's.
+    #[must_use]
+    pub fn transactions(&self) -> BTreeSet<u32> {
+        if !self.text.starts_with(HEADING) {
+            return BTreeSet::new();
+        }
+        self.earlier().chain([self.transaction]).collect()
+    }
+
+    fn earlier(&self) -> impl DoubleEndedIterator<Item = u32> {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(EARLIER));
+        line.unwrap_or_default().split_ascii_whitespace().filter_map(|xid| xid.parse().ok())
+    }
+
+    /// The note of a publication that is changed from how this one notes it.
+    fn next(&self, tables: &[PublishTable]) -> String {
+        let mut known: Vec<String> = Vec::new();
+        if self.text.starts_with(HEADING) {
+            let newest = self.earlier().rev().take(EARLIER_KEPT - 1);
+            known.extend(newest.map(|xid| format!(" {xid}")));
+            known.reverse();
+            known.push(format!(" {}", self.transaction));
+        }
+        let earlier = if known.is_empty() { String::new() } else { format!("\n{EARLIER}") };
+        format!("{}{earlier}{}", note(tables), known.concat())
+    }
+}
+
+/// Begins the line of the transactions of earlier notes.
+const EARLIER: &str = "changed before in transactions";
+/// How many of them are kept: changes after each of which no position became durable.
+const EARLIER_KEPT: usize = 16;
+
 const HEADING: &str = "managed by Tidewire; object id, form and name of its tables:";
 
 /// A number that tells forms apart: which columns and rows of a table are published; 0 for all of them.
@@ -273,7 +318,7 @@ pub fn form(table: &PublishTable) -> u32 {
     crate::partition::murmur2(text.as_bytes())
 }
 
-/// What to do to the publication `seen`, at which `noted` was noted, so that it holds `plan`.
+/// What to do to the publication `seen`, which has the comment `noted`, so that it holds `plan`.
 ///
 /// # Errors
 /// `SourceState`: a table was taken out by someone else, or a table that the task names is another
@@ -282,7 +327,7 @@ pub fn form(table: &PublishTable) -> u32 {
 pub fn align(
     plan: &PublicationPlan,
     seen: &PublicationFacts,
-    noted: Option<&str>,
+    comment: Option<&Note>,
 ) -> Result<Alignment, Fault> {
     let object = || format!("publication {}", seen.name);
     let lost = |name: &TableName| {
@@ -291,12 +336,12 @@ pub fn align(
             .remedy("delete the task and create it again")
     };
     // A comment of someone else says nothing of what the task had.
-    let noted = noted.filter(|text| text.starts_with(HEADING));
+    let noted = comment.map(|it| it.text.as_str()).filter(|text| text.starts_with(HEADING));
     let lines: Vec<(u32, u32, &str)> =
         noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect();
     let mut result = Alignment {
         publish: plan.publish.truncate != seen.truncate,
-        note: note(&plan.tables),
+        note: comment.map_or_else(|| note(&plan.tables), |it| it.next(&plan.tables)),
         ..Alignment::default()
     };
     for table in &plan.tables {

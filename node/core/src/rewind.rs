@@ -76,6 +76,8 @@ impl Rewind<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tidewire_shared::InTransaction;
 
     use super::*;
@@ -93,6 +95,7 @@ mod tests {
                 incarnation: 0,
                 fingerprint: 4,
                 next_ordinal: 11,
+                publications: Arc::default(),
             },
             topics: Vec::new(),
         }

@@ -3,7 +3,7 @@
 //! * [`source`]: where a source is and who we are there; everything else starts from a [`Source`].
 //! * [`connect`]: SQL connections ([`Sql`]) to the first host that accepts writes.
 //! * [`replication`]: our replication client: commands, the frames of the stream, feedback.
-//! * [`slot`], [`publication`]: what we make, watch and drop on the server.
+//! * [`slot`], [`publication`]: what we make, watch and drop on the server; [`publication_mark`]: what else was done there.
 //! * [`server`], [`catalog`], [`precheck`]: the facts that the cores judge.
 //! * [`discover`]: what a server holds, for people who set up a connection.
 //! * [`heartbeat`]: keeps an idle database from holding WAL.
@@ -17,7 +17,7 @@ mod fault;
 pub mod heartbeat;
 pub mod precheck;
 pub mod publication;
-mod publication_mark;
+pub mod publication_mark;
 pub mod quote;
 pub mod replication;
 pub mod server;
@@ -28,6 +28,5 @@ pub mod tls;
 mod transport;
 
 pub use connect::Sql;
-pub use publication_mark::PublicationMark;
 pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
 pub use source::Source;

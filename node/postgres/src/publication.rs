@@ -1,7 +1,7 @@
 //! Publications: look, create, watch, drop.
 
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
-use tidewire_node_core::publish::{self, Alignment, PublicationPlan, PublishTable};
+use tidewire_node_core::publish::{self, Alignment, Note, PublicationPlan, PublishTable};
 use tidewire_shared::spec::TableName;
 use tidewire_shared::{Fault, FaultKind};
 use tokio_postgres::Row;
@@ -186,15 +186,25 @@ fn comment(quoted: &str, note: &str) -> Result<String, Fault> {
     Ok(format!("COMMENT ON PUBLICATION {quoted} IS {}", quote::literal(note)?))
 }
 
-/// What was noted at the publication about its tables; `None` without a note.
+/// The comment of the publication, where its tables are noted; `None` without one.
 ///
 /// # Errors
 /// `SourceUnreachable` when the connection breaks.
-pub async fn note(sql: &Sql, name: &str) -> Result<Option<String>, Fault> {
-    let statement = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication \
-         WHERE pubname = $1::text::name";
-    let rows = sql.about(&object(name), statement, &[&name]).await?;
-    Ok(rows.first().and_then(|row| row.get(0)))
+pub async fn note(sql: &Sql, name: &str) -> Result<Option<Note>, Fault> {
+    let statement = "SELECT d.description, d.xmin::text FROM pg_publication p \
+         JOIN pg_description d ON d.classoid = 'pg_publication'::regclass \
+         AND d.objoid = p.oid AND d.objsubid = 0 WHERE p.pubname = $1::text::name";
+    let object = object(name);
+    let rows = sql.about(&object, statement, &[&name]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Note { text: row.get(0), transaction: transaction(&object, row.get(1))? }))
+}
+
+/// The number of a transaction as `xmin` shows it.
+pub(crate) fn transaction(object: &str, text: &str) -> Result<u32, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(FaultKind::Internal, object, format!("has a row of transaction {text:?}"))
+    })
 }
 
 /// Adds a table to the publication.
@@ -257,7 +267,20 @@ pub fn compare(expected: &PublicationFacts, seen: Option<&PublicationFacts>) -> 
         return Err(state(format!("no longer publishes {operation}"))
             .remedy("set its publish option back; changes since then are lost to this task"));
     }
-    expected.tables.iter().try_for_each(|table| compare_table(table, seen))
+    expected.tables.iter().try_for_each(|table| {
+        renamed(table, seen)?;
+        compare_table(table, seen)
+    })
+}
+
+fn renamed(expected: &PublishedTable, seen: &PublicationFacts) -> Result<(), Fault> {
+    let now = seen.tables.iter().find(|table| table.oid == expected.oid);
+    let Some(now) = now.filter(|table| table.name != expected.name) else { return Ok(()) };
+    let message = format!("table {} is called {} now", expected.name, now.name);
+    Err(Fault::new(FaultKind::SourceState, object(&seen.name), message).remedy(
+        "rename it back, or change the task's objects to the new name, then resume the task; \
+         nothing is lost so far",
+    ))
 }
 
 fn compare_table(expected: &PublishedTable, seen: &PublicationFacts) -> Result<(), Fault> {
@@ -339,12 +362,13 @@ mod tests {
     #[test]
     fn every_narrowing_is_a_fault() {
         assert!(compare(&publication(), None).is_err());
-        let narrowings: [fn(&mut PublicationFacts); 8] = [
+        let narrowings: [fn(&mut PublicationFacts); 9] = [
             |p| p.oid = 2,
             |p| p.update = false,
             |p| p.via_root = false,
             |p| p.tables.truncate(1),
             |p| p.tables[0].oid = 8,
+            |p| p.tables[0].name = name("z"),
             |p| p.tables[0].row_filter = Some("(id > 3)".into()),
             |p| p.tables[0].columns = Some(vec!["id".into()]),
             |p| p.tables.clear(),

@@ -4,9 +4,15 @@ mod support;
 
 use support::{VERSIONS, plan, server, source, sql, table};
 use tidewire_node_core::facts::{ColumnFacts, OddPartition, TableFacts};
+use tidewire_node_core::publication_mark::{Comparison, PublicationLook};
+use tidewire_node_core::publish;
 use tidewire_postgres::precheck::Wanted;
-use tidewire_postgres::{catalog, heartbeat, precheck, publication, server as server_facts};
+use tidewire_postgres::publication::Step;
+use tidewire_postgres::{
+    Sql, catalog, heartbeat, precheck, publication, publication_mark, server as server_facts,
+};
 use tidewire_shared::FaultKind;
+use tidewire_shared::spec::TableName;
 use tidewire_testbed::servers::postgres::StopMode;
 
 const SCHEMA: &str = "
@@ -130,6 +136,100 @@ async fn a_publication_made_again_under_its_name_is_found_out() {
         assert!(fault.message.contains("oid"), "{fault}");
         publication::drop(&connection, "it's").await.expect("drop");
         publication::drop(&connection, "it's").await.expect("drop again");
+    }
+}
+
+/// What the rows of a publication tell since an earlier look.
+fn gap(before: &PublicationLook, now: &PublicationLook) -> Option<String> {
+    Comparison { publication: "p", before: &before.mark, now }.gap()
+}
+
+async fn marked(connection: &Sql, name: &str, tables: &[TableName], ours: bool) -> PublicationLook {
+    let seen = publication::look(connection, name).await.expect("look").expect("there");
+    let look = publication_mark::look(connection, &seen, &plan(tables, false), ours).await;
+    look.expect("look").expect("there")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rows_of_a_publication_tell_what_was_changed_back() {
+    for version in VERSIONS {
+        let server = server(version, &[]);
+        let setup = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);
+             CREATE TABLE other (id int PRIMARY KEY); CREATE PUBLICATION everything FOR ALL TABLES";
+        sql(&server, setup).await;
+        let connection = source(&server, 1).connect().await.expect("connection");
+        let tables = [table("t"), table("u")];
+        let made = publication::create(&connection, "p", &plan(&tables[..1], false)).await;
+        let made = made.expect("made");
+        let first = marked(&connection, "p", &tables, true).await;
+        assert_eq!((first.mark.oid, first.mark.tables.len()), (made.oid, 1));
+        let of_rows = first.mark.tables.values().map(|row| row.xmin);
+        assert!(of_rows.chain([first.mark.xmin]).all(|xmin| first.ours.contains(&xmin)));
+
+        // Our own change, and that of a stranger to a table that the task has not.
+        let noted = publication::note(&connection, "p").await.expect("note").expect("a note");
+        let wanted = plan(&tables, true);
+        let alignment = publish::align(&wanted, &made, Some(&noted)).expect("one more");
+        let step = Step { name: "p", plan: &wanted, alignment: Some(&alignment) };
+        publication::align(&connection, &[step]).await.expect("aligned");
+        sql(&server, "ALTER PUBLICATION p ADD TABLE other").await;
+        let second = marked(&connection, "p", &tables, true).await;
+        assert_ne!(first.mark.xmin, second.mark.xmin, "truncates were switched on");
+        assert_eq!(gap(&first, &second), None);
+        let foreign = marked(&connection, "p", &tables, false).await;
+        assert!(gap(&first, &foreign).is_some_and(|gap| gap.starts_with("was altered")));
+
+        for catalog in ["pg_publication", "pg_publication_rel", "pg_description"] {
+            sql(&server, &format!("VACUUM FREEZE {catalog}")).await;
+            sql(&server, &format!("VACUUM (FREEZE, FULL) {catalog}")).await;
+        }
+        assert_eq!(marked(&connection, "p", &tables, true).await, second, "{version}: frozen");
+
+        sql(&server, "ALTER PUBLICATION p DROP TABLE t").await;
+        sql(&server, "ALTER PUBLICATION p ADD TABLE t").await;
+        let third = marked(&connection, "p", &tables, true).await;
+        let told = gap(&second, &third).expect("a gap");
+        assert!(told.starts_with("table public.t was taken out and put back by trans"), "{told}");
+
+        let all = marked(&connection, "everything", &tables, false).await;
+        assert!(all.mark.tables.is_empty() && all.tables.len() == 2);
+        sql(&server, "ALTER PUBLICATION everything SET (publish = 'insert')").await;
+        let back =
+            "ALTER PUBLICATION everything SET (publish = 'insert, update, delete, truncate')";
+        sql(&server, back).await;
+        let now = marked(&connection, "everything", &tables, false).await;
+        assert!(gap(&all, &now).is_some_and(|gap| gap.starts_with("was altered")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_and_roots_hold_tables_too() {
+    let server = server(VERSIONS[2], &[]);
+    let setup = "CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (10);
+         CREATE TABLE t (id int PRIMARY KEY); CREATE SCHEMA s; CREATE TABLE s.t (id int);
+         CREATE PUBLICATION p FOR TABLES IN SCHEMA s, TABLE root";
+    sql(&server, setup).await;
+    let connection = source(&server, 1).connect().await.expect("connection");
+    let tables = [table("leaf"), TableName { schema: "s".into(), table: "t".into() }];
+    let before = marked(&connection, "p", &tables, false).await;
+    assert_eq!((before.mark.tables.len(), before.mark.schemas.len()), (1, 1));
+    assert_eq!(before.tables.len(), 3, "the leaf, its root, and the table of the schema");
+    for (off, on, told) in [
+        ("DROP TABLE root", "ADD TABLE root", "table public.root was taken out and put back"),
+        (
+            "DROP TABLES IN SCHEMA s",
+            "ADD TABLES IN SCHEMA s",
+            "schema s was taken out and put back",
+        ),
+        ("DROP TABLES IN SCHEMA s", "ADD TABLE s.t", "schema s was taken out while another entry"),
+    ] {
+        let before = marked(&connection, "p", &tables, false).await;
+        sql(&server, &format!("ALTER PUBLICATION p {off}")).await;
+        sql(&server, &format!("ALTER PUBLICATION p {on}")).await;
+        let now = marked(&connection, "p", &tables, false).await;
+        let gap = gap(&before, &now).expect("a gap");
+        assert!(gap.starts_with(told), "{gap}");
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) async fn rewind(
             spec: spec.clone(),
             place: (0, 1),
             before: Vec::new(),
+            resumed_over: Vec::new(),
             ordinal: shard.ordinal,
             hint: shard.hint.map(TryInto::try_into).transpose()?,
             record: shard.record,

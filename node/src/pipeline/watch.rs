@@ -75,6 +75,7 @@ impl SourceWatch {
         let mut seen = Seen {
             wal: WalState::Ok,
             in_peril: false,
+            published: self.objects.stood_at(),
             reached: Lsn::ZERO,
             since: Instant::now(),
             odd: BTreeSet::new(),
@@ -120,14 +121,16 @@ impl SourceWatch {
         }
         self.stalled(end, seen);
         if publication_too {
-            self.objects(sql, seen).await?;
+            self.objects(sql, seen, end).await?;
         }
         Ok(())
     }
 
-    /// Looks at what the task takes. Whatever has to be brought up to date is, by a start.
-    async fn objects(&self, sql: &mut Sql, seen: &mut Seen) -> Result<(), Fault> {
-        let attached = self.objects.compare(sql).await?;
+    /// Looks at what the task takes; the log has come to `end`. Whatever has to be brought up to date is,
+    /// by a start.
+    async fn objects(&self, sql: &mut Sql, seen: &mut Seen, end: Lsn) -> Result<(), Fault> {
+        let attached = self.objects.compare(sql, seen.published, end).await?;
+        seen.published = end;
         let appeared = self.objects.appeared(sql).await?;
         let reshaped = self.objects.reshaped(sql).await?;
         for partition in self.objects.odd_partitions(sql).await? {
@@ -202,6 +205,8 @@ struct Seen {
     wal: WalState,
     /// The server may remove log that the slot needs.
     in_peril: bool,
+    /// The end of the log when the publication was last found to have lost nothing.
+    published: Lsn,
     /// Where the stream stood, waiting for the server, and since when.
     reached: Lsn,
     since: Instant,

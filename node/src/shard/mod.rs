@@ -49,6 +49,8 @@ pub(crate) struct Assignment {
     pub(crate) place: (u32, u32),
     /// Generations of shards that it takes over from as long as it has no position, the newest first.
     pub(crate) before: Vec<Vec<Retired>>,
+    /// Errors of the task that its user has resumed it over, with the object that they name.
+    pub(crate) resumed_over: Vec<String>,
 }
 
 /// A shard that is no more.
@@ -75,6 +77,7 @@ impl Command {
             spec: assign.spec.ok_or_else(missing)?.try_into().map_err(|error| bad(&error))?,
             ordinal: assign.ordinal,
             record: assign.record,
+            resumed_over: assign.resumed_over,
             hint: assign.hint.map(TryInto::try_into).transpose().map_err(|error| bad(&error))?,
         })))
     }

@@ -1,10 +1,11 @@
 //! How far a shard has come, and where that is written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidewire_shared::{
-    Clearing, InTransaction, KafkaPosition, Lsn, PartitionPosition, PgPosition, PositionHint,
-    TopicPosition,
+    CatalogRow, Clearing, InTransaction, KafkaPosition, Lsn, PartitionPosition, PgPosition,
+    PositionHint, PublicationMark, TopicPosition,
 };
 
 use super::{ConvertError, each, optional, text};
@@ -20,6 +21,7 @@ impl From<PgPosition> for pb::PgPosition {
             incarnation: position.incarnation,
             fingerprint: position.fingerprint,
             next_ordinal: position.next_ordinal,
+            publications: position.publications.iter().map(Into::into).collect(),
         }
     }
 }
@@ -36,8 +38,70 @@ impl TryFrom<pb::PgPosition> for PgPosition {
             incarnation: position.incarnation,
             fingerprint: position.fingerprint,
             next_ordinal: position.next_ordinal,
+            publications: Arc::new(each("publications", position.publications)?),
         })
     }
+}
+
+impl From<&PublicationMark> for pb::PublicationMark {
+    fn from(mark: &PublicationMark) -> Self {
+        Self {
+            oid: mark.oid,
+            xmin: mark.xmin,
+            tables: Some((&mark.tables).into()),
+            schemas: Some((&mark.schemas).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::PublicationMark> for PublicationMark {
+    type Error = ConvertError;
+
+    fn try_from(mark: pb::PublicationMark) -> Result<Self, Self::Error> {
+        let rows = |field, rows: Option<pb::CatalogRows>| {
+            let rows = rows.unwrap_or_default();
+            catalog_rows(&rows).ok_or_else(|| ConvertError::new(field, "are not as many as told"))
+        };
+        Ok(Self {
+            oid: mark.oid,
+            xmin: mark.xmin,
+            tables: rows("tables", mark.tables)?,
+            schemas: rows("schemas", mark.schemas)?,
+        })
+    }
+}
+
+impl From<&BTreeMap<u32, CatalogRow>> for pb::CatalogRows {
+    fn from(rows: &BTreeMap<u32, CatalogRow>) -> Self {
+        let mut wire = Self::default();
+        let (mut held, mut before) = (0, CatalogRow::default());
+        for (holds, row) in rows {
+            wire.holds.push(holds - held);
+            wire.names.push(row.name);
+            wire.oids.push(i64::from(row.oid) - i64::from(before.oid));
+            wire.xmins.push(i64::from(row.xmin) - i64::from(before.xmin));
+            (held, before) = (*holds, *row);
+        }
+        wire
+    }
+}
+
+fn catalog_rows(wire: &pb::CatalogRows) -> Option<BTreeMap<u32, CatalogRow>> {
+    let count = wire.holds.len();
+    if [wire.names.len(), wire.oids.len(), wire.xmins.len()] != [count; 3] {
+        return None;
+    }
+    let (mut held, mut before) = (0_u32, CatalogRow::default());
+    let fields = wire.holds.iter().zip(&wire.names).zip(&wire.oids).zip(&wire.xmins);
+    let rows = fields.map(|(((holds, name), oid), xmin)| {
+        held = held.checked_add(*holds)?;
+        let after =
+            |before: u32, more: i64| u32::try_from(i64::from(before).checked_add(more)?).ok();
+        let (oid, xmin) = (after(before.oid, *oid)?, after(before.xmin, *xmin)?);
+        before = CatalogRow { name: *name, oid, xmin };
+        Some((held, before))
+    });
+    rows.collect()
 }
 
 impl From<InTransaction> for pb::InTransaction {

@@ -4,11 +4,33 @@ use tidewire_shared::TaskId;
 
 use super::Verdict;
 use crate::command::{Command, CommandKind, DrainCause};
+use crate::lifecycle::Move;
 use crate::revision::{DEEDS_KEPT, Deed};
-use crate::state::{AUDIT_KEPT, AuditEntry, ClusterState};
+use crate::state::{AUDIT_KEPT, AuditEntry, ClusterState, Task};
 
 /// Partitions of a rewind that are named in its line.
 const MOVES_SHOWN: usize = 50;
+
+/// Errors that are handed to a node, which goes on where one of them names what it finds.
+const RESUMED_OVER: usize = 8;
+
+/// Begins the line of a failure.
+const FAILED_ON: &str = "failed on ";
+
+impl Task {
+    /// The errors after which a user had the task go on, the newest first: `OBJECT: MESSAGE`. Whoever
+    /// resumes a task has seen why it stood.
+    #[must_use]
+    pub fn resumed_over(&self) -> Vec<String> {
+        let goes_on = |what: &str| [Move::Resume, Move::Start].iter().any(|it| it.as_str() == what);
+        let newest_first = self.deeds().rev().skip_while(|deed| !goes_on(&deed.what));
+        let errors = newest_first.filter_map(|deed| {
+            let (_node, error) = deed.what.strip_prefix(FAILED_ON)?.split_once(": ")?;
+            Some(error.to_owned())
+        });
+        errors.take(RESUMED_OVER).collect()
+    }
+}
 
 /// The line for a command, written before it is applied: afterwards its task may have no name.
 pub(super) fn draft(state: &ClusterState, command: &Command) -> Option<AuditEntry> {
@@ -86,7 +108,7 @@ fn describe(state: &ClusterState, kind: &CommandKind) -> Option<(String, String)
         CommandKind::CreateTask { spec, .. } => (format!("task {}", spec.name()), "create".into()),
         CommandKind::SetDesired { task: id, wish } => (task(id), wish.to_string()),
         CommandKind::TaskFailed { shard, node, fault, .. } => {
-            (task(&shard.task), format!("failed on {node}: {fault}"))
+            (task(&shard.task), format!("{FAILED_ON}{node}: {fault}"))
         }
         CommandKind::SlotDropped { shard, node, fault } => {
             (task(&shard.task), format!("slot dropped by {node}: {fault}"))

@@ -93,6 +93,8 @@ pub enum Directive {
         hint: Option<PositionHint>,
         /// Of an at_least_once task its newest position record; empty before there is one.
         record: Vec<u8>,
+        /// Errors of the task that its user has resumed it over, the newest first.
+        resumed_over: Vec<String>,
     },
     /// Stop this shard cleanly under this epoch or a lower one, and answer that it is released, also
     /// if it does not run.

@@ -145,6 +145,7 @@ impl Owned<'_> {
             before,
             hint: checkpoint.map(|checkpoint| checkpoint.hint),
             record: checkpoint.map_or_else(Vec::new, |it| it.record.clone()),
+            resumed_over: self.task.resumed_over(),
         };
         plan.send(&self.owner.node, self.owner.instance, directive);
     }

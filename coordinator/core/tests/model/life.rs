@@ -8,7 +8,7 @@ use tidewire_coordinator_core::{
 };
 use tidewire_shared::precheck::{CheckItem, CheckResult, PrecheckReport};
 use tidewire_shared::spec::{PartitionPolicy, PostgresTask, Sasl, SaslMechanism, SecurityProtocol};
-use tidewire_shared::{Desired, Epoch, Phase, SecretRef, ShardId, TaskSpec};
+use tidewire_shared::{Desired, Epoch, Fault, FaultKind, Phase, SecretRef, ShardId, TaskSpec};
 
 use crate::sample;
 use crate::simulation::Cluster;
@@ -100,6 +100,33 @@ fn a_running_task_goes_on_under_the_next_epoch_once_its_new_document_was_prechec
     assert_eq!(newest.by, "ann@laptop");
     let came: Vec<_> = newest.changes.iter().filter_map(|change| change.new.clone()).collect();
     assert_eq!(came, ["public.more_0", "public.more_1"]);
+}
+
+#[test]
+fn an_owner_is_told_over_which_errors_its_task_was_resumed() {
+    let mut cluster = running(1);
+    let told =
+        |cluster: &Cluster| cluster.state.task(&cluster.task(0)).expect("the task").resumed_over();
+    let fail = |cluster: &mut Cluster, message: &str| {
+        let shard = ShardId { task: cluster.task(0), index: 0 };
+        let epoch = cluster.shard_epoch();
+        let fault = Fault::new(FaultKind::SourceState, "publication p", message);
+        let node = sample::node(0);
+        let last_node = false;
+        let kind = CommandKind::TaskFailed { shard, epoch, node, fault, last_node };
+        cluster.command(kind).expect("failed");
+    };
+    assert_eq!(told(&cluster), Vec::<String>::new(), "it never failed");
+    fail(&mut cluster, "lost: a table");
+    assert_eq!(told(&cluster), Vec::<String>::new(), "nobody resumed it yet");
+    cluster.ask(Move::Resume).expect("resumed");
+    assert_eq!(told(&cluster), ["publication p: lost: a table"]);
+    cluster.until("it runs", |it| it.shown() == Phase::Synchronizing);
+    fail(&mut cluster, "lost another one");
+    assert_eq!(told(&cluster).len(), 1, "that of before");
+    cluster.ask(Move::Start).expect("started");
+    let both = ["publication p: lost another one", "publication p: lost: a table"];
+    assert_eq!(told(&cluster), both);
 }
 
 #[test]

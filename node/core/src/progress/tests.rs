@@ -15,6 +15,7 @@ fn claim() -> PositionEntry<PgPosition> {
             incarnation: 0,
             fingerprint: 0,
             next_ordinal: 11,
+            publications: Arc::default(),
         },
         topics: Vec::new(),
     }
@@ -112,4 +113,23 @@ fn a_keepalive_behind_rows_waits_for_their_commit() {
 #[test]
 fn a_slot_ahead_of_the_claim_is_refused() {
     assert!(Progress::resume(&claim(), 1, Lsn(101), NOW).is_err());
+}
+
+#[test]
+fn changed_publications_are_durable_with_the_next_record_or_at_once() {
+    let publications = Arc::new(vec![PublicationMark { oid: 3, ..PublicationMark::default() }]);
+    let renewed = || progress().publishing(Arc::clone(&publications));
+    let mut idle = renewed();
+    assert!(idle.keepalive(Lsn(0), false, NOW), "due without anything else");
+    let entry = idle.seal().expect("first").expect("new");
+    assert_eq!((&entry.position.publications, entry.position.lsn), (&publications, Lsn(100)));
+    idle.committed(NOW).expect("sealed");
+    assert!(!idle.keepalive(Lsn(100), false, NOW + IDLE_PERIOD));
+
+    let mut busy = renewed();
+    busy.accept(Reached::End(Lsn(120)), 1).expect("forward");
+    let entry = busy.seal().expect("first").expect("new");
+    assert_eq!(entry.position.publications, publications);
+    let mut same = progress().publishing(Arc::default());
+    assert!(!same.keepalive(Lsn(100), false, NOW));
 }

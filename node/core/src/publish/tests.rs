@@ -142,17 +142,35 @@ fn seen(tables: &[(&str, u32)]) -> PublicationFacts {
     }
 }
 
+fn noted(tables: &[PublishTable]) -> Note {
+    Note { text: note(tables), transaction: 70 }
+}
+
+#[test]
+fn a_note_tells_our_last_transactions() {
+    let tables = [planned("a", 1, true)];
+    let mut noted = noted(&tables);
+    assert_eq!(noted.transactions(), [70].into());
+    for transaction in 71..100 {
+        let alignment = align(&plan(&tables), &seen(&[("a", 1)]), Some(&noted)).expect("planned");
+        assert!(alignment.is_empty(), "what is noted beside the tables is none");
+        noted = Note { text: alignment.note, transaction };
+    }
+    let last: Vec<_> = noted.transactions().into_iter().collect();
+    assert_eq!(last, (83..100).collect::<Vec<_>>());
+}
+
 #[test]
 fn tables_that_appear_are_added_and_those_taken_out_by_others_stop_the_task() {
     let before = [planned("a", 1, true), planned("b", 2, false)];
-    let noted = note(&before);
+    let noted = noted(&before);
     let all = seen(&[("a", 1), ("b", 2)]);
     assert!(align(&plan(&before), &all, Some(&noted)).expect("as planned").is_empty());
 
     let later = [before[0].clone(), before[1].clone(), planned("c", 3, false)];
     let alignment = align(&plan(&later), &all, Some(&noted)).expect("one more");
     assert_eq!((alignment.add.as_slice(), alignment.drop.len()), (&later[2..], 0));
-    assert_eq!(alignment.note, note(&later));
+    assert_eq!(alignment.note, format!("{}\nchanged before in transactions 70", note(&later)));
 
     let taken_out = align(&plan(&before), &seen(&[("a", 1)]), Some(&noted)).expect_err("b is gone");
     assert_eq!(taken_out.kind, FaultKind::SourceState);
@@ -160,7 +178,7 @@ fn tables_that_appear_are_added_and_those_taken_out_by_others_stop_the_task() {
 
 #[test]
 fn another_table_under_a_name_that_the_task_names_stops_it_but_a_pattern_takes_it() {
-    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let noted = noted(&[planned("a", 1, true), planned("b", 2, false)]);
     let none = seen(&[]);
     assert!(align(&plan(&[planned("a", 9, true)]), &none, Some(&noted)).is_err());
     let again = align(&plan(&[planned("b", 9, false)]), &none, Some(&noted)).expect("new table");
@@ -191,7 +209,7 @@ fn a_table_that_was_renamed_meanwhile_is_told_so_and_lost_is_nothing() {
 
 #[test]
 fn a_table_that_left_the_task_leaves_the_publication_and_foreign_ones_stay() {
-    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let noted = noted(&[planned("a", 1, true), planned("b", 2, false)]);
     let there = seen(&[("a", 1), ("b", 2), ("beats", 5)]);
     let alignment =
         align(&plan(&[planned("a", 1, true)]), &there, Some(&noted)).expect("one fewer");
@@ -200,7 +218,7 @@ fn a_table_that_left_the_task_leaves_the_publication_and_foreign_ones_stay() {
 
 #[test]
 fn a_table_with_another_condition_is_published_anew() {
-    let noted = note(&[planned("a", 1, true)]);
+    let noted = noted(&[planned("a", 1, true)]);
     let now = PublishTable { row_filter: Some("(id > 1)".into()), ..planned("a", 1, true) };
     let alignment = align(&plan(&[now]), &seen(&[("a", 1)]), Some(&noted)).expect("changed");
     assert_eq!((alignment.add.len(), alignment.drop.len()), (1, 1));
@@ -244,5 +262,9 @@ fn a_condition_outside_of_the_identity_is_told_unless_only_inserts_go_out() {
 #[test]
 fn the_comment_of_someone_else_does_not_hide_that_a_table_was_taken_out() {
     let named = plan(&[planned("a", 1, true)]);
-    assert!(align(&named, &seen(&[]), Some("owned by the data team")).is_err());
+    let foreign = Note { text: "owned by the data team".into(), transaction: 70 };
+    assert!(align(&named, &seen(&[]), Some(&foreign)).is_err());
+    assert!(foreign.transactions().is_empty());
+    let alignment = align(&named, &seen(&[("a", 1)]), Some(&foreign)).expect("as planned");
+    assert_eq!(alignment.note, note(&named.tables));
 }

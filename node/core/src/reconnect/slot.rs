@@ -1,7 +1,9 @@
 //! Whether a replication slot still holds everything after our position.
 
+use std::sync::Arc;
+
 use tidewire_shared::spec::StartAt;
-use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition};
+use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition, PublicationMark};
 
 use super::{ExpectedSlot, Fingerprint};
 use crate::facts::{ServerFacts, SlotFacts};
@@ -99,6 +101,8 @@ pub struct FirstSlot<'a> {
     pub start: StartAt,
     /// What the server is asked to decode.
     pub fingerprint: Fingerprint,
+    /// How the publications are.
+    pub publications: Arc<Vec<PublicationMark>>,
 }
 
 /// The position of a shard that never claimed: the consistent point of its new slot, or the
@@ -128,6 +132,7 @@ pub fn first_position(first: &FirstSlot<'_>) -> Result<PgPosition, Fault> {
         incarnation: 0,
         fingerprint: first.fingerprint.into(),
         next_ordinal: 1,
+        publications: Arc::clone(&first.publications),
     })
 }
 

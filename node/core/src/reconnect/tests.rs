@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tidewire_shared::InTransaction;
 use tidewire_shared::spec::{Operations, StartAt, TableName};
 
@@ -29,6 +31,7 @@ fn healthy() -> Seen {
             incarnation: 0,
             fingerprint: 5 << 40 | 6,
             next_ordinal: 1,
+            publications: Arc::default(),
         },
         server: ServerFacts {
             system_id: 7,
@@ -266,6 +269,7 @@ fn a_first_start_begins_where_its_slot_stands_or_where_it_is_told() {
             origin: SlotOrigin::Found(seen.slot.clone().expect("a slot")),
             start,
             fingerprint: Fingerprint::from(5),
+            publications: Arc::default(),
         };
         first_position(&first).map(|position| position.lsn)
     };

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tidewire_shared::spec::TopicChange;
 use tidewire_shared::{Lsn, PgPosition};
 
@@ -19,6 +21,7 @@ fn position(lsn: u64) -> PgPosition {
         incarnation: 0,
         fingerprint: 0,
         next_ordinal: 1,
+        publications: Arc::default(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Two nodes, three epochs, one broker, one source: everything that may happen, and what must not.
 
+use std::sync::Arc;
+
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
 use tidewire_node_core::publish::{PublicationPlan, PublishTable};
 use tidewire_node_core::reconnect::{
@@ -208,6 +210,7 @@ impl World {
             origin,
             start: StartAt::Now,
             fingerprint,
+            publications: Arc::default(),
         }) {
             Ok(position) => Fact::StartFound(position),
             Err(fault) => Fact::Failed(fault),

@@ -211,6 +211,9 @@ impl Ends for KafkaEnds<'_> {
         drop(self.clients());
     }
 
+    /// Judged with the rest, once its layout is known.
+    fn stands_at(&mut self, _position: &KafkaPosition) {}
+
     /// Looks at the topics of both ends; makes copies that are missing, and partitions of those that
     /// have too few.
     async fn verify_topics(

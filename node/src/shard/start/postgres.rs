@@ -100,6 +100,10 @@ impl Ends for PostgresEnds<'_> {
         self.source.connect_ahead();
     }
 
+    fn stands_at(&mut self, position: &PgPosition) {
+        self.source.stands_at(position);
+    }
+
     /// Looks at the topics of the tables that the task has now, and makes those that are missing where
     /// it is to make them.
     async fn verify_topics(

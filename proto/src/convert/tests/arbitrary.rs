@@ -1,5 +1,8 @@
 //! Strategies for every word that goes over the wire.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -16,9 +19,10 @@ use tidewire_shared::spec::{
     TimeMode, TimestampUnit, Tls, TlsMode, TopicChange, TopicRule, WalBudget,
 };
 use tidewire_shared::{
-    AlertRule, ByteSize, Channel, Clearing, Counters, Epoch, Fault, FaultKind, InTransaction,
-    KafkaPosition, Lsn, PartitionPosition, PartitionProgress, Period, PgPosition, Phase,
-    PositionHint, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport, TopicPosition,
+    AlertRule, ByteSize, CatalogRow, Channel, Clearing, Counters, Epoch, Fault, FaultKind,
+    InTransaction, KafkaPosition, Lsn, PartitionPosition, PartitionProgress, Period, PgPosition,
+    Phase, PositionHint, PublicationMark, RetryWindow, SecretRef, ShardId, ShardPhase, ShardReport,
+    TopicPosition,
 };
 
 fn word() -> impl Strategy<Value = String> {
@@ -472,10 +476,27 @@ prop_compose! {
         (system_id, timeline, lsn) in any::<(u64, u32, u64)>(),
         inside in option::of(inside()),
         (incarnation, fingerprint, next_ordinal) in any::<(u32, u64, u64)>(),
+        publications in vec(publication_mark(), 0..3),
     ) -> PgPosition {
         PgPosition {
             system_id, timeline, lsn: Lsn(lsn), inside, incarnation, fingerprint, next_ordinal,
+            publications: Arc::new(publications),
         }
+    }
+}
+
+fn catalog_rows() -> impl Strategy<Value = BTreeMap<u32, CatalogRow>> {
+    let row = any::<(u32, u32, u32)>().prop_map(|(name, oid, xmin)| CatalogRow { name, oid, xmin });
+    btree_map(any::<u32>(), row, 0..4)
+}
+
+prop_compose! {
+    fn publication_mark()(
+        (oid, xmin) in any::<(u32, u32)>(),
+        tables in catalog_rows(),
+        schemas in catalog_rows(),
+    ) -> PublicationMark {
+        PublicationMark { oid, xmin, tables, schemas }
     }
 }
 

@@ -1,26 +1,29 @@
 //! The tables of a shard at its source: which there are now, and that they are published.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tidewire_node_core::facts::{
     OddPartition, PublicationFacts, ServerFacts, TableFacts, UniqueKey,
 };
 use tidewire_node_core::objects::{self, ListedTable};
 use tidewire_node_core::precheck::qualified;
+use tidewire_node_core::publication_mark::Comparison;
 use tidewire_node_core::publish::{
     self, Alignment, PublicationPlan, PublicationPlans, PublishTable,
 };
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::publication::{self, Step};
-use tidewire_postgres::{PublicationMark, Sql, catalog, precheck, server};
+use tidewire_postgres::{Sql, catalog, precheck, publication_mark, server};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
-use tidewire_shared::{Fault, FaultKind, Lsn, ShardId};
+use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition, PublicationMark, ShardId, TaskName};
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceObjects {
+    task: TaskName,
     rules: Vec<ObjectRule>,
     database: String,
     managed: bool,
@@ -31,6 +34,10 @@ pub(crate) struct SourceObjects {
     keys: HashMap<u32, Vec<UniqueKey>>,
     /// The publication of all changes, and that of inserts where there is one.
     publications: Vec<Publication>,
+    /// Where the shard stands, and how its publications were when it came there; `None` at its first start.
+    known: Option<PgPosition>,
+    /// Errors that its user has resumed it over.
+    resumed_over: Vec<String>,
     /// What was changed, for the log of the task.
     told: Vec<String>,
 }
@@ -42,8 +49,8 @@ struct Publication {
     plan: PublicationPlan,
     /// As it was seen last; the stream is watched against it.
     seen: Option<PublicationFacts>,
-    /// Its rows in the catalog, seen before that.
-    mark: PublicationMark,
+    /// Its rows in the catalog, as they were last found to have lost nothing.
+    mark: Option<PublicationMark>,
 }
 
 impl SourceObjects {
@@ -54,6 +61,7 @@ impl SourceObjects {
         let name = source.publication.name(&shard.slot_name());
         let inserts = shard.inserts_publication_name();
         Self {
+            task: spec.name.clone(),
             rules: spec.objects.clone(),
             database: source.database.clone(),
             managed: source.publication == Managed::Managed,
@@ -61,15 +69,32 @@ impl SourceObjects {
             tables,
             keys: HashMap::new(),
             publications: [name, inserts]
-                .map(|name| Publication {
-                    name,
-                    plan: plan.clone(),
-                    seen: None,
-                    mark: PublicationMark::default(),
-                })
+                .map(|name| Publication { name, plan: plan.clone(), seen: None, mark: None })
                 .into(),
+            known: None,
+            resumed_over: Vec::new(),
             told: Vec::new(),
         }
+    }
+
+    /// The same of a task that its user has resumed over these errors.
+    pub(crate) fn resumed_over(self, errors: &[String]) -> Self {
+        Self { resumed_over: errors.to_vec(), ..self }
+    }
+
+    /// The shard stands here: what its publications lost since then is looked for.
+    pub(crate) fn stands_at(&mut self, position: &PgPosition) {
+        self.known = Some(position.clone());
+    }
+
+    /// Where the shard stood when it started; zero at its first start.
+    pub(crate) fn stood_at(&self) -> Lsn {
+        self.known.as_ref().map_or(Lsn::ZERO, |known| known.lsn)
+    }
+
+    /// How the publications are, for the position that says so.
+    pub(crate) fn marks(&self) -> Arc<Vec<PublicationMark>> {
+        Arc::new(self.publications.iter().filter_map(|it| it.mark.clone()).collect())
     }
 
     /// What was changed since this was last asked, as lines for the log of the task.
@@ -77,7 +102,8 @@ impl SourceObjects {
         std::mem::take(&mut self.told)
     }
 
-    /// Finds the tables that the task has now, and how they are to be published.
+    /// Finds the tables that the task has now, and how they are to be published. The publications are
+    /// judged first: what we do to them next must not hide what others did.
     pub(crate) async fn resolve(&mut self, sql: &mut Sql) -> Result<&TaskTables, Fault> {
         let listed = self.list(sql).await?;
         self.tables = TaskTables::resolve(&self.rules, &self.database, &listed)?;
@@ -92,6 +118,7 @@ impl SourceObjects {
         for (publication, plan) in self.publications.iter_mut().zip(plans) {
             publication.plan = plan;
         }
+        self.look(sql).await?;
         Ok(&self.tables)
     }
 
@@ -178,14 +205,16 @@ impl SourceObjects {
         }
         let steps: Vec<_> = missing.iter().map(Change::step).collect();
         publication::align(sql, &steps).await?;
-        self.align(sql).await
+        self.align(sql).await?;
+        self.look(sql).await
     }
 
-    /// Looks at the publications as they are when the stream begins.
+    /// Looks at the publications, and whether they lost anything since they were looked at before, by us
+    /// or by whoever ran the task last.
     pub(crate) async fn look(&mut self, sql: &Sql) -> Result<(), Fault> {
-        for publication in &mut self.publications {
-            publication.mark = PublicationMark::look(sql, &publication.name).await?;
-            publication.seen = publication::look(sql, &publication.name).await?;
+        self.look_again(sql).await?;
+        for at in 0..self.publications.len() {
+            self.mark(sql, at).await?;
         }
         Ok(())
     }
@@ -203,6 +232,47 @@ impl SourceObjects {
     /// Unique keys of the tables that are published, by object id.
     pub(crate) fn keys(&self) -> &HashMap<u32, Vec<UniqueKey>> {
         &self.keys
+    }
+
+    async fn mark(&mut self, sql: &Sql, at: usize) -> Result<(), Fault> {
+        let Some(publication) = self.publications.get(at) else { return Ok(()) };
+        let Publication { name, plan, seen: Some(seen), mark } = publication else { return Ok(()) };
+        let look = publication_mark::look(sql, seen, plan, self.managed).await?;
+        let Some(now) = look else { return Ok(()) };
+        let known = self.known.as_ref().map_or(&[][..], |known| known.publications.as_slice());
+        let told = match mark.as_ref().or_else(|| known.iter().find(|it| it.oid == now.mark.oid)) {
+            Some(before) => {
+                self.judge(sql, Comparison { publication: name, before, now: &now }).await?
+            }
+            None => (self.known.is_some() && known.is_empty()).then(|| {
+                format!(
+                    "keeps from now on how publication {name} is: whether it lost anything before, \
+                     while the task did not run, is not known"
+                )
+            }),
+        };
+        self.told.extend(told);
+        if let Some(publication) = self.publications.get_mut(at) {
+            publication.mark = Some(now.mark);
+        }
+        Ok(())
+    }
+
+    /// Stops at a gap, unless the user has resumed the task over it: then that is to be told.
+    async fn judge(&self, sql: &Sql, rows: Comparison<'_>) -> Result<Option<String>, Fault> {
+        let Some(gap) = rows.gap() else { return Ok(None) };
+        if rows.is_answered(&gap, &self.resumed_over) {
+            return Ok(Some(format!(
+                "goes on behind a gap: publication {} {gap}",
+                rows.publication
+            )));
+        }
+        let server = server::facts(sql).await?;
+        // That another server has other rows is no wonder: that it is another one is told later.
+        if self.known.as_ref().is_some_and(|known| known.system_id != server.system_id) {
+            return Ok(None);
+        }
+        Err(rows.fault(&gap, (self.stood_at(), server.flush_lsn), self.task.as_str()))
     }
 
     async fn look_again(&mut self, sql: &Sql) -> Result<(), Fault> {
@@ -321,15 +391,26 @@ impl SourceObjects {
         tables.map(|table| (table.oid, table.name.clone())).collect()
     }
 
-    /// Looks at the publications and compares them with what they were when the stream began. Gives the
-    /// tables that were attached to another one that is published: from 15 on a publication shows them
-    /// no more, though it has them as before, and their changes come under the name of their root.
-    pub(crate) async fn compare(&self, sql: &mut Sql) -> Result<Vec<String>, Fault> {
+    /// Looks at the publications and compares them with what they were when the stream began. They were
+    /// looked at before when the log had come to `from`; now it has come to `to`. Gives the tables that
+    /// were attached to another one that is published: from 15 on a publication shows them no more,
+    /// though it has them as before, and their changes come under the name of their root.
+    pub(crate) async fn compare(
+        &self,
+        sql: &mut Sql,
+        from: Lsn,
+        to: Lsn,
+    ) -> Result<Vec<String>, Fault> {
         let mut attached = Vec::new();
         for Publication { name, seen, plan, mark } in &self.publications {
             let Some(before) = seen else { continue };
-            let entries = PublicationMark::look(sql, name).await?;
-            mark.compare(name, &entries)?;
+            let look = publication_mark::look(sql, before, plan, self.managed).await?;
+            if let Some((now, before)) = look.as_ref().zip(mark.as_ref()) {
+                let comparison = Comparison { publication: name, before, now };
+                if let Some(gap) = comparison.gap() {
+                    return Err(comparison.fault(&gap, (from, to), self.task.as_str()));
+                }
+            }
             let now = publication::look(sql, name).await?;
             let mut before = before.clone();
             let gone = self.dropped(sql, &before, now.as_ref(), plan).await?;
@@ -339,7 +420,8 @@ impl SourceObjects {
             });
             let shown = |oid| now.iter().flat_map(|now| &now.tables).any(|table| table.oid == oid);
             before.tables.retain(|held| {
-                let hidden = entries.has(held.oid) && !shown(held.oid);
+                let has = look.as_ref().is_some_and(|it| it.mark.tables.contains_key(&held.oid));
+                let hidden = has && !shown(held.oid);
                 attached.extend(hidden.then(|| held.name.to_string()));
                 !hidden
             });

@@ -70,7 +70,8 @@ impl Fitter<'_> {
             target.outlet(serial, &topics, task.delivery, (meter, lease, &kill))?
         };
         let timeline = start.opening.timeline;
-        let progress = Progress::resume(&start.claim, timeline, confirmed, Duration::ZERO)?;
+        let progress = Progress::resume(&start.claim, timeline, confirmed, Duration::ZERO)?
+            .publishing(objects.marks());
         let kept = match task.delivery {
             Delivery::ExactlyOnce => progress.confirmable(),
             Delivery::AtLeastOnce => confirmed,

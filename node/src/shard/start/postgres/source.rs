@@ -71,7 +71,8 @@ impl SourceSide {
         let ours = assignment.shard.slot_name();
         let source = Source::new(&spec, &owner.application_name())?;
         Ok(Self {
-            objects: SourceObjects::new(task, &assignment.shard),
+            objects: SourceObjects::new(task, &assignment.shard)
+                .resumed_over(&assignment.resumed_over),
             slot: spec.slot.name(&ours),
             publication: spec.publication.name(&ours),
             heartbeat: spec.heartbeat.beats_into(),
@@ -111,6 +112,11 @@ impl SourceSide {
             (None, None) => self.source.connect().await?,
         };
         Ok(self.sql.insert(sql))
+    }
+
+    /// The shard stands here.
+    pub(super) fn stands_at(&mut self, position: &PgPosition) {
+        self.objects.stands_at(position);
     }
 
     /// Finds the tables that the task has now. From the second start on the managed publications get
@@ -164,7 +170,9 @@ impl SourceSide {
             origin,
             start: self.start,
             fingerprint: self.objects.fingerprint(&facts),
+            publications: self.objects.marks(),
         })?;
+        self.objects.stands_at(&position);
         Ok(Fact::StartFound(position))
     }
 
