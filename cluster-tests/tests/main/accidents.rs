@@ -9,19 +9,19 @@ use postgres::Client;
 use serde_json::Value;
 use tidewire_cluster_tests::{Scene, kafka, postgres};
 use tidewire_testbed::servers::free_port;
-use tidewire_testbed::servers::postgres::{PostgresAddress, StopMode};
+use tidewire_testbed::servers::postgres::StopMode;
 use tidewire_testbed::servers::{Postgres, PostgresOptions};
 
-use crate::solo::{LIMIT, TABLE, Task, cluster};
+use crate::solo::{LIMIT, TABLE, Task, cluster, hosts};
 
-fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
+pub(crate) fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     let setting = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let settings = settings.iter().map(setting).collect();
     Postgres::start(PostgresOptions { version: version.to_owned(), settings }).unwrap()
 }
 
-const V17: &str = "17.6.0";
-const V18: &str = "18.0.0";
+pub(crate) const V17: &str = "17.6.0";
+pub(crate) const V18: &str = "18.0.0";
 
 #[test]
 fn a_server_that_restarts_in_any_way_loses_nothing() {
@@ -60,7 +60,7 @@ fn a_server_that_restarts_in_any_way_loses_nothing() {
 }
 
 /// Waits until a standby holds the slot for good.
-fn wait_synced(standby: &Postgres, slot: &str) {
+pub(crate) fn wait_synced(standby: &Postgres, slot: &str) {
     let mut client = standby.address().connect_to("postgres").unwrap();
     let end = Instant::now() + LIMIT;
     let synced = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name AND synced \
@@ -71,7 +71,7 @@ fn wait_synced(standby: &Postgres, slot: &str) {
     }
 }
 
-fn wait_replayed(standby: &Postgres, primary: &mut Client) {
+pub(crate) fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     let lsn: String =
         primary.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
     let mut client = standby.address().connect_to("postgres").unwrap();
@@ -83,15 +83,8 @@ fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     }
 }
 
-/// A document that names further servers.
-fn hosts(yaml: &str, first: &PostgresAddress, ports: &[u16]) -> String {
-    let first = format!("\"127.0.0.1:{}\"", first.port);
-    let more: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-    yaml.replace(&first, &format!("{first}, {}", more.join(", ")))
-}
-
 #[test]
-fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
+fn a_task_follows_a_promoted_standby_twice_and_is_led_on_where_history_parts() {
     let mut first = own_server(V17, &[]);
     let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()];
     let address = first.address().clone();
@@ -126,8 +119,18 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
     third.kill();
     fourth.resume().unwrap();
     fourth.promote().unwrap();
-    task.shows("Failed", &["SourceHistory", "timeline", "does not exist any more", "delete"]);
+    let words = ["SourceHistory", "timeline", "does not exist any more", "rewind NAME --to 0/"];
+    task.shows("Failed", &words);
     assert_eq!(task.read().len(), 510, "nothing of the other history went out");
+    task.reconnect(fourth.address());
+    task.insert(511..=515);
+    let told = task.goes_on_as_told();
+    assert!(told.contains("does not exist any more"), "{told}");
+    task.insert(516..=520);
+    let ids: Vec<i32> = task.delivered().into_iter().map(|(_, id)| id.parse().unwrap()).collect();
+    assert_eq!(ids, (1..=520).collect::<Vec<_>>(), "all of the new history, and nothing twice");
+    let history = cluster().done(&["task", "history", task.name]).unwrap();
+    assert!(history.contains("does not exist any more"), "{history}");
 }
 
 #[test]
@@ -143,7 +146,13 @@ fn a_promoted_standby_without_the_slot_stops_the_task() {
     first.kill();
     second.promote().unwrap();
     let slot = task.slot.clone();
-    task.shows("Failed", &["SourceState", &slot, "does not exist any more", "create it"]);
+    task.shows("Failed", &["SourceState", &slot, "does not exist any more", "--to now --yes"]);
+    task.reconnect(second.address());
+    task.insert(11..=12);
+    task.goes_on_as_told();
+    task.insert(13..=15);
+    let ids: Vec<i32> = task.delivered().into_iter().map(|(_, id)| id.parse().unwrap()).collect();
+    assert_eq!(ids, (1..=10).chain(13..=15).collect::<Vec<_>>());
 }
 
 #[test]
@@ -384,7 +393,8 @@ fn a_paused_task_shows_the_log_it_holds_and_gives_it_up_at_its_limit() {
     let warned = state("warn");
     assert!(warned["walRetainedBytes"].as_u64() >= Some(40 << 20), "{warned}");
     let slot = task.slot.clone();
-    let lost = ["SourceState", slot.as_str(), "walBudget.limit", "drop_slot", "lost", "delete"];
+    let lost =
+        ["SourceState", slot.as_str(), "walBudget.limit", "drop_slot", "lost", "--to now --yes"];
     let end = Instant::now() + LIMIT;
     while cluster().task("budget").unwrap()["phase"] != "Failed" {
         assert!(Instant::now() < end, "the slot is still there");
@@ -395,6 +405,9 @@ fn a_paused_task_shows_the_log_it_holds_and_gives_it_up_at_its_limit() {
     let there = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name";
     assert!(task.client.query(there, &[&slot]).unwrap().is_empty());
     task.refuses_to_resume(&[&slot, "does not exist any more"]);
+    task.goes_on_as_told();
+    task.insert(1..=3);
+    assert_eq!(task.delivered_inserts_of_the_table(), 3);
 }
 
 #[test]

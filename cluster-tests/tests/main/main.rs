@@ -12,6 +12,7 @@ mod copy_rewind;
 mod end_txn;
 mod failover;
 mod formats;
+mod going_on;
 mod large;
 mod leader;
 mod life;

@@ -30,4 +30,4 @@ mod transport;
 pub use connect::Sql;
 pub use publication_mark::PublicationMark;
 pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
-pub use source::Source;
+pub use source::{Source, Writable};

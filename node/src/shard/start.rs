@@ -59,6 +59,9 @@ trait Ends: Sized {
     /// Begins to connect to the source, while the target is being asked.
     fn connect_ahead(&mut self);
 
+    /// The shard stands here; told before the source is asked for anything, unless it has not begun.
+    fn stands_at(&mut self, position: &Self::Position);
+
     async fn verify_topics(&mut self) -> Result<Fact<Self::Position>, Fault>;
     async fn prepare_source(&mut self) -> Result<Fact<Self::Position>, Fault>;
     async fn find_start(&mut self) -> Result<Fact<Self::Position>, Fault>;
@@ -188,6 +191,9 @@ impl<E: Ends> Starter<'_, E> {
                 let written = Some(meter.report().record).filter(|record| !record.is_empty());
                 let known = written.as_ref().unwrap_or(&assignment.record);
                 let known = self.ends.target().kept_position(known)?;
+                if let Some(known) = &known {
+                    self.ends.stands_at(&known.position);
+                }
                 let (order, step) = LeasedStart::begin(shard, epoch, known);
                 Ok((Order::Leased(order), step))
             }
@@ -203,7 +209,11 @@ impl<E: Ends> Starter<'_, E> {
                 initialised.map(|()| Fact::ProducerInitialised)
             }
             Step::ReadPositions { hint } => {
-                self.ends.target().read_positions(hint).await.map(Fact::PositionsRead)
+                let newest = self.ends.target().read_positions(hint).await;
+                if let Ok(Some(newest)) = &newest {
+                    self.ends.stands_at(&newest.position);
+                }
+                newest.map(Fact::PositionsRead)
             }
             Step::ConfirmOwnership => Ok(self.confirm().await),
             Step::VerifyTopics => self.ends.verify_topics().await,

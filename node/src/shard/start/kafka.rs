@@ -177,6 +177,8 @@ impl Ends for KafkaEnds<'_> {
     }
 
     /// librdkafka connects by itself, in the background.
+    fn stands_at(&mut self, _position: &KafkaPosition) {}
+
     fn connect_ahead(&mut self) {
         // A client that cannot be made is told of by the step that needs it.
         drop(self.clients());

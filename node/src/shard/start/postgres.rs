@@ -2,6 +2,7 @@
 
 mod objects;
 mod parts;
+mod primary;
 mod rewind;
 mod source;
 
@@ -87,6 +88,10 @@ impl Ends for PostgresEnds<'_> {
         self.source.connect_ahead();
     }
 
+    fn stands_at(&mut self, position: &PgPosition) {
+        self.source.stands_at(position);
+    }
+
     /// Looks at the topics of the tables that the task has now, and makes those that are missing where
     /// it is to make them.
     async fn verify_topics(&mut self) -> Result<Fact<PgPosition>, Fault> {
@@ -161,8 +166,13 @@ impl Ends for PostgresEnds<'_> {
         let Self { task, source, target, tables } = self;
         let stream = source.stream(&start).await?;
         let from = start.opening.from;
+        let incarnation = start.claim.position.incarnation;
         let parts = Fitter { task, tables, start, meter }.parts(target, stream, lease)?;
-        meter.log().info(format!("streams from {from}"));
+        let moved = match incarnation {
+            0 => String::new(),
+            times => format!(", incarnation {times} of the source: its user has moved it"),
+        };
+        meter.log().info(format!("streams from {from}{moved}"));
         Ok(Parts::Postgres(Box::new(parts)))
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn rewind(
                 Delivery::AtLeastOnce => {
                     let serial = entry.serial;
                     let record = record(&entry, &task.name, node).encode_to_vec();
-                    done.kept.push(pb::Rewound { shard: shard.index, serial, record });
+                    let shard = shard.index;
+                    done.kept.push(pb::Rewound { shard, serial, record, lsn: 0 });
                     Ok(told)
                 }
             },

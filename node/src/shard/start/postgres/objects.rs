@@ -9,12 +9,13 @@ use tidewire_node_core::publish::{
     self, Alignment, PublicationPlan, PublicationPlans, PublishTable,
 };
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
+use tidewire_node_core::rewind::way_on;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::publication::{self, Step};
 use tidewire_postgres::{PublicationMark, Sql, catalog, server};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
-use tidewire_shared::{Fault, FaultKind, Lsn, ShardId};
+use tidewire_shared::{Fault, FaultKind, LogPlace, Lsn, ShardId};
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct SourceObjects {
     publications: Vec<Publication>,
     /// What was changed, for the log of the task.
     told: Vec<String>,
+    /// How far the shard has come, where it has begun.
+    reached: Option<Lsn>,
 }
 
 /// A publication of a shard.
@@ -64,7 +67,13 @@ impl SourceObjects {
                 })
                 .into(),
             told: Vec::new(),
+            reached: None,
         }
+    }
+
+    /// The shard has come so far.
+    pub(crate) fn reached(&mut self, lsn: Lsn) {
+        self.reached = Some(lsn);
     }
 
     /// What was changed since this was last asked, as lines for the log of the task.
@@ -121,6 +130,35 @@ impl SourceObjects {
 
     /// First start only: makes the managed publications, or finds those there are.
     pub(crate) async fn create(&mut self, sql: &mut Sql) -> Result<(), Fault> {
+        self.make_missing(sql).await?;
+        // From where on their changes go out is for the slot to say.
+        self.told.clear();
+        self.align(sql).await
+    }
+
+    /// Brings the managed publications back to what is planned, whatever became of them: their user goes
+    /// on without what was lost.
+    pub(crate) async fn mend(&mut self, sql: &mut Sql) -> Result<(), Fault> {
+        self.look_again(sql).await?;
+        self.without_idle();
+        self.make_missing(sql).await?;
+        let mut changes = Vec::new();
+        for Publication { name, plan, seen, .. } in
+            self.publications.iter().filter(|_| self.managed)
+        {
+            let Some(there) = seen else { continue };
+            let noted = publication::note(sql, name).await?;
+            let mut alignment = publish::mend(plan, there, noted.as_deref());
+            // Somebody else may have made it, so that partitions appear under names of their own.
+            alignment.publish |= !there.via_root;
+            if !alignment.is_empty() || noted.as_deref() != Some(alignment.note.as_str()) {
+                changes.push(Change::new(name, plan, Some(alignment)));
+            }
+        }
+        self.carry_out(sql, &changes).await
+    }
+
+    async fn make_missing(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         self.look_again(sql).await?;
         let missing = self.publications.iter().filter(|it| it.seen.is_none());
         let missing: Vec<_> = missing.map(|it| Change::new(&it.name, &it.plan, None)).collect();
@@ -129,9 +167,7 @@ impl SourceObjects {
             return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
                 .remedy("create it, or let the task manage one"));
         }
-        let steps: Vec<_> = missing.iter().map(Change::step).collect();
-        publication::align(sql, &steps).await?;
-        self.align(sql).await
+        self.carry_out(sql, &missing).await
     }
 
     /// Looks at the publications as they are when the stream begins.
@@ -158,30 +194,51 @@ impl SourceObjects {
         if !self.managed || !started {
             return Ok(());
         }
-        // A task from before there always was one of inserts does without until it has such tables.
-        self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
+        self.without_idle();
         let mut changes = Vec::new();
         for Publication { name, plan, seen, .. } in &self.publications {
             let alignment = match seen {
                 Some(there) => {
                     let noted = publication::note(sql, name).await?;
-                    Some(publish::align(plan, there, noted.as_deref())?)
+                    Some(
+                        publish::align(plan, there, noted.as_deref())
+                            .map_err(|lost| self.put_back(lost))?,
+                    )
                 }
                 None => None,
             };
             if alignment.as_ref().is_some_and(Alignment::is_empty) {
                 continue;
             }
-            let change = Change::new(name, plan, alignment);
-            if plan.publish.update {
-                harmless(sql, change.added(), &self.tables).await?;
-            }
-            changes.push(change);
+            changes.push(Change::new(name, plan, alignment));
         }
+        self.carry_out(sql, &changes).await
+    }
+
+    /// A task from before there always was one of inserts does without until it has such tables.
+    fn without_idle(&mut self) {
+        if self.publications.first().is_some_and(|first| first.seen.is_some()) {
+            self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
+        }
+    }
+
+    /// A table was taken out by someone: all others lose nothing where the task goes on from its position.
+    fn put_back(&self, lost: Fault) -> Fault {
+        let Some(reached) = self.reached else { return lost };
+        let how = way_on(LogPlace::Lsn(reached));
+        lost.remedy(format!("to have it put back, and go on without what is lost: {how}"))
+    }
+
+    async fn carry_out(&mut self, sql: &mut Sql, changes: &[Change]) -> Result<(), Fault> {
         if changes.is_empty() {
             return Ok(());
         }
-        for change in &changes {
+        for change in changes {
+            if change.plan.publish.update {
+                harmless(sql, change.added(), &self.tables).await?;
+            }
+        }
+        for change in changes {
             for table in change.added() {
                 tracing::info!(publication = change.name, table = %table.name, "adding a table");
             }
