@@ -275,13 +275,18 @@ pub(crate) enum TaskCommand {
         yes: bool,
     },
     /// Have a paused or failed task go on from elsewhere, within what its source still has.
-    #[command(after_help = "Examples: a task from PostgreSQL goes back, a copy passes over a gap
+    #[command(
+        after_help = "Examples: a task from PostgreSQL goes back, or on where its slot stands; a copy passes over a gap
   tidewire task pause orders --wait
   tidewire task rewind orders --to 0/16B3748 --yes
   tidewire task resume orders
 
+  tidewire task rewind orders --to slot --yes
+  tidewire task resume orders
+
   tidewire task rewind mirror --to orders/0=120,orders/1=earliest --yes
-  tidewire task resume mirror")]
+  tidewire task resume mirror"
+    )]
     Rewind(RewindArgs),
     /// Have another node run a task, or one shard of it.
     #[command(after_help = "Examples: a task with one shard; a shard of another
@@ -427,11 +432,12 @@ pub(crate) struct MoveArgs {
 pub(crate) struct RewindArgs {
     /// Which task.
     pub(crate) name: TaskName,
-    /// Position in PostgreSQL's log, like 0/16B3748; of a copy one or more places, like orders/0=120,
-    /// orders=earliest, orders=latest, orders=2026-01-01T00:00:00Z, or earliest for all topics.
+    /// Position in PostgreSQL's log, like 0/16B3748, `slot` for where the task's slot stands, or `now`, which
+    /// makes a slot anew that is lost; of a copy one or more places, like orders/0=120, orders=earliest,
+    /// orders=latest, orders=2026-01-01T00:00:00Z, or earliest for all topics.
     #[arg(long, value_name = "POSITION")]
     pub(crate) to: place::Goal,
-    /// What lies behind the position goes out twice; of a copy, what it jumps over never does.
+    /// Do not ask: what was delivered behind the position goes out twice, what it jumps over never.
     #[arg(long)]
     pub(crate) yes: bool,
 }

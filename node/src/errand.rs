@@ -13,12 +13,11 @@ use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::PrecheckReport;
 use tidewire_shared::spec::{Delivery, PostgresTask, TopicRule};
-use tidewire_shared::{
-    ClusterId, Epoch, Fault, FaultKind, Lsn, NodeName, ShardId, TaskId, TaskSpec,
-};
+use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, ShardId, TaskId, TaskSpec};
 
 use crate::clock::now_ms;
-use crate::shard::{self, Assignment, blocking};
+use crate::shard::{Assignment, blocking};
+use crate::task_log::TaskLog;
 
 /// Longest single call to the target.
 const CALL: Duration = Duration::from_secs(20);
@@ -27,6 +26,7 @@ const CALL: Duration = Duration::from_secs(20);
 pub(crate) async fn run(
     node: &NodeName,
     cluster: &ClusterId,
+    log: &TaskLog,
     work: Option<pb::work_order::Work>,
 ) -> pb::work_done::Outcome {
     let outcome = match work {
@@ -45,11 +45,11 @@ pub(crate) async fn run(
         Some(pb::work_order::Work::WeighWal(order)) => {
             wal::weigh(node, cluster, order).await.map(pb::work_done::Outcome::WalWeighed)
         }
-        Some(pb::work_order::Work::Rewind(order)) => {
-            rewind(node, cluster, order).await.map(pb::work_done::Outcome::Rewind)
+        Some(pb::work_order::Work::RewindLog(order)) => {
+            postgres::rewind(node, cluster, log, order).await.map(pb::work_done::Outcome::Rewind)
         }
         Some(pb::work_order::Work::RewindCopy(order)) => {
-            kafka::rewind(node, cluster, order).await.map(pb::work_done::Outcome::Rewind)
+            kafka::rewind(node, cluster, log, order).await.map(pb::work_done::Outcome::Rewind)
         }
         None => Err(Fault::new(FaultKind::Internal, "work order", "is of a kind not known here")
             .remedy("run coordinators and nodes of the same release")),
@@ -57,27 +57,29 @@ pub(crate) async fn run(
     outcome.unwrap_or_else(|fault| pb::work_done::Outcome::Fault(fault.into()))
 }
 
-/// Sets the position of a shard that nobody runs back.
-async fn rewind(
-    node: &NodeName,
-    cluster: &ClusterId,
-    order: pb::Rewind,
-) -> Result<pb::RewindDone, Fault> {
-    let unreadable = |error| Fault::new(FaultKind::Internal, "work order", error);
-    let spec = from_postgres(order.spec)?;
-    let hint = order.hint.map(TryInto::try_into).transpose();
-    let assignment = Assignment {
-        shard: ShardId { index: order.shard, ..first_shard(&order.task_id)? },
-        epoch: Epoch(order.epoch),
-        spec: spec.clone().into(),
-        ordinal: order.ordinal,
-        record: order.record,
+/// A shard that nobody runs, as an order tells of it.
+fn at_rest(
+    spec: &TaskSpec,
+    first: &ShardId,
+    shard: pb::ShardAtRest,
+) -> Result<Assignment, ConvertError> {
+    Ok(Assignment {
+        shard: ShardId { index: shard.shard, ..first.clone() },
+        epoch: Epoch(shard.epoch),
+        spec: spec.clone(),
         place: (0, 1),
         before: Vec::new(),
         resumed_over: Vec::new(),
-        hint: hint.map_err(|error: ConvertError| unreadable(error.to_string()))?,
-    };
-    shard::rewind(&spec, &assignment, cluster, node, Lsn(order.to)).await
+        ordinal: shard.ordinal,
+        hint: shard.hint.map(TryInto::try_into).transpose()?,
+        record: shard.record,
+    })
+}
+
+/// Tells in the log of a task what its user has chosen.
+fn tell(log: &TaskLog, shard: &Assignment, moved: &[String]) {
+    let log = log.of(&shard.shard, shard.epoch);
+    moved.iter().for_each(|line| log.notice(format!("goes on from elsewhere: {line}")));
 }
 
 /// The one shard of a task. A document that is only looked at has no identity yet; under the name

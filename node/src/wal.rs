@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tidewire_node_core::facts::SlotFacts;
+use tidewire_node_core::rewind::way_on;
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::{Source, Sql, slot};
 use tidewire_shared::spec::{AtLimit, WalBudget, WalState};
-use tidewire_shared::{ByteSize, Fault, FaultKind, Lsn};
+use tidewire_shared::{ByteSize, Fault, FaultKind, LogPlace, Lsn};
 
 use crate::task_log::ShardLog;
 
@@ -35,10 +36,10 @@ pub(crate) fn sentence(
             ByteSize(retained).rounded(),
             budget.limit
         );
-        Fault::new(FaultKind::SourceState, format!("slot {}", slot.name), message).remedy(
-            "delete the task and create it again, and bring the target up to date for the time in \
-             between",
-        )
+        Fault::new(FaultKind::SourceState, format!("slot {}", slot.name), message).remedy(format!(
+            "bring the target up to date for what is lost; to go on without it: {}",
+            way_on(LogPlace::Now)
+        ))
     })
 }
 

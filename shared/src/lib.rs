@@ -30,7 +30,7 @@ pub use id::{
 };
 pub use lsn::Lsn;
 pub use phase::{Desired, Phase};
-pub use place::{Place, PlaceAt};
+pub use place::{LogPlace, Place, PlaceAt};
 pub use position::{
     Clearing, InTransaction, KafkaPosition, PartitionPosition, PgPosition, TopicPosition,
 };

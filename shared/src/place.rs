@@ -1,4 +1,29 @@
-//! Where partitions of a copy go on from, when their user wants another place than where they are.
+//! Where a task goes on from, when its user wants another place than where it is.
+
+use std::fmt;
+
+use crate::lsn::Lsn;
+
+/// A place in the log of a PostgreSQL source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogPlace {
+    /// This position.
+    Lsn(Lsn),
+    /// Where the slot stands: nothing before it can be had.
+    Slot,
+    /// The end of the log, behind every transaction that is open; a slot that is gone is made again there.
+    Now,
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lsn(lsn) => lsn.fmt(f),
+            Self::Slot => f.write_str("slot"),
+            Self::Now => f.write_str("now"),
+        }
+    }
+}
 
 /// A place for one partition, for all of a topic, or for all of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]

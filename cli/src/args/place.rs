@@ -1,22 +1,21 @@
 //! Where a task is to go on from, as it is written on the command line.
 
-use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use tidewire_shared::{Lsn, Place, PlaceAt};
+use tidewire_shared::{LogPlace, Place, PlaceAt};
 
 /// A position in a log of PostgreSQL, or places in the topics that a copy reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    Lsn(Lsn),
+    Log(LogPlace),
     Places(Vec<Place>),
 }
 
 /// What was written means no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no place; write 0/16B3748 for a task from PostgreSQL, and for a copy \
+    "`{0}` is no place; write 0/16B3748, slot or now for a task from PostgreSQL, and for a copy \
      TOPIC/PARTITION=OFFSET, TOPIC=WHERE or WHERE, where WHERE is earliest, latest or a time like \
      2026-01-01T00:00:00Z; several are separated by commas"
 )]
@@ -26,8 +25,14 @@ impl FromStr for Goal {
     type Err = NoPlace;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(lsn) = text.parse() {
-            return Ok(Self::Lsn(lsn));
+        match text {
+            "slot" => return Ok(Self::Log(LogPlace::Slot)),
+            "now" => return Ok(Self::Log(LogPlace::Now)),
+            position => {
+                if let Ok(lsn) = position.parse() {
+                    return Ok(Self::Log(LogPlace::Lsn(lsn)));
+                }
+            }
         }
         let places: Option<Vec<_>> = text.split(',').map(|part| place(part.trim())).collect();
         places.map(Self::Places).ok_or_else(|| NoPlace(text.to_owned()))
@@ -62,17 +67,10 @@ fn place_at(text: &str) -> Option<PlaceAt> {
     }
 }
 
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lsn(lsn) => lsn.fmt(f),
-            Self::Places(places) => write!(f, "{} places", places.len()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tidewire_shared::Lsn;
+
     use super::*;
 
     fn places(text: &str) -> Vec<(Option<String>, Option<u32>, PlaceAt)> {
@@ -80,13 +78,15 @@ mod tests {
             Goal::Places(places) => {
                 places.into_iter().map(|it| (it.topic, it.partition, it.at)).collect()
             }
-            Goal::Lsn(lsn) => panic!("{lsn} is a position"),
+            Goal::Log(place) => panic!("{place} is a position"),
         }
     }
 
     #[test]
     fn positions_and_places_are_told_apart() {
-        assert_eq!("0/16B3748".parse(), Ok(Goal::Lsn(Lsn(0x16B_3748))));
+        assert_eq!("0/16B3748".parse(), Ok(Goal::Log(LogPlace::Lsn(Lsn(0x16B_3748)))));
+        assert_eq!("slot".parse(), Ok(Goal::Log(LogPlace::Slot)));
+        assert_eq!("now".parse(), Ok(Goal::Log(LogPlace::Now)));
         let orders = Some("orders".to_owned());
         assert_eq!(
             places("orders/0=120, orders=latest,earliest"),

@@ -32,6 +32,27 @@ pub(super) async fn deletion(client: &Client, name: &TaskName) -> Result<(), Fai
         .remedy("answer y, or add --yes, if that is meant"))
 }
 
+/// Asks before a task goes on from elsewhere, with what that means; scripts have to say it.
+///
+/// # Errors
+/// When the answer is not yes, or nobody can be asked.
+pub(super) fn rewind(name: &TaskName, meaning: &[String]) -> Result<(), Failure> {
+    let meaning = meaning.join("; ");
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        let question = format!("task {name} goes on from elsewhere: {meaning}. [y/N] ");
+        if agreed(&question, &mut std::io::stdin().lock(), &mut std::io::stderr().lock()) {
+            return Ok(());
+        }
+    }
+    Err(unsaid(name, &meaning))
+}
+
+/// The failure of a rewind that nobody has agreed to.
+pub(super) fn unsaid(name: &TaskName, meaning: &str) -> Failure {
+    Failure::new(Exit::Usage, "invalid", format!("task {name}"), meaning)
+        .remedy("add --yes if that is meant")
+}
+
 /// Whether the answer is yes; silence is not.
 fn agreed(question: &str, answers: &mut impl BufRead, screen: &mut impl Write) -> bool {
     let mut answer = String::new();

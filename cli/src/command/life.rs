@@ -10,7 +10,7 @@ use tidewire_shared::spec::{Managed, PostgresSource};
 use tidewire_shared::{Phase, ShardId, TaskName, TaskSpec};
 use tonic::Request;
 
-use super::wait;
+use super::{confirm, wait};
 use crate::args::place::Goal;
 use crate::args::{Format, LogArgs, RelocateArgs, RewindArgs};
 use crate::client::{Client, request_id};
@@ -163,40 +163,35 @@ fn without_deadline<T>(mut request: Request<T>) -> Request<T> {
 }
 
 /// Has a task that rests go on from elsewhere. Records go out a second time, or never, so it has to be
-/// asked for by name.
+/// agreed to, with what it means in sight.
 pub(super) async fn rewind(client: &Client, args: RewindArgs) -> Result<pb::Task, Failure> {
-    let object = format!("task {}", args.name);
-    if !args.yes {
-        let why = match args.to {
-            Goal::Lsn(_) => "readers get every change after that position a second time",
-            Goal::Places(_) => {
-                "what lies behind the place where a partition stands now is copied a second time, and \
-                 what it jumps over never"
-            }
-        };
-        return Err(
-            Failure::new(Exit::Usage, "invalid", object, why).remedy("add --yes if that is meant")
-        );
-    }
-    let goes_on = args.to.to_string();
-    let (to, places) = match args.to {
-        Goal::Lsn(lsn) => (lsn.0, Vec::new()),
-        Goal::Places(places) => (0, places.into_iter().map(Into::into).collect()),
+    let RewindArgs { name, to, yes } = args;
+    let mut request = pb::RewindTaskRequest {
+        request_id: request_id(),
+        name: name.to_string(),
+        ..pb::RewindTaskRequest::default()
     };
-    let name = args.name.to_string();
-    let request = pb::RewindTaskRequest { request_id: request_id(), name, to, places };
-    let answer =
-        client
-            .call(&object, request, |mut service, request| async move {
-                service.rewind_task(request).await
-            })
-            .await?;
-    if answer.moved.is_empty() {
-        note(&format!("task {} goes on at {goes_on}; resume it", args.name));
-    } else {
-        answer.moved.iter().for_each(|moved| note(moved));
-        note(&format!("resume it: `tidewire task resume {}`", args.name));
+    match to {
+        Goal::Log(place) => {
+            request.at = Some(place.into());
+            if !yes {
+                let look = pb::RewindTaskRequest { look_only: true, ..request.clone() };
+                let meaning = ask_for_rewind(client, &name, look).await?.moved;
+                confirm::rewind(&name, &meaning)?;
+            }
+        }
+        Goal::Places(places) => {
+            if !yes {
+                let why = "what lies behind the place where a partition stands now is copied a second \
+                           time, and what it jumps over never";
+                return Err(confirm::unsaid(&name, why));
+            }
+            request.places = places.into_iter().map(Into::into).collect();
+        }
     }
+    let answer = ask_for_rewind(client, &name, request).await?;
+    answer.moved.iter().for_each(|moved| note(moved));
+    note(&format!("resume it: `tidewire task resume {name}`"));
     Ok(answer.task.unwrap_or_default())
 }
 
@@ -219,6 +214,18 @@ pub(super) fn left_by(task: &pb::Task) -> Result<String, Failure> {
         "slot {slot} stays, and keeps what was not delivered: another task goes on from it with source: \
          {{slot: {{mode: existing, name: {slot}}}, publication: {{mode: existing, name: {publication}}}}}{delete}"
     ))
+}
+
+async fn ask_for_rewind(
+    client: &Client,
+    name: &TaskName,
+    request: pb::RewindTaskRequest,
+) -> Result<pb::RewindTaskResponse, Failure> {
+    let object = format!("task {name}");
+    let asked = client.call(&object, request, |mut service, request| async move {
+        service.rewind_task(request).await
+    });
+    asked.await
 }
 
 pub(super) async fn relocate(client: &Client, args: RelocateArgs) -> Result<pb::Task, Failure> {

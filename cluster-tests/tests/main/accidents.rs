@@ -9,12 +9,12 @@ use postgres::Client;
 use serde_json::Value;
 use tidewire_cluster_tests::{Scene, kafka, postgres};
 use tidewire_testbed::servers::free_port;
-use tidewire_testbed::servers::postgres::{PostgresAddress, StopMode};
+use tidewire_testbed::servers::postgres::StopMode;
 use tidewire_testbed::servers::{Postgres, PostgresOptions};
 
-use crate::solo::{LIMIT, TABLE, Task, cluster};
+use crate::solo::{LIMIT, TABLE, Task, cluster, hosts};
 
-fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
+pub(crate) fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
     let setting = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let settings = settings.iter().map(setting).collect();
     Postgres::start(PostgresOptions { version: version.to_owned(), settings }).unwrap()
@@ -23,8 +23,8 @@ fn own_server(version: &str, settings: &[(&str, &str)]) -> Postgres {
 /// Longer than the publication is left unwatched, and a stream built anew.
 const WATCHED: Duration = Duration::from_secs(13);
 
-const V17: &str = "17.6.0";
-const V18: &str = "18.0.0";
+pub(crate) const V17: &str = "17.6.0";
+pub(crate) const V18: &str = "18.0.0";
 
 #[test]
 fn a_server_that_restarts_in_any_way_loses_nothing() {
@@ -62,7 +62,19 @@ fn a_server_that_restarts_in_any_way_loses_nothing() {
     assert!(task.delivered_inserts_of_the_table() > 100);
 }
 
-fn wait_replayed(standby: &Postgres, primary: &mut Client) {
+/// Waits until a standby holds the slot for good.
+pub(crate) fn wait_synced(standby: &Postgres, slot: &str) {
+    let mut client = standby.address().connect_to("postgres").unwrap();
+    let end = Instant::now() + LIMIT;
+    let synced = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name AND synced \
+                  AND NOT temporary AND invalidation_reason IS NULL";
+    while client.query(synced, &[&slot]).unwrap().is_empty() {
+        assert!(Instant::now() < end, "slot {slot} is not ready on the standby");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+pub(crate) fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     let lsn: String =
         primary.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
     let mut client = standby.address().connect_to("postgres").unwrap();
@@ -74,15 +86,8 @@ fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     }
 }
 
-/// A document that names further servers.
-fn hosts(yaml: &str, first: &PostgresAddress, ports: &[u16]) -> String {
-    let first = format!("\"127.0.0.1:{}\"", first.port);
-    let more: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-    yaml.replace(&first, &format!("{first}, {}", more.join(", ")))
-}
-
 #[test]
-fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
+fn a_task_follows_a_promoted_standby_twice_and_is_led_on_where_history_parts() {
     let mut first = own_server(V17, &[]);
     let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()];
     let address = first.address().clone();
@@ -117,8 +122,18 @@ fn a_task_follows_a_promoted_standby_twice_and_stops_where_history_parts() {
     third.kill();
     fourth.resume().unwrap();
     fourth.promote().unwrap();
-    task.shows("Failed", &["SourceHistory", "timeline", "does not exist any more", "delete"]);
+    let words = ["SourceHistory", "timeline", "does not exist any more", "rewind NAME --to 0/"];
+    task.shows("Failed", &words);
     assert_eq!(task.read().len(), 510, "nothing of the other history went out");
+    task.reconnect(fourth.address());
+    task.insert(511..=515);
+    let told = task.goes_on_as_told();
+    assert!(told.contains("does not exist any more"), "{told}");
+    task.insert(516..=520);
+    let ids: Vec<i32> = task.delivered().into_iter().map(|(_, id)| id.parse().unwrap()).collect();
+    assert_eq!(ids, (1..=520).collect::<Vec<_>>(), "all of the new history, and nothing twice");
+    let history = cluster().done(&["task", "history", task.name]).unwrap();
+    assert!(history.contains("does not exist any more"), "{history}");
 }
 
 #[test]
@@ -134,7 +149,13 @@ fn a_promoted_standby_without_the_slot_stops_the_task() {
     first.kill();
     second.promote().unwrap();
     let slot = task.slot.clone();
-    task.shows("Failed", &["SourceState", &slot, "does not exist any more", "create it"]);
+    task.shows("Failed", &["SourceState", &slot, "does not exist any more", "--to now --yes"]);
+    task.reconnect(second.address());
+    task.insert(11..=12);
+    task.goes_on_as_told();
+    task.insert(13..=15);
+    let ids: Vec<i32> = task.delivered().into_iter().map(|(_, id)| id.parse().unwrap()).collect();
+    assert_eq!(ids, (1..=10).chain(13..=15).collect::<Vec<_>>());
 }
 
 #[test]
@@ -405,7 +426,8 @@ fn a_paused_task_shows_the_log_it_holds_and_gives_it_up_at_its_limit() {
     let warned = state("warn");
     assert!(warned["walRetainedBytes"].as_u64() >= Some(40 << 20), "{warned}");
     let slot = task.slot.clone();
-    let lost = ["SourceState", slot.as_str(), "walBudget.limit", "drop_slot", "lost", "delete"];
+    let lost =
+        ["SourceState", slot.as_str(), "walBudget.limit", "drop_slot", "lost", "--to now --yes"];
     let end = Instant::now() + LIMIT;
     while cluster().task("budget").unwrap()["phase"] != "Failed" {
         assert!(Instant::now() < end, "the slot is still there");
@@ -416,6 +438,9 @@ fn a_paused_task_shows_the_log_it_holds_and_gives_it_up_at_its_limit() {
     let there = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1::text::name";
     assert!(task.client.query(there, &[&slot]).unwrap().is_empty());
     task.refuses_to_resume(&[&slot, "does not exist any more"]);
+    task.goes_on_as_told();
+    task.insert(1..=3);
+    assert_eq!(task.delivered_inserts_of_the_table(), 3);
 }
 
 #[test]

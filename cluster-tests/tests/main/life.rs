@@ -143,14 +143,18 @@ fn rewinds_within_bounds(scene: &mut Scene<'_>) -> Result<()> {
         scene.cluster.cli(&["task", "rewind", TASK, "--to", to, "--yes"])
     };
     let running = rewind(scene, "0/1")?;
-    ensure!(running.code == 4 && running.stderr.contains("only a paused task"), "{running:?}");
+    ensure!(
+        running.code == 4 && running.stderr.contains("only a paused or failed task"),
+        "{running:?}"
+    );
     scene.cluster.done(&["task", "pause", TASK, "--wait"])?;
     let early = rewind(scene, "0/1")?;
     ensure!(early.code == 4 && early.stderr.contains("name a position from"), "{early:?}");
-    let bound = early.stderr.split(" to ").last().and_then(|rest| rest.split(';').next());
-    let durable = bound.context("the bound is named")?.trim().to_owned();
-    let back = rewind(scene, &durable)?;
-    ensure!(back.code == 0, "{durable}: {back:?}");
+    let position = scene.cluster.json(&["positions", "show", TASK])?;
+    let durable = position.pointer("/0/record/position/lsn").and_then(Value::as_str);
+    let durable = durable.with_context(|| format!("no position in {position}"))?;
+    let back = rewind(scene, durable)?;
+    ensure!(back.code == 0 && back.stderr.contains("as before"), "{durable}: {back:?}");
     scene.cluster.done(&["task", "resume", TASK, "--wait"])?;
     write(scene, "public.came", 15, 20)?;
     thread::sleep(Duration::from_secs(1));

@@ -13,6 +13,7 @@ mod copy_rewind;
 mod end_txn;
 mod failover;
 mod formats;
+mod going_on;
 mod identities;
 mod kept_slot;
 mod large;

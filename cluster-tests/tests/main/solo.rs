@@ -7,7 +7,7 @@ use postgres::Client;
 use serde_json::Value;
 use tidewire_cluster_tests::{kafka, postgres};
 use tidewire_testbed::cluster::{Cluster, ClusterOptions};
-use tidewire_testbed::oracle::dts_avro::DtsAvro;
+use tidewire_testbed::oracle::dts_avro::{Delivered, DtsAvro};
 use tidewire_testbed::oracle::{Datum, Operation, column};
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::postgres::PostgresAddress;
@@ -26,6 +26,13 @@ pub(crate) fn cluster() -> &'static Cluster {
         let few = ClusterOptions { coordinators: 1, nodes: 1, env, ..ClusterOptions::default() };
         Cluster::start(few).expect("the shared cluster starts")
     })
+}
+
+/// A document that names further servers.
+pub(crate) fn hosts(yaml: &str, first: &PostgresAddress, ports: &[u16]) -> String {
+    let first = format!("\"127.0.0.1:{}\"", first.port);
+    let more: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    yaml.replace(&first, &format!("{first}, {}", more.join(", ")))
 }
 
 /// A running task on the table `public.t (id int PRIMARY KEY, note text)` of its own database.
@@ -143,6 +150,20 @@ impl Task {
         }
     }
 
+    /// Does what the error of the failed task names to go on; gives what was said about it.
+    pub(crate) fn goes_on_as_told(&self) -> String {
+        let error = cluster().task(self.name).unwrap()["error"]["remedy"].to_string();
+        let named = error.split('`').find(|it| it.starts_with("tidewire task rewind "));
+        let command = named.unwrap_or_else(|| panic!("no command in {error}"));
+        let command = command.replace("NAME", self.name);
+        let words: Vec<_> = command.split_whitespace().skip(1).collect();
+        let moved = cluster().cli(&words).unwrap();
+        eprintln!("{command}: {}", moved.stderr);
+        assert_eq!(moved.code, 0, "{}", moved.stderr);
+        self.resume();
+        moved.stderr
+    }
+
     /// Waits until the task shows `phase` with an error that holds `words`, and a remedy.
     pub(crate) fn shows(&self, phase: &str, words: &[&str]) {
         let end = Instant::now() + LIMIT;
@@ -182,15 +203,35 @@ impl Task {
 
     /// What was delivered to a topic.
     pub(crate) fn read_from(&self, topic: &str) -> Vec<(Operation, String)> {
-        let avro = DtsAvro::new().unwrap();
-        let decoder = avro.decoder().unwrap();
-        let records = Reader::until_end(self.kafka, &[topic]).unwrap().map(|record| {
-            let record = decoder.decode(record.unwrap().value.as_deref().unwrap()).unwrap();
+        let records = self.records_of(topic).into_iter().map(|record| {
             let row = record.after.as_ref().or(record.before.as_ref()).unwrap();
             let Some(Datum::Text(id)) = column(row, "id") else { panic!("no id: {row:?}") };
             (record.operation, id.to_string())
         });
         records.collect()
+    }
+
+    /// Everything that stands in its topic.
+    pub(crate) fn records(&self) -> Vec<Delivered> {
+        self.records_of(self.name)
+    }
+
+    fn records_of(&self, topic: &str) -> Vec<Delivered> {
+        let avro = DtsAvro::new().unwrap();
+        let decoder = avro.decoder().unwrap();
+        let records = Reader::until_end(self.kafka, &[topic]).unwrap();
+        let decode = |value: Option<Vec<u8>>| decoder.decode(value.as_deref().unwrap()).unwrap();
+        records.map(|record| decode(record.unwrap().value)).collect()
+    }
+
+    /// A header of every record in its topic.
+    pub(crate) fn headers(&self, name: &str) -> Vec<Option<String>> {
+        let records = Reader::until_end(self.kafka, &[self.name]).unwrap();
+        let of = |headers: Vec<(String, Option<Vec<u8>>)>| {
+            let value = headers.into_iter().find(|(other, _)| other == name)?.1?;
+            Some(String::from_utf8(value).unwrap())
+        };
+        records.map(|record| of(record.unwrap().headers)).collect()
     }
 
     /// Each row of the table was delivered once, as an insert, and nothing else.

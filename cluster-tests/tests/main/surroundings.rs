@@ -256,7 +256,7 @@ fn a_slot_that_is_dropped_in_mid_run_stops_the_task() {
     assert!(dropped, "the task was always quicker");
     in_trouble(&scene.cluster, "Failed", &["SourceState", &slot, "does not exist"]);
     insert(&mut scene, 1);
-    refused(&scene.cluster, &RESUME, 1, &[&slot, "delete the task and create it again"]);
+    refused(&scene.cluster, &RESUME, 1, &[&slot, "rewind NAME --to now --yes"]);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_publication_that_is_dropped_in_mid_run_stops_the_task() {
     let publication = slot(&scene);
     scene.client.batch_execute(&format!("DROP PUBLICATION {publication}")).unwrap();
     in_trouble(&scene.cluster, "Failed", &["SourceState", &publication, "dropped"]);
-    let words = [publication.as_str(), "create it again"];
+    let words = [publication.as_str(), "rewind NAME --to now --yes"];
     refused(&scene.cluster, &RESUME, 1, &words);
     scene.cluster.done(&["task", "delete", TASK]).unwrap();
 }

@@ -221,7 +221,7 @@ pub enum CommandKind {
         /// What that costs.
         fault: Fault,
     },
-    /// A node has set the position of a paused shard back.
+    /// A node has set the position of a paused shard back. Written by earlier releases only.
     RecordRewind {
         /// The shard.
         shard: ShardId,

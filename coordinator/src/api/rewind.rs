@@ -8,8 +8,8 @@ use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::{ConvertError, each, required};
 use tidewire_proto::node::v1::work_done::Outcome as Done;
 use tidewire_proto::node::v1::work_order::Work;
-use tidewire_proto::node::v1::{Rewind, RewindCopy, RewindDone, Rewound, ShardAtRest};
-use tidewire_shared::{Desired, Epoch, Fault, FaultKind, Lsn, Place, ShardId, TaskSpec};
+use tidewire_proto::node::v1::{RewindCopy, RewindDone, RewindLog, Rewound, ShardAtRest};
+use tidewire_shared::{Desired, Epoch, Fault, FaultKind, LogPlace, Lsn, Place, ShardId, TaskSpec};
 use tonic::Status;
 
 use super::admin::{no_task, not_looked, propose, request_id, resolve, view_task};
@@ -35,15 +35,20 @@ pub(super) async fn rewind(
             let spec =
                 state.resolve(known.spec()).map_err(|rejection| error::rejected(&rejection))?;
             let rest = AtRest { leader: &leader, task: known, spec: spec.as_ref().clone(), shards };
-            let (kind, failed) = match spec.as_ref() {
-                TaskSpec::PostgresToKafka(_) => (rest.to_lsn(&request, &object).await?, None),
-                TaskSpec::KafkaToKafka(_) => {
-                    let done = rest.to_places(&request, &object).await?;
-                    moved = done.moved;
-                    let kind = CommandKind::RecordMove { task: id.clone(), moved: moved.clone() };
-                    (kind, done.failed)
-                }
+            let done = match spec.as_ref() {
+                TaskSpec::PostgresToKafka(_) => rest.to_log_place(&request, &object).await?,
+                TaskSpec::KafkaToKafka(_) => rest.to_places(&request, &object).await?,
             };
+            moved = done.moved;
+            if request.look_only {
+                return Ok(pb::RewindTaskResponse {
+                    task: Some(view_task(&leader, &id, &object)?),
+                    moved,
+                });
+            }
+            rest.keep(&done.kept, &object).await?;
+            let kind = CommandKind::RecordMove { task: id.clone(), moved: moved.clone() };
+            let failed = done.failed;
             if let Some(fault) = failed {
                 let fault: Fault = required("failed", Some(fault))?;
                 return Err(in_part(&leader, kind, fault, &object).await);
@@ -75,7 +80,7 @@ fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
     }
     if owned || !paused {
         let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
-        return Err(error::refused(object, "only a paused task can be rewound", &remedy));
+        return Err(error::refused(object, "only a paused or failed task can be rewound", &remedy));
     }
     if task.shards().all(|(_, shard)| shard.epoch() == Epoch::default()) {
         let word = if task.desired() == Desired::Paused { "resume" } else { "start" };
@@ -95,32 +100,29 @@ struct AtRest<'a> {
 }
 
 impl AtRest<'_> {
-    /// Sets the one shard of a task from PostgreSQL back.
-    async fn to_lsn(
+    /// Moves the one shard of a task from PostgreSQL.
+    async fn to_log_place(
         &self,
         request: &pb::RewindTaskRequest,
         object: &str,
-    ) -> Result<CommandKind, Status> {
+    ) -> Result<RewindDone, Status> {
         if !request.places.is_empty() {
             let why = "reads a log of PostgreSQL: places in topics mean nothing there";
-            return Err(error::invalid(object, why, "name a position like 0/16B3748"));
+            return Err(error::invalid(object, why, "name slot, now or a position like 0/16B3748"));
         }
-        let to = Lsn(request.to);
-        let shard = self.shards.first().ok_or_else(|| no_task(object))?;
-        let resting = self.resting(shard).ok_or_else(|| no_task(object))?;
-        let order = Rewind {
-            spec: Some(self.spec.clone().into()),
-            task_id: shard.task.to_string(),
-            shard: shard.index,
-            ordinal: resting.ordinal,
-            epoch: resting.epoch,
-            to: to.0,
-            hint: resting.hint,
-            record: resting.record,
+        let at = match request.at {
+            Some(at) => LogPlace::try_from(at).map_err(|error| error.within("at"))?,
+            None => LogPlace::Lsn(Lsn(request.to)),
         };
-        let done = self.ask(Work::Rewind(order), object).await?;
-        self.keep(&done.kept, to, object).await?;
-        Ok(CommandKind::RecordRewind { shard: shard.clone(), to })
+        let shard = self.shards.first().and_then(|shard| self.resting(shard));
+        let order = RewindLog {
+            spec: Some(self.spec.clone().into()),
+            task_id: self.task.id().to_string(),
+            shard: Some(shard.ok_or_else(|| no_task(object))?),
+            at: Some(at.into()),
+            look_only: request.look_only,
+        };
+        self.ask(Work::RewindLog(order), object).await
     }
 
     /// Moves partitions of a task from Kafka.
@@ -130,6 +132,10 @@ impl AtRest<'_> {
         object: &str,
     ) -> Result<RewindDone, Status> {
         let _checked: Vec<Place> = each("places", request.places.clone())?;
+        if request.look_only {
+            let why = "copies topics: what a move of them means is told when it is done";
+            return Err(error::invalid(object, why, "add --yes if that is meant"));
+        }
         if request.places.is_empty() {
             let why = "copies topics: a position in a log of PostgreSQL means nothing there";
             return Err(error::invalid(
@@ -144,9 +150,7 @@ impl AtRest<'_> {
             shards: self.shards.iter().filter_map(|shard| self.resting(shard)).collect(),
             places: request.places.clone(),
         };
-        let done = self.ask(Work::RewindCopy(order), object).await?;
-        self.keep(&done.kept, Lsn::ZERO, object).await?;
-        Ok(done)
+        self.ask(Work::RewindCopy(order), object).await
     }
 
     fn resting(&self, id: &ShardId) -> Option<ShardAtRest> {
@@ -177,8 +181,12 @@ impl AtRest<'_> {
             let id = self.shards.iter().find(|id| id.index == rewound.shard)?;
             let (_, shard) = self.task.shards().find(|(other, _)| other == id)?;
             let hint = PositionHint { serial: rewound.serial, ..PositionHint::default() };
-            let checkpoint =
-                Checkpoint { lsn, hint, at_ms: clock::wall_ms(), record: rewound.record.clone() };
+            let checkpoint = Checkpoint {
+                lsn: Lsn(rewound.lsn),
+                hint,
+                at_ms: clock::wall_ms(),
+                record: rewound.record.clone(),
+            };
             Some(CheckpointReport { shard: id.clone(), epoch: shard.epoch(), checkpoint })
         };
         let reports: Vec<_> = kept.iter().filter_map(report).collect();

@@ -120,6 +120,7 @@ async fn a_rewind_that_failed_in_the_middle_is_never_told_as_done() {
         name: "orders".to_owned(),
         to: 0,
         places: vec![place.into()],
+        ..RewindTaskRequest::default()
     };
     // The same wish again, as a client sends it that was told to try again.
     for _ in 0..2 {
@@ -134,7 +135,7 @@ async fn a_rewind_that_failed_in_the_middle_is_never_told_as_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_moves_where_it_is_wanted_and_only_a_paused_one_is_rewound() {
+async fn a_task_moves_where_it_is_wanted_and_only_one_at_rest_is_rewound() {
     let group = Group::start(1);
     group.settled(1).await;
     let first = NodeClient::connect(&group.endpoints(), "node-1", 1).await;
@@ -159,21 +160,24 @@ async fn a_task_moves_where_it_is_wanted_and_only_a_paused_one_is_rewound() {
         request_id: request_id.to_owned(),
         name: "orders".to_owned(),
         to: 100,
-        places: Vec::new(),
+        ..RewindTaskRequest::default()
     };
     let refused = group.client("c1").rewind_task(rewind("w1")).await.expect_err("it runs");
     let detail = detail_of(&refused).expect("detail");
-    assert!(detail.message.contains("only a paused task"), "{detail:?}");
+    assert!(detail.message.contains("only a paused or failed task"), "{detail:?}");
     group.client("c1").pause_task(wish("orders", "p1")).await.expect("paused");
     eventually("it stands", async || {
         group.task("c1", "orders").await.ok().filter(|task| task.phase == "Paused")
     })
     .await;
+    let look = RewindTaskRequest { look_only: true, ..rewind("w2") };
+    let looked = group.client("c1").rewind_task(look).await.expect("looked").into_inner();
+    assert_eq!(looked.moved, ["0/C8 → 0/64"]);
     group.client("c1").rewind_task(rewind("w2")).await.expect("rewound");
     let request = GetTaskRequest { name: "orders".to_owned() };
     let history = group.client("c1").task_history(request).await.expect("history").into_inner();
     let deeds: Vec<&str> = history.deeds.iter().map(|deed| deed.what.as_str()).collect();
-    assert_eq!(deeds, ["start", "move shard 0 to node-2", "pause", "rewind shard 0 to 0/64"]);
+    assert_eq!(deeds, ["start", "move shard 0 to node-2", "pause", "rewind 0/C8 → 0/64"]);
 
     let remove = |request_id: &str| NodeRequest {
         request_id: request_id.to_owned(),

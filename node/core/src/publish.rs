@@ -5,14 +5,19 @@
 //! column lists are left to the server only where no UPDATE or DELETE of the application could fail
 //! for them; the decoder applies them in any case.
 
+mod mend;
+
+pub use mend::mend;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewire_shared::spec::{Operations, TableName};
-use tidewire_shared::{Fault, FaultKind};
+use tidewire_shared::{Fault, FaultKind, LogPlace};
 
 use crate::facts::{PublicationFacts, TableFacts};
 use crate::filter::{Condition, FilterColumn};
 use crate::objects::ListedTable;
+use crate::rewind::way_on;
 use crate::schema::{TableRule, TaskTables};
 
 /// A table as it is to be published.
@@ -333,12 +338,10 @@ pub fn align(
     let lost = |name: &TableName| {
         let text = format!("does not publish {name} any more: its changes are lost");
         Fault::new(FaultKind::SourceState, object(), text)
-            .remedy("delete the task and create it again")
+            .remedy(format!("to go on without them: {}", way_on(LogPlace::Now)))
     };
-    // A comment of someone else says nothing of what the task had.
     let noted = comment.map(|it| it.text.as_str()).filter(|text| text.starts_with(HEADING));
-    let lines: Vec<(u32, u32, &str)> =
-        noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect();
+    let lines = noted_lines(noted);
     let mut result = Alignment {
         publish: plan.publish.truncate != seen.truncate,
         note: comment.map_or_else(|| note(&plan.tables), |it| it.next(&plan.tables)),
@@ -372,12 +375,27 @@ pub fn align(
             (false, None) => result.add.push(table.clone()),
         }
     }
+    result.drop.extend(left(plan, seen, &lines));
+    Ok(result)
+}
+
+/// Tables of the publication that the task had and does not have any more.
+fn left(
+    plan: &PublicationPlan,
+    seen: &PublicationFacts,
+    lines: &[(u32, u32, &str)],
+) -> Vec<TableName> {
     let of_task = |name: &TableName| plan.tables.iter().any(|table| table.name == *name);
     let left = seen.tables.iter().filter(|published| {
         !of_task(&published.name) && lines.iter().any(|(oid, _, _)| *oid == published.oid)
     });
-    result.drop.extend(left.map(|published| published.name.clone()));
-    Ok(result)
+    left.map(|published| published.name.clone()).collect()
+}
+
+/// The lines of a note of ours. A comment of someone else says nothing of what the task had.
+fn noted_lines(noted: Option<&str>) -> Vec<(u32, u32, &str)> {
+    let noted = noted.filter(|text| text.starts_with(HEADING));
+    noted.unwrap_or_default().lines().skip(1).filter_map(parse_line).collect()
 }
 
 /// A table that is still published, under another name.

@@ -5,20 +5,25 @@
 //! whatever is not plainly the history that we followed stops the task and names the gap.
 
 mod fingerprint;
+mod lineage;
 mod resume;
 mod slot;
 
 pub use fingerprint::{DecodingOptions, Fingerprint};
+pub(crate) use lineage::reached;
+pub use lineage::{Lineage, primary_of};
 pub use resume::{Resume, resume_at};
-pub use slot::{FirstSlot, SlotOrigin, first_position};
+pub use slot::{FirstSlot, SlotOrigin, first_position, is_lost, stands_at};
 
 use std::collections::BTreeMap;
 
-use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition};
+use tidewire_shared::spec::TableName;
+use tidewire_shared::{Fault, FaultKind, LogPlace, Lsn, PgPosition};
 
 use crate::facts::{PublicationFacts, PublishedTable, ServerFacts, SlotFacts, TimelineEnd};
-use crate::precheck::identifier;
+use crate::precheck::{identifier, qualified};
 use crate::publish::{PublicationPlan, PublishTable};
+use crate::rewind::way_on;
 
 /// What a publication must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub struct ExpectedSlot<'a> {
     pub name: &'a str,
     /// The database of the task.
     pub database: &'a str,
+    /// The task makes it where it is gone.
+    pub managed: bool,
 }
 
 /// Everything that decides whether streaming may go on.
@@ -86,9 +93,11 @@ impl Reconnect<'_> {
     /// The verdict; the first thing that is wrong decides it.
     #[must_use]
     pub fn judge(&self) -> Verdict<Opening> {
-        let checks = self.server().and_then(|()| self.history()).and_then(|()| {
+        let checks = self.history().and_then(|()| {
             slot::judge(self.expected_slot, self.slot, self.position)?;
-            self.publications.iter().try_for_each(ExpectedPublication::judge)?;
+            let judge =
+                |expected: &ExpectedPublication<'_>| expected.judge(Some(self.position.lsn));
+            self.publications.iter().try_for_each(judge)?;
             self.decoding()
         });
         match checks {
@@ -99,52 +108,48 @@ impl Reconnect<'_> {
         }
     }
 
-    fn server(&self) -> Result<(), Fault> {
+    fn history(&self) -> Result<(), Fault> {
         let (position, server) = (self.position, self.server);
-        if server.system_id != position.system_id {
-            return Err(history(format!(
+        let reached = reached(position);
+        let elsewhere = |where_to: &str| {
+            format!(
+                "{where_to}; or go on with this one, without what it held before: {}",
+                way_on(LogPlace::Now)
+            )
+        };
+        match Lineage::of(position, server, self.history) {
+            Lineage::Foreign => Err(history(format!(
                 "is another one: its system identifier is {}, the task followed {}",
                 server.system_id, position.system_id
             ))
-            .remedy(
-                "point the connection at the old server, or delete the task and create it again",
-            ));
-        }
-        primary(server)
-    }
-
-    fn history(&self) -> Result<(), Fault> {
-        let (position, server) = (self.position, self.server);
-        let reached = position.inside.map_or(position.lsn, |inside| inside.final_lsn);
-        if server.timeline == position.timeline {
-            return behind(reached, server.flush_lsn);
-        }
-        let switch = self
-            .history
-            .iter()
-            .filter(|end| end.timeline >= position.timeline && end.timeline < server.timeline)
-            .map(|end| end.switch_lsn)
-            .min();
-        let known = self.history.iter().any(|end| end.timeline == position.timeline);
-        let Some(switch) = switch.filter(|_| known) else {
-            return Err(history(format!(
+            .remedy(elsewhere("point the connection at the old server"))),
+            _ if server.in_recovery => primary(server),
+            Lineage::Unrelated => Err(history(format!(
                 "is on timeline {}, which does not descend from timeline {} that the task followed",
                 server.timeline, position.timeline
             ))
-            .remedy("connect to the server that does, or delete the task and create it again"));
-        };
-        if diverged(position, switch) {
-            return Err(history(format!(
+            .remedy(elsewhere("name the server that does in source.hosts"))),
+            Lineage::Parted(switch) => Err(history(format!(
                 "switched from timeline {} at {switch}, but the task had followed it to {reached}: \
                  what was delivered in [{switch}, {reached}) does not exist any more",
                 position.timeline
             ))
-            .remedy(
-                "correct the target for the transactions after the switch, then delete the task \
-                 and create it again",
-            ));
+            .remedy(format!(
+                "correct the target for the transactions after the switch, then go on from it: {}",
+                // Inside a transaction more is missing than what stands behind the switch.
+                way_on(LogPlace::Lsn(switch.min(position.lsn)))
+            ))),
+            Lineage::Cut(end) => Err(history(format!(
+                "ends at {end}, before {reached} which the task has delivered: it lost part of its \
+                 log"
+            ))
+            .remedy(format!(
+                "find out what was restored, and correct the target; to go on where the slot stands, \
+                 and deliver again what comes after it: {}",
+                way_on(LogPlace::Slot)
+            ))),
+            Lineage::Holds => Ok(()),
         }
-        behind(reached, server.flush_lsn)
     }
 
     fn decoding(&self) -> Result<(), Fault> {
@@ -155,28 +160,38 @@ impl Reconnect<'_> {
             let text = "was dropped and created again since the task last ran: changes in between \
                         are not decoded";
             return Err(Fault::new(FaultKind::SourceState, object, text)
-                .remedy("delete the task and create it again"));
+                .remedy(format!("to go on without them: {}", way_on(LogPlace::Now))));
         }
         if self.position.inside.is_some() && !before.same_decoding(self.fingerprint) {
             return Err(history(
                 "would decode another way (server version or options changed) than when the task \
                  stopped inside a transaction, so its delivered part cannot be recognised",
             )
-            .remedy("run the earlier version until the transaction is through, then change"));
+            .remedy(format!(
+                "run the earlier version until the transaction is through, then change; or deliver \
+                 it again from its start: {}",
+                way_on(LogPlace::Lsn(self.position.lsn))
+            )));
         }
         Ok(())
     }
 }
 
 impl ExpectedPublication<'_> {
-    fn judge(&self) -> Result<(), Fault> {
-        let again = "delete the task and create it again";
+    /// Whether it is as the task needs it, to go on at `position`; none: the user is about to choose one.
+    ///
+    /// # Errors
+    /// [`FaultKind::SourceState`] where it publishes less than planned, or is another one.
+    pub fn judge(&self, position: Option<Lsn>) -> Result<(), Fault> {
+        let anew = format!("to go on without them: {}", way_on(LogPlace::Now));
         let Some(seen) = self.seen else {
-            return self.stop("does not exist any more: changes without it are not decoded", again);
+            let text = "does not exist any more: changes without it are not decoded";
+            let make = if self.managed { "" } else { "create it; then, " };
+            return self.stop(text, &format!("{make}{anew}"));
         };
         if self.oid.is_some_and(|oid| oid != seen.oid) {
             let text = "was dropped and created again: changes in between are not decoded";
-            return self.stop(text, again);
+            return self.stop(text, &anew);
         }
         let wanted = self.plan.publish;
         let published = [
@@ -211,7 +226,7 @@ impl ExpectedPublication<'_> {
                 None if self.managed => {
                     let name = &table.name;
                     let text = format!("does not publish {name} any more: its changes are lost");
-                    return self.stop(&text, again);
+                    return self.stop(&text, &self.put_back(name, position));
                 }
                 // Someone else's: what became of the table since it was chosen is not noted anywhere.
                 None => {
@@ -227,12 +242,25 @@ impl ExpectedPublication<'_> {
                 }
                 Some(published) if self.managed && hides(table, published) => {
                     let text = format!("publishes only some rows or columns of {}", table.name);
-                    return self.stop(&text, again);
+                    return self.stop(&text, &self.put_back(&table.name, position));
                 }
                 Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// How to go on where a table is not published as it was: all others lose nothing.
+    fn put_back(&self, table: &TableName, position: Option<Lsn>) -> String {
+        let place = position.map_or(LogPlace::Now, LogPlace::Lsn);
+        let how = way_on(place);
+        if self.managed {
+            return format!("to have it put back, and go on without what is lost: {how}");
+        }
+        let (name, table) = (identifier(self.name), qualified(table));
+        format!(
+            "ALTER PUBLICATION {name} ADD TABLE {table}; then, to go on without what is lost: {how}"
+        )
     }
 
     fn stop(&self, text: &str, remedy: &str) -> Result<(), Fault> {
@@ -264,22 +292,6 @@ fn primary(server: &ServerFacts) -> Result<(), Fault> {
 
 fn history(message: impl std::fmt::Display) -> Fault {
     Fault::new(FaultKind::SourceHistory, SERVER, message)
-}
-
-/// Whether something was delivered that the switch at `switch` left behind.
-fn diverged(position: &PgPosition, switch: Lsn) -> bool {
-    // A commit record that starts before the switch ends at or before it.
-    position.lsn > switch || position.inside.is_some_and(|inside| inside.final_lsn >= switch)
-}
-
-fn behind(reached: Lsn, flushed: Lsn) -> Result<(), Fault> {
-    if reached <= flushed {
-        return Ok(());
-    }
-    Err(history(format!(
-        "ends at {flushed}, before {reached} which the task has delivered: it lost part of its log"
-    ))
-    .remedy("find out what was restored; then delete the task and create it again"))
 }
 
 #[cfg(test)]

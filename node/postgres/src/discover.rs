@@ -20,7 +20,7 @@ pub const LISTED_MAX: usize = 10_000;
 
 /// Tries every host of `source` by itself, all at once; in their order.
 pub async fn try_hosts(source: &Source) -> Vec<HostTest> {
-    let hosts = source.login.hosts.iter().map(|host| try_host(source, host));
+    let hosts = source.hosts.iter().map(|host| try_host(source, host));
     futures::future::join_all(hosts).await
 }
 

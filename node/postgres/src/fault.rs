@@ -63,7 +63,8 @@ fn judge(code: &str) -> (FaultKind, &'static str) {
         "53400" => (FaultKind::SourceBusy, "raise max_replication_slots or drop unused slots"),
         "42704" | "42P01" | "42710" | "58P01" | "55000" => (
             FaultKind::SourceState,
-            "repair what the message names, or delete the task and create it again",
+            "repair what the message names; where the log cannot be read without what is gone, go on \
+             behind it: `tidewire task rewind NAME --to now --yes`, then resume",
         ),
         "55006" | "55P03" | "57014" | "58030" => (FaultKind::SourceBusy, ""),
         _ => match code.get(..2) {

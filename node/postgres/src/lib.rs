@@ -29,4 +29,4 @@ mod transport;
 
 pub use connect::Sql;
 pub use replication::{Feedback, RawBatch, ReplicationClient, StreamReader};
-pub use source::Source;
+pub use source::{Source, Writable};

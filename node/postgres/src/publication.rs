@@ -2,8 +2,9 @@
 
 use tidewire_node_core::facts::{PublicationFacts, PublishedTable};
 use tidewire_node_core::publish::{self, Alignment, Note, PublicationPlan, PublishTable};
+use tidewire_node_core::rewind::way_on;
 use tidewire_shared::spec::TableName;
-use tidewire_shared::{Fault, FaultKind};
+use tidewire_shared::{Fault, FaultKind, LogPlace};
 use tokio_postgres::Row;
 
 use crate::{Sql, quote};
@@ -94,7 +95,7 @@ fn create_statement(version_num: u32, name: &str, plan: &PublicationPlan) -> Res
         [] => String::new(),
         tables => format!(" FOR TABLE {}", tables.join(", ")),
     };
-    let via_root = if version_num >= 130_000 { ", publish_via_partition_root = true" } else { "" };
+    let via_root = via_root(version_num);
     let name = quote::identifier(name)?;
     Ok(format!(
         "CREATE PUBLICATION {name}{list} WITH ({}{via_root}); {}",
@@ -127,7 +128,7 @@ pub async fn align(sql: &Sql, steps: &[Step<'_>]) -> Result<(), Fault> {
 
 fn statements(version_num: u32, steps: &[Step<'_>]) -> Result<String, Fault> {
     let statement = |step: &Step<'_>| match step.alignment {
-        Some(alignment) => align_statement(step.name, step.plan, alignment),
+        Some(alignment) => align_statement(version_num, step, alignment),
         None => create_statement(version_num, step.name, step.plan),
     };
     let statements = steps.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
@@ -135,11 +136,11 @@ fn statements(version_num: u32, steps: &[Step<'_>]) -> Result<String, Fault> {
 }
 
 fn align_statement(
-    name: &str,
-    plan: &PublicationPlan,
+    version_num: u32,
+    step: &Step<'_>,
     alignment: &Alignment,
 ) -> Result<String, Fault> {
-    let name = quote::identifier(name)?;
+    let name = quote::identifier(step.name)?;
     let mut statements = Vec::new();
     if !alignment.drop.is_empty() {
         let tables =
@@ -151,7 +152,8 @@ fn align_statement(
         statements.push(format!("ALTER PUBLICATION {name} ADD TABLE {tables}"));
     }
     if alignment.publish {
-        statements.push(format!("ALTER PUBLICATION {name} SET ({})", publish(plan)));
+        let options = format!("{}{}", publish(step.plan), via_root(version_num));
+        statements.push(format!("ALTER PUBLICATION {name} SET ({options})"));
     }
     statements.push(comment(&name, &alignment.note)?);
     Ok(statements.join("; "))
@@ -180,6 +182,11 @@ fn publish(plan: &PublicationPlan) -> String {
     let names: Vec<_> =
         operations.iter().filter(|(_, published)| *published).map(|(name, _)| *name).collect();
     format!("publish = '{}'", names.join(", "))
+}
+
+/// From 13 on changes of partitions appear under the partitioned table.
+fn via_root(version_num: u32) -> &'static str {
+    if version_num >= 130_000 { ", publish_via_partition_root = true" } else { "" }
 }
 
 fn comment(quoted: &str, note: &str) -> Result<String, Fault> {
@@ -250,7 +257,7 @@ pub fn compare(expected: &PublicationFacts, seen: Option<&PublicationFacts>) -> 
             "was dropped and created again (oid {} instead of {})",
             seen.oid, expected.oid
         ))
-        .remedy("changes in between may be lost; delete the task and create it again"));
+        .remedy(without("changes in between may be lost")));
     }
     if seen.via_root != expected.via_root {
         let remedy = format!("publish_via_partition_root = {}", expected.via_root);
@@ -295,7 +302,7 @@ fn compare_table(expected: &PublishedTable, seen: &PublicationFacts) -> Result<(
     };
     if table.oid != expected.oid {
         let message = format!("holds another table {name}: it was dropped and created again");
-        return Err(state(message).remedy("delete the task and create it again"));
+        return Err(state(message).remedy(without("its changes until now are lost to this task")));
     }
     if table.row_filter.is_some() && table.row_filter != expected.row_filter {
         return Err(state(format!("shows other rows of {name} than before"))
@@ -320,7 +327,12 @@ fn alter(publication: &PublicationFacts, change: &str) -> String {
 
 fn gone(name: &str) -> Fault {
     Fault::new(FaultKind::SourceState, object(name), "was dropped")
-        .remedy("changes since then may be lost; delete the task and create it again")
+        .remedy(without("changes since then may be lost"))
+}
+
+/// How to go on without what is lost.
+fn without(lost: &str) -> String {
+    format!("{lost}; to go on without them: {}", way_on(LogPlace::Now))
 }
 
 #[cfg(test)]
@@ -423,11 +435,13 @@ mod tests {
             publish: true,
             note: "it's noted".into(),
         };
+        let step = Step { name: "p", plan: &plan, alignment: Some(&alignment) };
         assert_eq!(
-            align_statement("p", &plan, &alignment).expect("statement"),
+            align_statement(130_000, &step, &alignment).expect("statement"),
             "ALTER PUBLICATION \"p\" DROP TABLE \"s\".\"b\"; \
              ALTER PUBLICATION \"p\" ADD TABLE \"s\".\"c\"; \
-             ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete'); \
+             ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete', \
+             publish_via_partition_root = true); \
              COMMENT ON PUBLICATION \"p\" IS 'it''s noted'"
         );
         let none = PublicationPlan { tables: Vec::new(), publish: Operations::default() };

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use tidewire_node_core::facts::SlotFacts;
+use tidewire_node_core::rewind::way_on;
 use tidewire_node_core::takeover::{Holder, Owner};
-use tidewire_shared::{Fault, FaultKind, Lsn};
+use tidewire_shared::{Fault, FaultKind, LogPlace, Lsn};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Row;
 
-use crate::{Source, Sql, quote};
+use crate::replication::client::NewSlot;
+use crate::{ReplicationClient, Source, Sql, quote};
 
 /// How long an old walsender may take to end.
 const EVICTION: Duration = Duration::from_secs(10);
@@ -91,8 +93,29 @@ pub async fn create(
     failover: bool,
     patience: Duration,
 ) -> Result<Lsn, Fault> {
-    let mut client = source.replicate().await?;
-    match timeout(patience, client.create_slot(name, failover)).await {
+    let client = source.replicate().await?;
+    make(source, client, name, NewSlot::Lasting { failover }, patience).await
+}
+
+/// The end of the log behind every transaction that is open: the consistent point of a slot that is made
+/// for that and goes with its session. Whatever commits after it began after this was asked.
+///
+/// # Errors
+/// As [`create`].
+pub async fn end_of_open(source: &Source, patience: Duration) -> Result<Lsn, Fault> {
+    let client = source.replicate().await?;
+    let name = format!("tidewire_end_{}", client.pid());
+    make(source, client, &name, NewSlot::Passing, patience).await
+}
+
+async fn make(
+    source: &Source,
+    mut client: ReplicationClient,
+    name: &str,
+    kind: NewSlot,
+    patience: Duration,
+) -> Result<Lsn, Fault> {
+    match timeout(patience, client.create_slot(name, kind)).await {
         Ok(created) => created,
         Err(_) => {
             // Without an end the backend would go on waiting and keep the name taken.
@@ -130,9 +153,11 @@ async fn open_transactions(sql: &Sql, walsender: i32) -> Result<String, Fault> {
 /// As [`free`]; `SourceState` when there is no slot.
 pub async fn take(sql: &Sql, name: &str, owner: &Owner) -> Result<SlotFacts, Fault> {
     free(sql, name, owner).await?.ok_or_else(|| {
-        Fault::new(FaultKind::SourceState, object(name), "does not exist").remedy(
-            "someone dropped it: changes since then may be lost; delete the task and create it again",
-        )
+        Fault::new(FaultKind::SourceState, object(name), "does not exist").remedy(format!(
+            "someone dropped it: the changes since then cannot be had any more; to go on without \
+                 them: {}",
+            way_on(LogPlace::Now)
+        ))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Where a source is and who we are there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use tidewire_secret::resolve;
 use tidewire_shared::spec::{Flavor, PostgresSource, TlsMode};
 use tidewire_shared::{Fault, FaultKind, Secret};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::fault::broken;
 use crate::tls::TlsPolicy;
@@ -16,6 +18,8 @@ use crate::{ReplicationClient, Sql};
 
 /// How long one host may take for connection, TLS, login and its first answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the other hosts may take once one has answered.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// One `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +50,6 @@ impl Host {
 
 /// Everything a session needs to begin.
 pub(crate) struct Login {
-    pub(crate) hosts: Vec<Host>,
     pub(crate) database: String,
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
@@ -66,6 +69,16 @@ impl Login {
 #[derive(Clone)]
 pub struct Source {
     pub(crate) login: Arc<Login>,
+    pub(crate) hosts: Arc<[Host]>,
+}
+
+/// A host of a source that accepts writes.
+#[derive(Debug)]
+pub struct Writable {
+    /// The source, at this host alone.
+    pub source: Source,
+    /// A connection to it.
+    pub sql: Sql,
 }
 
 impl Source {
@@ -87,7 +100,6 @@ impl Source {
                 .remedy("name at least one host:port"));
         }
         let login = Login {
-            hosts,
             database: spec.database.clone(),
             user: spec.user.clone(),
             password: spec.password.as_ref().map(resolve).transpose()?,
@@ -95,7 +107,47 @@ impl Source {
             flavor: spec.flavor,
             application_name: application_name.to_owned(),
         };
-        Ok(Self { login: Arc::new(login) })
+        Ok(Self { login: Arc::new(login), hosts: hosts.into() })
+    }
+
+    /// Opens an SQL connection to every host that accepts writes, in the order of the list. Once one of
+    /// them has answered the others have another second: a host that is gone answers never.
+    ///
+    /// # Errors
+    /// As [`Source::connect`], where there is none.
+    pub async fn writable(&self) -> Result<Vec<Writable>, Fault> {
+        let mut attempts = JoinSet::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            let source = Self { login: Arc::clone(&self.login), hosts: Arc::from([host.clone()]) };
+            attempts.spawn(async move {
+                let sql = source.connect().await;
+                (at, sql.map(|sql| Writable { source, sql }))
+            });
+        }
+        let (mut found, mut faults) = (BTreeMap::new(), Vec::new());
+        let mut patience = None;
+        loop {
+            let next = async {
+                match patience {
+                    Some(end) => timeout_at(end, attempts.join_next()).await.ok().flatten(),
+                    None => attempts.join_next().await,
+                }
+            };
+            match next.await {
+                Some(Ok((at, Ok(writable)))) => {
+                    found.insert(at, writable);
+                    patience.get_or_insert_with(|| Instant::now() + OTHERS);
+                }
+                Some(Ok((_, Err(fault)))) => faults.push(fault),
+                // A panic of ours; its host is as good as silent.
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        if found.is_empty() {
+            return Err(weighed(faults));
+        }
+        Ok(found.into_values().collect())
     }
 
     /// Opens an SQL connection to the first host that accepts writes.
@@ -125,7 +177,7 @@ impl Source {
         F: Future<Output = Result<S, Fault>>,
     {
         let mut faults = Vec::new();
-        for host in &self.login.hosts {
+        for host in self.hosts.iter() {
             let attempt = async {
                 let session = self.session(host, &open).await?;
                 if session.in_recovery() {
@@ -196,9 +248,9 @@ pub(crate) trait Session {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Login { hosts, database, user, application_name, .. } = &*self.login;
+        let Login { database, user, application_name, .. } = &*self.login;
         f.debug_struct("Source")
-            .field("hosts", hosts)
+            .field("hosts", &self.hosts)
             .field("database", database)
             .field("user", user)
             .field("application_name", application_name)

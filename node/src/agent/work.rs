@@ -58,10 +58,10 @@ async fn stream(
     let telling = tell(log.clone(), name.to_string(), instance, answers.clone());
     let _telling = AbortOnDropHandle::new(tokio::spawn(telling));
     while let Some(order) = orders.message().await? {
-        let (answers, node) = (answers.clone(), name.clone());
+        let (answers, node, log) = (answers.clone(), name.clone(), log.clone());
         let Some(cluster) = cluster.borrow().clone() else { continue };
         tokio::spawn(async move {
-            let outcome = Some(errand::run(&node, &cluster, order.work).await);
+            let outcome = Some(errand::run(&node, &cluster, &log, order.work).await);
             let done = pb::WorkDone { id: order.id, node: node.into(), instance, outcome };
             // A closed stream means another leader, which orders anew.
             drop(answers.send(done).await);

@@ -10,10 +10,11 @@ use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::KafkaTask;
-use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, Place, ShardId, TaskSpec};
+use tidewire_shared::{ClusterId, Fault, FaultKind, NodeName, Place, TaskSpec};
 
-use super::{first_shard, parse};
-use crate::shard::{self, Assignment, blocking, source_settings};
+use super::{at_rest, first_shard, parse, tell};
+use crate::shard::{self, blocking, source_settings};
+use crate::task_log::TaskLog;
 
 /// The topics that a task has copied some of, where that can be found out in time.
 pub(super) async fn known_topics(
@@ -53,6 +54,7 @@ pub(super) async fn precheck(
 pub(super) async fn rewind(
     node: &NodeName,
     cluster: &ClusterId,
+    log: &TaskLog,
     order: pb::RewindCopy,
 ) -> Result<pb::RewindDone, Fault> {
     let unreadable = |error: String| Fault::new(FaultKind::Internal, "work order", error);
@@ -61,22 +63,15 @@ pub(super) async fn rewind(
         return Err(unreadable("is about a task that copies no topics".to_owned()));
     };
     let first = first_shard(&order.task_id)?;
-    let at_rest = |shard: pb::ShardAtRest| {
-        Ok(Assignment {
-            shard: ShardId { index: shard.shard, ..first.clone() },
-            epoch: Epoch(shard.epoch),
-            spec: spec.clone(),
-            place: (0, 1),
-            before: Vec::new(),
-            resumed_over: Vec::new(),
-            ordinal: shard.ordinal,
-            hint: shard.hint.map(TryInto::try_into).transpose()?,
-            record: shard.record,
-        })
-    };
-    let shards: Result<Vec<_>, ConvertError> = order.shards.into_iter().map(at_rest).collect();
+    let shards = order.shards.into_iter().map(|shard| at_rest(&spec, &first, shard));
+    let shards: Result<Vec<_>, ConvertError> = shards.collect();
     let places: Result<Vec<_>, _> = order.places.into_iter().map(Place::try_from).collect();
     let shards = shards.map_err(|error| unreadable(error.to_string()))?;
     let places = places.map_err(|error| unreadable(error.to_string()))?;
-    shard::rewind_copy(task, shards, &places, cluster, node).await
+    let any = shards.first().cloned();
+    let done = shard::rewind_copy(task, shards, &places, cluster, node).await?;
+    if let Some(any) = any {
+        tell(log, &any, &done.moved);
+    }
+    Ok(done)
 }

@@ -12,11 +12,15 @@ use tidewire_node_core::precheck::{
 use tidewire_node_core::takeover::Owner;
 use tidewire_postgres::precheck::Wanted;
 use tidewire_postgres::{Source, Sql, heartbeat, publication};
+use tidewire_proto::convert::{ConvertError, required};
+use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::{BadRecord, Delivery, Managed, PostgresTask, TableName};
-use tidewire_shared::{ClusterId, Epoch, Fault, ShardId};
+use tidewire_shared::{ClusterId, Epoch, Fault, FaultKind, NodeName, ShardId};
 
-use crate::shard::{SourceObjects, blocking};
+use super::{at_rest, first_shard, from_postgres, tell};
+use crate::shard::{self, SourceObjects, blocking};
+use crate::task_log::TaskLog;
 
 /// The names that a task has at its source.
 pub(super) struct Names {
@@ -99,6 +103,29 @@ pub(super) async fn precheck(
         seen: &target_seen?,
     }));
     Ok(items)
+}
+
+/// Has the shard of a task that nobody runs go on from elsewhere.
+pub(super) async fn rewind(
+    node: &NodeName,
+    cluster: &ClusterId,
+    log: &TaskLog,
+    order: pb::RewindLog,
+) -> Result<pb::RewindDone, Fault> {
+    let spec = from_postgres(order.spec)?;
+    let first = first_shard(&order.task_id)?;
+    let asked = || -> Result<_, ConvertError> {
+        let shard = order.shard.ok_or_else(|| ConvertError::new("shard", "is missing"))?;
+        let shard = at_rest(&spec.clone().into(), &first, shard)?;
+        Ok((shard, required("at", order.at)?))
+    };
+    let (shard, place) =
+        asked().map_err(|error| Fault::new(FaultKind::Internal, "work order", error))?;
+    let done = shard::rewind(&spec, &shard, (cluster, node), place, order.look_only).await?;
+    if !order.look_only {
+        tell(log, &shard, &done.moved);
+    }
+    Ok(done)
 }
 
 /// What the patterns of a task may take. A source that cannot be asked is told of by its own item.

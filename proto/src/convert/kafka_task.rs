@@ -3,7 +3,6 @@
 use tidewire_shared::spec::{
     ExistingData, KafkaSource, KafkaStart, KafkaTask, Shards, StartOffset, SyncConfigs, TopicRule,
 };
-use tidewire_shared::{Place, PlaceAt};
 
 use super::alert::alerts;
 use super::target::named_or_inline;
@@ -136,41 +135,6 @@ impl TryFrom<pb::StartOffset> for StartOffset {
         }
         let topic = text("topic", start.topic)?;
         Ok(Self { topic, partition: start.partition, offset: start.offset })
-    }
-}
-
-impl From<Place> for pb::Place {
-    fn from(place: Place) -> Self {
-        let at = match place.at {
-            PlaceAt::Earliest => pb::place::At::Earliest(Earliest {}),
-            PlaceAt::Latest => pb::place::At::Latest(Latest {}),
-            PlaceAt::Timestamp(ms) => pb::place::At::TimestampMs(ms),
-            PlaceAt::Offset(offset) => pb::place::At::Offset(offset),
-        };
-        let topic = place.topic.unwrap_or_default();
-        Self { topic, partition: place.partition, at: Some(at) }
-    }
-}
-
-impl TryFrom<pb::Place> for Place {
-    type Error = ConvertError;
-
-    fn try_from(place: pb::Place) -> Result<Self, Self::Error> {
-        let at = match place.at {
-            Some(pb::place::At::Earliest(Earliest {})) => PlaceAt::Earliest,
-            Some(pb::place::At::Latest(Latest {})) => PlaceAt::Latest,
-            Some(pb::place::At::TimestampMs(ms)) => PlaceAt::Timestamp(ms),
-            Some(pb::place::At::Offset(offset)) if offset >= 0 => PlaceAt::Offset(offset),
-            Some(pb::place::At::Offset(_)) => {
-                return Err(ConvertError::new("offset", "is negative"));
-            }
-            None => return Err(ConvertError::new("at", "is missing")),
-        };
-        let topic = Some(place.topic).filter(|topic| !topic.is_empty());
-        if topic.is_none() && (place.partition.is_some() || matches!(at, PlaceAt::Offset(_))) {
-            return Err(ConvertError::new("topic", "is missing: an offset belongs to one"));
-        }
-        Ok(Self { topic, partition: place.partition, at })
     }
 }
 

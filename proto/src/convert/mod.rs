@@ -10,6 +10,7 @@ mod fault;
 mod format;
 mod kafka_task;
 mod objects;
+mod place;
 mod position;
 mod precheck;
 mod report;

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewire_shared::LogPlace;
 use tidewire_shared::spec::Managed;
 use tidewire_shared::spec::PostgresTask;
 
 use super::surroundings::OURS;
 use super::{Finding, SourceLook, identifier, listed, qualified, tables};
 use crate::facts::{PublicationFacts, SourcePrecheck};
+use crate::rewind::way_on;
 
 /// Judges the publication, ours or someone's.
 pub(super) fn judge(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
@@ -37,7 +39,7 @@ pub(super) fn judge(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             (true, true) => Finding::fail(
                 format!("publication {name} does not exist"),
                 "someone dropped it, and changes since then may be lost",
-                "delete the task and create it again, and bring the target up to date for the gap",
+                way_on(LogPlace::Now),
             ),
             (false, _) => Finding::fail(
                 format!("publication {name} does not exist"),

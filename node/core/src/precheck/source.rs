@@ -8,6 +8,7 @@ use super::surroundings::OURS;
 use super::{Finding, columns, identifier, publication, surroundings, tables};
 use crate::facts::{SlotFacts, SlotOwner, SourcePrecheck};
 use crate::objects::ResolvedTable;
+use crate::reconnect::{ExpectedSlot, stands_at};
 
 /// What a precheck of the source is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +161,7 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         return Finding::fail(
             format!("slot {name} does not exist"),
             "the changes since the task last ran cannot be had any more",
-            "delete the task and create it again, and bring the target up to date for the gap",
+            without_log(look, seen),
         );
     };
     if let (Managed::Existing(_), false) = (&look.spec.source.slot, look.started_before)
@@ -171,11 +172,9 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let finding = match unusable(slot, look.spec.source.database.as_str()) {
         None if look.started_before => Finding::pass(found(slot, seen)),
         None => place(look.spec.start, slot, seen),
-        Some(message) if look.started_before => Finding::fail(
-            found(slot, seen),
-            message,
-            "delete the task and create it again, and bring the target up to date for the gap",
-        ),
+        Some(message) if look.started_before => {
+            Finding::fail(found(slot, seen), message, without_log(look, seen))
+        }
         Some(message) => Finding::fail(
             found(slot, seen),
             message,
@@ -222,6 +221,14 @@ fn taken(owners: &[SlotOwner], slot: &SlotFacts) -> Option<Finding> {
             )
         }),
     }
+}
+
+/// How a task that streamed before goes on without what its slot does not hold any more.
+fn without_log(look: &SourceLook<'_>, seen: &SourcePrecheck) -> String {
+    let source = &look.spec.source;
+    let managed = source.slot == Managed::Managed;
+    let expected = ExpectedSlot { name: look.slot, database: &source.database, managed };
+    stands_at(expected, seen.slot.as_ref(), None).err().map_or_else(String::new, |it| it.remedy)
 }
 
 /// Whether a task may begin where its document says.

@@ -268,3 +268,20 @@ fn the_comment_of_someone_else_does_not_hide_that_a_table_was_taken_out() {
     let alignment = align(&named, &seen(&[("a", 1)]), Some(&foreign)).expect("as planned");
     assert_eq!(alignment.note, note(&named.tables));
 }
+
+#[test]
+fn a_publication_that_was_narrowed_is_mended() {
+    let wanted = plan(&[planned("a", 1, true), planned("b", 9, true), planned("c", 3, false)]);
+    let noted = note(&wanted.tables);
+    let whole = seen(&[("a", 1), ("b", 9), ("c", 3)]);
+    assert!(mend(&wanted, &whole, Some(&noted)).is_empty());
+    let mut narrowed = seen(&[("a", 1), ("c", 3), ("gone", 5)]);
+    narrowed.tables[0].row_filter = Some("id > 1".into());
+    narrowed.delete = false;
+    let before = note(&[wanted.tables[0].clone(), planned("gone", 5, true)]);
+    let mended = mend(&wanted, &narrowed, Some(&before));
+    assert!(mended.publish);
+    assert_eq!(mended.add, wanted.tables[..2]);
+    assert_eq!(mended.drop, [name("gone"), name("a")]);
+    assert_eq!(mended.note, noted);
+}

@@ -3,7 +3,9 @@
 //! The server sends a transaction only whole, so it is decoded again from its start and the durable
 //! rows are skipped by count. That is right only if it is the same transaction, decoded the same way.
 
-use tidewire_shared::{Fault, FaultKind, InTransaction, Lsn};
+use tidewire_shared::{Fault, FaultKind, InTransaction, LogPlace, Lsn};
+
+use crate::rewind::way_on;
 
 /// What to do with a transaction that begins after a resume inside another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,11 @@ pub fn resume_at(inside: InTransaction, final_lsn: Lsn, xid: u32) -> Result<Resu
             inside.xid, inside.final_lsn, inside.sequence
         ),
     )
-    .remedy("delete the task and create it again; the delivered part stays in the target"))
+    .remedy(format!(
+        "the delivered part stays in the target; to go on where the slot stands, and deliver again what \
+         comes after it: {}",
+        way_on(LogPlace::Slot)
+    )))
 }
 
 #[cfg(test)]

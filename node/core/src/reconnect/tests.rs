@@ -16,6 +16,9 @@ struct Seen {
     oid: Option<u32>,
 }
 
+const SLOT: ExpectedSlot<'static> =
+    ExpectedSlot { name: "tidewire_k", database: "shop", managed: true };
+
 fn table() -> TableName {
     TableName { schema: "public".into(), table: "orders".into() }
 }
@@ -82,7 +85,7 @@ impl Seen {
             position: &self.position,
             server: &self.server,
             history: &self.history,
-            expected_slot: ExpectedSlot { name: "tidewire_k", database: "shop" },
+            expected_slot: SLOT,
             slot: self.slot.as_ref(),
             publications: &[ExpectedPublication {
                 name: "tidewire_k",
@@ -159,9 +162,81 @@ fn a_promoted_server_goes_on_if_it_has_all_that_was_delivered() {
 
 #[test]
 fn what_was_delivered_after_the_switch_is_named() {
-    let Verdict::Stop(fault) = healthy().switched(0xFF).verdict() else { panic!("went on") };
+    let stopped = |seen: Seen| match seen.verdict() {
+        Verdict::Stop(fault) => fault,
+        stream @ Verdict::Stream(_) => panic!("went on: {stream:?}"),
+    };
+    let fault = stopped(healthy().switched(0xFF));
     assert_eq!(fault.kind, FaultKind::SourceHistory);
     assert!(fault.message.contains("[0/FF, 0/100)"), "{fault}");
+    assert!(fault.remedy.contains("rewind NAME --to 0/FF --yes"), "{}", fault.remedy);
+    // What was committed between the position and the switch was not delivered yet.
+    let mut seen = healthy().switched(0x110);
+    seen.position.inside = Some(InTransaction { final_lsn: Lsn(0x120), xid: 3, sequence: 9 });
+    let remedy = stopped(seen).remedy;
+    assert!(remedy.contains("rewind NAME --to 0/100 --yes"), "{remedy}");
+}
+
+#[test]
+fn every_stop_names_the_command_that_goes_on() {
+    let named = |to: &str, fault: Fault| {
+        let command = format!("`tidewire task rewind NAME --to {to} --yes`, then resume");
+        assert!(fault.remedy.contains(&command), "{command} is not in {}", fault.remedy);
+    };
+    named("slot", Seen::slot_fault(|slot| slot.confirmed_flush = Some(Lsn(0x101))));
+    named("slot", Seen::fault(|seen| seen.server.flush_lsn = Lsn(0xFF)));
+    named("now", Seen::fault(|seen| seen.slot = None));
+    named("now", Seen::slot_fault(|slot| slot.wal_status = "lost".into()));
+    named("now", Seen::slot_fault(|slot| slot.plugin = "test_decoding".into()));
+    named("now", Seen::fault(|seen| seen.server.system_id = 8));
+    named("now", Seen::fault(|seen| seen.publication = None));
+    named("now", Seen::publication_fault(|publication| publication.oid = 1));
+    named("now", Seen::fault(|seen| (seen.oid, seen.fingerprint) = (None, 9 << 40)));
+    named("0/100", Seen::publication_fault(|publication| publication.tables.clear()));
+}
+
+#[test]
+fn a_slot_that_the_task_does_not_make_is_made_by_hand_first() {
+    let theirs = ExpectedSlot { managed: false, ..SLOT };
+    let fault = stands_at(theirs, None, Some(Lsn(0x100))).expect_err("there is none");
+    let statement = "SELECT pg_create_logical_replication_slot('tidewire_k', 'pgoutput');";
+    assert!(fault.remedy.contains(statement), "{}", fault.remedy);
+    assert!(fault.remedy.contains("--to slot --yes"), "{}", fault.remedy);
+    let lost = SlotFacts { wal_status: "lost".into(), ..healthy().slot.expect("a slot") };
+    let fault = stands_at(theirs, Some(&lost), None).expect_err("is lost");
+    assert!(fault.remedy.starts_with("SELECT pg_drop_replication_slot("), "{}", fault.remedy);
+    assert!(is_lost(Some(&lost)) && is_lost(None) && !is_lost(healthy().slot.as_ref()));
+}
+
+#[test]
+fn of_servers_that_accept_writes_the_newest_that_descends_is_the_primary() {
+    let position = healthy().position;
+    let server = |timeline, switches: &[(u32, u64)]| {
+        let end =
+            |(timeline, at): &(u32, u64)| TimelineEnd { timeline: *timeline, switch_lsn: Lsn(*at) };
+        let facts = ServerFacts { timeline, ..healthy().server };
+        (facts, switches.iter().map(end).collect::<Vec<_>>())
+    };
+    let old = server(1, &[]);
+    let promoted = server(2, &[(1, 0x180)]);
+    let parted = server(2, &[(1, 0x80)]);
+    let stranger = (ServerFacts { system_id: 8, timeline: 9, ..healthy().server }, Vec::new());
+    let cases = [
+        (vec![old.clone(), promoted.clone()], 1, "a promotion, though the old one is up again"),
+        (vec![promoted.clone(), old.clone()], 0, "wherever it stands in the list"),
+        (vec![old.clone(), parted.clone()], 1, "then the task stops, as changes were lost"),
+        (vec![stranger.clone(), old.clone()], 1, "what does not descend is passed over"),
+        (vec![old.clone(), old.clone()], 0, "of servers alike the first"),
+    ];
+    for (servers, expected, why) in cases {
+        assert_eq!(primary_of(Some(&position), &servers), Some(expected), "{why}");
+    }
+    let on_third = PgPosition { timeline: 3, ..position };
+    let descends = server(3, &[(1, 0x80), (2, 0x90)]);
+    let servers = [promoted.clone(), descends, server(4, &[(1, 0x70)])];
+    assert_eq!(primary_of(Some(&on_third), &servers), Some(1), "a fork is no descendant");
+    assert_eq!(primary_of(None, &[old, promoted]), Some(1), "without a position the newest");
+    assert_eq!(primary_of(None, &[]), None);
 }
 
 #[test]
@@ -265,7 +340,7 @@ fn a_first_start_begins_where_its_slot_stands_or_where_it_is_told() {
     let begin = |start: StartAt| {
         let first = FirstSlot {
             server: &seen.server,
-            expected: ExpectedSlot { name: "tidewire_k", database: "shop" },
+            expected: SLOT,
             origin: SlotOrigin::Found(seen.slot.clone().expect("a slot")),
             start,
             fingerprint: Fingerprint::from(5),

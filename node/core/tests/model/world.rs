@@ -19,7 +19,8 @@ use super::node::{NOW, Run, Stream, Todo, shard};
 use super::source::{History, Slot, Source};
 
 const NODES: usize = 2;
-const SLOT: ExpectedSlot<'static> = ExpectedSlot { name: "tidewire_t", database: "shop" };
+const SLOT: ExpectedSlot<'static> =
+    ExpectedSlot { name: "tidewire_t", database: "shop", managed: true };
 
 /// The rules of a safe start; each test but one takes one out.
 #[derive(Clone, Copy, Debug)]

@@ -22,6 +22,18 @@ use crate::transport::Transport;
 /// bounds it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A slot that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewSlot {
+    /// It stays.
+    Lasting {
+        /// Standbys copy it (17+).
+        failover: bool,
+    },
+    /// It goes with the session.
+    Passing,
+}
+
 /// A replication connection before it streams.
 #[derive(Debug)]
 pub struct ReplicationClient {
@@ -127,19 +139,18 @@ impl ReplicationClient {
     /// Creates a logical slot for `pgoutput` and returns its consistent point. Waits for every
     /// transaction that is open; `crate::slot::create` bounds that.
     ///
-    /// `failover` (17+) has the slot copied to standbys.
-    ///
     /// # Errors
     /// `SourceState` when a slot of that name exists; `SourceBusy` when none is free.
-    pub async fn create_slot(&mut self, name: &str, failover: bool) -> Result<Lsn, Fault> {
+    pub async fn create_slot(&mut self, name: &str, kind: NewSlot) -> Result<Lsn, Fault> {
         let name = quote::slot(name)?;
-        let options = match self.version_num {
-            170_000.. if failover => "(SNAPSHOT 'nothing', FAILOVER)",
-            150_000.. => "(SNAPSHOT 'nothing')",
+        let options = match (self.version_num, kind) {
+            (170_000.., NewSlot::Lasting { failover: true }) => "(SNAPSHOT 'nothing', FAILOVER)",
+            (150_000.., _) => "(SNAPSHOT 'nothing')",
             _ => "NOEXPORT_SNAPSHOT",
         };
+        let lasting = if kind == NewSlot::Passing { "TEMPORARY " } else { "" };
         let object = format!("slot {name}");
-        let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {options}");
+        let command = format!("CREATE_REPLICATION_SLOT {name} {lasting}LOGICAL pgoutput {options}");
         let row = first(self.wire.query(&object, &command).await?, &object)?;
         number(&row.get(1).cloned().flatten().unwrap_or_default(), &object)
     }

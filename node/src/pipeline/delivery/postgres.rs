@@ -23,6 +23,8 @@ use crate::shard::meter::{Durable, Meter};
 /// Carries encoded changes.
 pub(crate) struct PostgresCarrier {
     progress: Progress,
+    /// The incarnation of the source, for the headers that carry an identity; none for the first.
+    incarnation: Option<String>,
     feedback: Feedback,
     /// Newest position that the stream has reached, for the heartbeat of the source.
     seen: watch::Sender<Lsn>,
@@ -67,8 +69,10 @@ impl PostgresCarrier {
     pub(crate) fn new(fittings: Fittings) -> Self {
         let Fittings { progress, feedback, seen, source_end, meter, emptied, letters, kept } =
             fittings;
+        let start = progress.durable().position();
         Self {
-            received: progress.durable().position().lsn,
+            received: start.lsn,
+            incarnation: (start.incarnation > 0).then(|| start.incarnation.to_string()),
             progress,
             feedback,
             seen,
@@ -91,8 +95,10 @@ impl PostgresCarrier {
         let partition = u32::try_from(record.partition).map_err(|_| misnumbered())?;
         let told = batch.identity_headers || record.dead_letter;
         let texts = told.then(|| record.identity.headers());
-        let mut headers = [("", &[][..]); 4];
+        let incarnation = self.incarnation.as_ref().filter(|_| told);
+        let mut headers = [("", &[][..]); 5];
         let all = texts.iter().flatten().map(|(name, text)| (*name, text.as_bytes()));
+        let all = all.chain(incarnation.map(|text| ("tw.inc", text.as_bytes())));
         let mut count = 0;
         for (place, header) in headers.iter_mut().zip(all.chain(batch.key_header(record))) {
             *place = header;

@@ -201,11 +201,13 @@ impl Ends for KafkaEnds<'_> {
         &mut self.target
     }
 
-    /// librdkafka connects by itself, in the background.
     fn pin_policy(&self) -> PinPolicy {
         PinPolicy::Copied
     }
 
+    fn stands_at(&mut self, _position: &KafkaPosition) {}
+
+    /// librdkafka connects by itself, in the background.
     fn connect_ahead(&mut self) {
         // A client that cannot be made is told of by the step that needs it.
         drop(self.clients());

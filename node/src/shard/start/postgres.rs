@@ -2,6 +2,7 @@
 
 mod objects;
 mod parts;
+mod primary;
 mod rewind;
 mod source;
 
@@ -186,8 +187,13 @@ impl Ends for PostgresEnds<'_> {
         let Self { task, source, target, tables, told: _ } = self;
         let stream = source.stream(&start).await?;
         let from = start.opening.from;
+        let incarnation = start.claim.position.incarnation;
         let parts = Fitter { task, tables, start, meter }.parts(target, stream, lease)?;
-        meter.log().info(format!("streams from {from}"));
+        let moved = match incarnation {
+            0 => String::new(),
+            times => format!(", incarnation {times} of the source: its user has moved it"),
+        };
+        meter.log().info(format!("streams from {from}{moved}"));
         Ok(Parts::Postgres(Box::new(parts)))
     }
 }

@@ -229,7 +229,7 @@ impl TargetSide {
             Delivery::AtLeastOnce => {
                 let serial = moved.serial;
                 let record = record(&moved, (&self.task, &self.node), None).encode_to_vec();
-                Ok(Some(Rewound { shard: shard.index, serial, record }))
+                Ok(Some(Rewound { shard: shard.index, serial, record, lsn: 0 }))
             }
         }
     }

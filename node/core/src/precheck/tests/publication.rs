@@ -108,7 +108,7 @@ fn a_managed_publication_is_made_once() {
     let later = named(items(true, |_| {}), "publication");
     let found = "publication \"tidewire_k\" does not exist";
     let message = "someone dropped it, and changes since then may be lost";
-    let remedy = "delete the task and create it again, and bring the target up to date for the gap";
+    let remedy = "`tidewire task rewind NAME --to now --yes`, then resume";
     assert_eq!(told(&later), ("publication", CheckResult::Fail, found, message, remedy, false));
 }
 

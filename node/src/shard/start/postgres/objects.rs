@@ -13,12 +13,15 @@ use tidewire_node_core::publish::{
     self, Alignment, PublicationPlan, PublicationPlans, PublishTable,
 };
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
+use tidewire_node_core::rewind::way_on;
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::publication::{self, Step};
 use tidewire_postgres::{Sql, catalog, precheck, publication_mark, server};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
-use tidewire_shared::{Fault, FaultKind, Lsn, PgPosition, PublicationMark, ShardId, TaskName};
+use tidewire_shared::{
+    Fault, FaultKind, LogPlace, Lsn, PgPosition, PublicationMark, ShardId, TaskName,
+};
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
@@ -188,6 +191,38 @@ impl SourceObjects {
 
     /// First start only: makes the managed publications, or finds those there are.
     pub(crate) async fn create(&mut self, sql: &mut Sql) -> Result<(), Fault> {
+        self.make_missing(sql).await?;
+        // From where on their changes go out is for the slot to say.
+        self.told.clear();
+        self.align(sql).await?;
+        self.look(sql).await
+    }
+
+    /// Brings the managed publications back to what is planned, whatever became of them: their user goes
+    /// on without what was lost.
+    pub(crate) async fn mend(&mut self, sql: &mut Sql) -> Result<(), Fault> {
+        self.look_again(sql).await?;
+        self.without_idle();
+        self.make_missing(sql).await?;
+        let mut changes = Vec::new();
+        for Publication { name, plan, seen, .. } in
+            self.publications.iter().filter(|_| self.managed)
+        {
+            let Some(there) = seen else { continue };
+            let noted = publication::note(sql, name).await?;
+            let mut alignment = publish::mend(plan, there, noted.as_ref());
+            // Somebody else may have made it, so that partitions appear under names of their own.
+            alignment.publish |= !there.via_root;
+            if !alignment.is_empty()
+                || noted.as_ref().map(|it| it.text.as_str()) != Some(alignment.note.as_str())
+            {
+                changes.push(Change::new(name, plan, Some(alignment)));
+            }
+        }
+        self.carry_out(sql, &changes).await
+    }
+
+    async fn make_missing(&mut self, sql: &mut Sql) -> Result<(), Fault> {
         self.look_again(sql).await?;
         let missing = self.publications.iter().filter(|it| it.seen.is_none());
         let missing: Vec<_> = missing.map(|it| Change::new(&it.name, &it.plan, None)).collect();
@@ -196,17 +231,7 @@ impl SourceObjects {
             return Err(Fault::new(FaultKind::SourceState, object, "does not exist")
                 .remedy("create it, or let the task manage one"));
         }
-        // The precheck may be long ago: a target that is away keeps a first start for hours.
-        for change in missing.iter().filter(|change| change.plan.publish.update) {
-            let harmed = harmed(sql, change.added(), &self.tables).await?;
-            if let Some((_, fault)) = harmed.into_iter().next() {
-                return Err(fault);
-            }
-        }
-        let steps: Vec<_> = missing.iter().map(Change::step).collect();
-        publication::align(sql, &steps).await?;
-        self.align(sql).await?;
-        self.look(sql).await
+        self.carry_out(sql, &missing).await
     }
 
     /// Looks at the publications, and whether they lost anything since they were looked at before, by us
@@ -293,8 +318,7 @@ impl SourceObjects {
         if !self.managed || !started {
             return Ok(());
         }
-        // A task from before there always was one of inserts does without until it has such tables.
-        self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
+        self.without_idle();
         let (mut changes, mut faults) = (Vec::new(), Vec::new());
         for Publication { name, plan, seen, .. } in &self.publications {
             let noted = match seen {
@@ -303,7 +327,8 @@ impl SourceObjects {
             };
             let align = |plan: &PublicationPlan| {
                 let there = seen.as_ref();
-                there.map(|there| publish::align(plan, there, noted.as_deref())).transpose()
+                let aligned = there.map(|there| publish::align(plan, there, noted.as_ref()));
+                aligned.transpose().map_err(|lost| self.put_back(lost))
             };
             let mut change = Change::new(name, plan, align(plan)?);
             if plan.publish.update {
@@ -329,10 +354,39 @@ impl SourceObjects {
         faults.into_iter().next().map_or(Ok(()), Err)
     }
 
+    /// A task from before there always was one of inserts does without until it has such tables.
+    fn without_idle(&mut self) {
+        if self.publications.first().is_some_and(|first| first.seen.is_some()) {
+            self.publications.retain(|it| it.seen.is_some() || !it.plan.tables.is_empty());
+        }
+    }
+
+    /// A table was taken out by someone: all others lose nothing where the task goes on from its position.
+    fn put_back(&self, lost: Fault) -> Fault {
+        let Some(known) = &self.known else { return lost };
+        if !lost.remedy.contains(&way_on(LogPlace::Now)) {
+            return lost;
+        }
+        let how = way_on(LogPlace::Lsn(known.lsn));
+        lost.remedy(format!("to have it put back, and go on without what is lost: {how}"))
+    }
+
     /// Whether one of the publications held the table when it was last looked at.
     fn publishes(&self, table: &TableName) -> bool {
         let seen = self.publications.iter().filter_map(|publication| publication.seen.as_ref());
         seen.flat_map(|seen| &seen.tables).any(|held| held.name == *table)
+    }
+
+    /// Makes these changes, unless one of them would make statements of the application fail. Looked at
+    /// now: the precheck may be long ago, as a target that is away keeps a first start for hours.
+    async fn carry_out(&mut self, sql: &mut Sql, changes: &[Change]) -> Result<(), Fault> {
+        for change in changes.iter().filter(|change| change.plan.publish.update) {
+            let harmed = harmed(sql, change.added(), &self.tables).await?;
+            if let Some((_, fault)) = harmed.into_iter().next() {
+                return Err(fault);
+            }
+        }
+        self.apply(sql, changes).await
     }
 
     async fn apply(&mut self, sql: &Sql, changes: &[Change]) -> Result<(), Fault> {

@@ -9,7 +9,8 @@ use tidewire_node_core::reconnect::{
 use tidewire_node_core::schema::TaskTables;
 use tidewire_node_core::takeover::{Fact, Owner, Start};
 use tidewire_postgres::{
-    Feedback, ReplicationClient, Source, Sql, StreamReader, heartbeat, publication, server, slot,
+    Feedback, ReplicationClient, Source, Sql, StreamReader, Writable, heartbeat, publication,
+    server, slot,
 };
 use tidewire_shared::spec::{
     Managed, PostgresSource, PostgresTask, SlotFailover, StartAt, TableName,
@@ -17,10 +18,11 @@ use tidewire_shared::spec::{
 use tidewire_shared::{ClusterId, Fault, FaultKind, Lsn, PgPosition};
 
 use super::objects::SourceObjects;
+use super::primary::Primary;
 use crate::shard::Assignment;
 
 /// A new slot waits for the transactions that are open; longer than this and the user hears of them.
-const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const SLOT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The source of one shard during a start.
 pub(super) struct SourceSide {
@@ -31,9 +33,14 @@ pub(super) struct SourceSide {
     slot: String,
     publication: String,
     heartbeat: Option<TableName>,
+    /// Once there is a connection, at the primary alone.
     source: Source,
-    ahead: Option<tokio::task::JoinHandle<Result<Sql, Fault>>>,
+    ahead: Option<tokio::task::JoinHandle<Result<Vec<Writable>, Fault>>>,
     sql: Option<Sql>,
+    /// How far the shard has come, where it has begun.
+    position: Option<PgPosition>,
+    /// What was seen of the servers, for the log of the task.
+    told: Vec<String>,
     /// Confirmed by the slot when it was taken.
     confirmed: Lsn,
     client: Option<ReplicationClient>,
@@ -82,6 +89,8 @@ impl SourceSide {
             source,
             ahead: None,
             sql: None,
+            position: None,
+            told: Vec::new(),
             confirmed: Lsn::ZERO,
             client: None,
             server: None,
@@ -91,7 +100,13 @@ impl SourceSide {
     /// Connects while the target is being asked: the two do not wait for each other.
     pub(super) fn connect_ahead(&mut self) {
         let source = self.source.clone();
-        self.ahead = Some(actix_rt::spawn(async move { source.connect().await }));
+        self.ahead = Some(actix_rt::spawn(async move { source.writable().await }));
+    }
+
+    /// The shard stands here.
+    pub(super) fn stands_at(&mut self, position: &PgPosition) {
+        self.objects.stands_at(position);
+        self.position = Some(position.clone());
     }
 
     /// Waits for the connection that was begun ahead, whatever comes of it.
@@ -102,21 +117,27 @@ impl SourceSide {
     }
 
     async fn sql(&mut self) -> Result<&mut Sql, Fault> {
-        let open = self.sql.take().filter(|sql| !sql.is_closed());
-        let sql = match (open, self.ahead.take()) {
-            (Some(sql), _) => sql,
-            (None, Some(ahead)) => match ahead.await {
-                Ok(connected) => connected?,
-                Err(_) => self.source.connect().await?,
-            },
-            (None, None) => self.source.connect().await?,
+        let sql = match self.sql.take().filter(|sql| !sql.is_closed()) {
+            Some(sql) => sql,
+            None => self.primary().await?,
         };
         Ok(self.sql.insert(sql))
     }
 
-    /// The shard stands here.
-    pub(super) fn stands_at(&mut self, position: &PgPosition) {
-        self.objects.stands_at(position);
+    /// Connects to the primary, and keeps to it from then on.
+    async fn primary(&mut self) -> Result<Sql, Fault> {
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead.await.ok(),
+            None => None,
+        };
+        let writable = match ahead {
+            Some(connected) => connected?,
+            None => self.source.writable().await?,
+        };
+        let Primary { source, sql, told } = Primary::of(writable, self.position.as_ref()).await?;
+        self.source = source;
+        self.told.extend(told);
+        Ok(sql)
     }
 
     /// Finds the tables that the task has now. From the second start on the managed publications get
@@ -130,9 +151,11 @@ impl SourceSide {
         Ok(tables)
     }
 
-    /// What was changed at the source, as lines for the log of the task.
+    /// What was seen and changed at the source, as lines for the log of the task.
     pub(super) fn told(&mut self) -> Vec<String> {
-        self.objects.told()
+        let mut told = std::mem::take(&mut self.told);
+        told.extend(self.objects.told());
+        told
     }
 
     /// First start only: makes the managed publications, or finds those there are.
@@ -234,6 +257,7 @@ impl SourceSide {
         &mut self,
         position: &PgPosition,
     ) -> Result<Fact<PgPosition>, Fault> {
+        self.sql().await?;
         let mut client = self.source.replicate().await?;
         let facts = client.server().await?;
         let history = match facts.timeline {
@@ -243,6 +267,7 @@ impl SourceSide {
         self.ensure_heartbeat().await?;
         self.sql().await?;
         let sql = self.sql.as_mut().ok_or_else(unverified)?;
+        same_server(&server::facts(sql).await?, &facts, sql.host())?;
         let slot = slot::look(sql, &self.slot).await?;
         self.objects.look(sql).await?;
         self.objects.look_up_keys(sql).await?;
@@ -282,8 +307,26 @@ impl SourceSide {
     }
 
     fn expected_slot(&self) -> ExpectedSlot<'_> {
-        ExpectedSlot { name: &self.slot, database: &self.spec.database }
+        ExpectedSlot {
+            name: &self.slot,
+            database: &self.spec.database,
+            managed: self.spec.slot == Managed::Managed,
+        }
     }
+}
+
+/// One address may lead to several servers, and one of them may be promoted in between.
+fn same_server(sql: &ServerFacts, stream: &ServerFacts, host: &str) -> Result<(), Fault> {
+    if (sql.system_id, sql.timeline) == (stream.system_id, stream.timeline) {
+        return Ok(());
+    }
+    let message = format!(
+        "two connections led to two servers: to timeline {} of system {}, and to timeline {} of \
+         system {}",
+        sql.timeline, sql.system_id, stream.timeline, stream.system_id
+    );
+    Err(Fault::new(FaultKind::SourceBusy, host, message)
+        .remedy("name an address that leads to the primary alone"))
 }
 
 fn unverified() -> Fault {
