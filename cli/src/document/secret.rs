@@ -69,7 +69,8 @@ pub(super) fn tls(keys: &Keys<'_>, warnings: &mut Vec<String>) -> Walk<Tls> {
 }
 
 fn fits_together(keys: &Keys<'_>, tls: &Tls) -> Walk<()> {
-    let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
+    // As in libpq, `require` checks the certificate where there is an authority to check it by.
+    let verifies = !matches!(tls.mode, TlsMode::Disable | TlsMode::Prefer);
     if let Some(at) = keys.get("ca")
         && !verifies
     {

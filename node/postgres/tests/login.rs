@@ -3,9 +3,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::time::Duration;
 
 use support::{VERSIONS, server, spec, sql, text};
 use tidewire_postgres::Source;
@@ -20,43 +18,19 @@ async fn log_in(spec: &PostgresSource) -> Result<(), Fault> {
     source.replicate().await?.server().await.map(drop)
 }
 
-async fn reload(server: &Postgres) {
-    sql(server, "SELECT pg_reload_conf()").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+fn ask_for(server: &Postgres, method: &str) {
+    admit(server, &[&format!("host {{}} all 127.0.0.1/32 {method}")]);
 }
 
-async fn ask_for(server: &Postgres, method: &str) {
-    admit(server, "host", method).await;
-}
-
-/// Lets in whoever comes over `transport` and proves itself by `method`. The testbed's own sessions
-/// come without TLS.
-async fn admit(server: &Postgres, transport: &str, method: &str) {
-    let hba = text(server, "SHOW hba_file").await;
-    let line = |kind: &str| format!("{transport} {kind} all 127.0.0.1/32 {method}\n");
-    fs::write(hba, line("all") + &line("replication")).expect("pg_hba.conf");
-    reload(server).await;
+fn admit(server: &Postgres, lines: &[&str]) {
+    // The testbed's client brings a runtime of its own.
+    tokio::task::block_in_place(|| server.admit(lines)).expect("pg_hba.conf");
 }
 
 /// Gives the server a certificate for `127.0.0.1`, has it trust the clients of `authority`, and turns
 /// TLS on.
-async fn encrypt(server: &Postgres, authority: &Authority, identity: &Identity) {
-    let data = text(server, "SHOW data_directory").await;
-    let owner = fs::metadata(&data).expect("data directory");
-    let files = [
-        ("server.key", &identity.key),
-        ("server.crt", &identity.cert),
-        ("ca.pem", &authority.pem()),
-    ];
-    for (name, pem) in files {
-        let target = Path::new(&data).join(name);
-        fs::write(&target, pem).expect("file");
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).expect("permissions");
-        chown(&target, Some(owner.uid()), Some(owner.gid())).expect("owner");
-    }
-    sql(server, "ALTER SYSTEM SET ssl = on").await;
-    sql(server, "ALTER SYSTEM SET ssl_ca_file = 'ca.pem'").await;
-    reload(server).await;
+fn encrypt(server: &Postgres, authority: &Authority, identity: &Identity) {
+    tokio::task::block_in_place(|| server.encrypt(authority, identity)).expect("TLS");
 }
 
 fn ours() -> (Authority, Identity) {
@@ -75,13 +49,13 @@ fn in_file(folder: &Path, name: &str, pem: &str) -> SecretRef {
 async fn every_password_method_works() {
     let server = server(VERSIONS[2], &[]);
     for method in ["scram-sha-256", "password", "trust"] {
-        ask_for(&server, method).await;
+        ask_for(&server, method);
         log_in(&spec(&server)).await.expect(method);
     }
     sql(&server, "SET password_encryption = md5; ALTER ROLE postgres PASSWORD 'tidewire'").await;
-    ask_for(&server, "md5").await;
+    ask_for(&server, "md5");
     log_in(&spec(&server)).await.expect("md5");
-    ask_for(&server, "reject").await;
+    ask_for(&server, "reject");
     let fault = log_in(&spec(&server)).await.expect_err("rejected");
     assert_eq!(fault.kind, FaultKind::SourceLogin, "{fault}");
 }
@@ -99,9 +73,11 @@ async fn tls_demands_what_its_mode_says() {
         assert_eq!(fault.kind, FaultKind::Configuration, "{fault}");
 
         let (authority, identity) = ours();
-        encrypt(&server, &authority, &identity).await;
+        encrypt(&server, &authority, &identity);
         log_in(&spec).await.expect("require checks nothing");
         let ca = in_file(folder.path(), "ca.pem", &authority.pem());
+        let strangers = Authority::new("somebody else").expect("authority");
+        let other = in_file(folder.path(), "other.pem", &strangers.pem());
         let by_name = vec![format!("localhost:{}", server.address().port)];
         for (mode, hosts, ca, fits) in [
             (TlsMode::VerifyFull, &spec.hosts, Some(&ca), true),
@@ -109,6 +85,7 @@ async fn tls_demands_what_its_mode_says() {
             (TlsMode::VerifyCa, &by_name, Some(&ca), true),
             (TlsMode::VerifyCa, &spec.hosts, None, false),
             (TlsMode::Require, &by_name, Some(&ca), true),
+            (TlsMode::Require, &by_name, Some(&other), false),
         ] {
             let mut spec = spec.clone();
             spec.tls.mode = mode;
@@ -129,7 +106,7 @@ async fn tls_demands_what_its_mode_says() {
 async fn a_stream_over_tls_delivers_and_reports() {
     let server = server(VERSIONS[2], &[]);
     let (authority, identity) = ours();
-    encrypt(&server, &authority, &identity).await;
+    encrypt(&server, &authority, &identity);
     sql(&server, "CREATE TABLE t (id int, v text); CREATE PUBLICATION p FOR TABLE t").await;
     sql(&server, "SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await;
     let mut spec = spec(&server);
@@ -160,7 +137,7 @@ fn refusal(answer: Result<(), Fault>, kind: FaultKind, what: &str, remedy: &str)
 async fn a_certificate_is_a_login_and_each_refusal_says_what_is_wrong() {
     let server = server(VERSIONS[2], &[]);
     let (authority, identity) = ours();
-    encrypt(&server, &authority, &identity).await;
+    encrypt(&server, &authority, &identity);
     let strangers = Authority::new("somebody else").expect("authority");
     let pem = |text: String| Some(SecretRef::Value(text));
     let mut full = spec(&server);
@@ -184,12 +161,7 @@ async fn a_certificate_is_a_login_and_each_refusal_says_what_is_wrong() {
     refusal(log_in(&unknown).await, denied, "client certificate", "tls.cert");
 
     // Plain sessions stay for the testbed; ours come over TLS.
-    let hba = text(&server, "SHOW hba_file").await;
-    let line = |kind: &str| {
-        format!("hostssl {kind} all all cert\nhostnossl {kind} all all scram-sha-256\n")
-    };
-    fs::write(hba, line("all") + &line("replication")).expect("pg_hba.conf");
-    reload(&server).await;
+    admit(&server, &["hostssl {} all all cert", "hostnossl {} all all scram-sha-256"]);
     log_in(&with(authority.client("postgres").expect("client"))).await.expect("by certificate");
     refusal(log_in(&full).await, denied, "certificate", "tls.cert");
     let other = with(authority.client("somebody").expect("client"));
@@ -200,6 +172,6 @@ async fn a_certificate_is_a_login_and_each_refusal_says_what_is_wrong() {
     log_in(&prefer).await.expect("prefer goes without TLS where it is refused over TLS");
 
     let stale = authority.expired_server(&["127.0.0.1"]).expect("server");
-    encrypt(&server, &authority, &stale).await;
+    encrypt(&server, &authority, &stale);
     refusal(log_in(&full).await, configuration, "has expired", "renew");
 }

@@ -16,6 +16,7 @@ pub mod maven;
 pub mod mirror;
 pub mod old_kafka;
 pub mod postgres;
+mod postgres_security;
 
 pub use connect::{Connect, DebeziumConnector};
 pub use kafka::{Kafka, KafkaOptions};
