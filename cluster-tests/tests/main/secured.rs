@@ -80,7 +80,7 @@ impl Task {
         assert!(all > 0 && all == encrypted, "{encrypted} of {all} sessions");
     }
 
-    fn moves_over_under_load(&mut self, cluster: &Cluster) {
+    fn moves_over_under_load(&mut self, cluster: &mut Cluster) {
         let load = Workload::start(&self.address, &WorkloadOptions::default()).unwrap();
         thread::sleep(Duration::from_secs(2));
         let owner = cluster.owner(self.name).unwrap();
