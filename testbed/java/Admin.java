@@ -84,7 +84,9 @@ public final class Admin {
                 new TopicPartition(topic, command.path("partition").asInt()),
                 RecordsToDelete.beforeOffset(command.path("before").asLong()))).all().get();
             case "configs" -> ownConfigs(topic, answer.putObject("configs"));
-            case "grant" -> grant(topic, command);
+            case "grant" -> grant(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL), command);
+            case "grant-transactions" -> grant(new ResourcePattern(ResourceType.TRANSACTIONAL_ID,
+                command.path("prefix").asText(), PatternType.PREFIXED), command);
             case "ends" -> ends(topic, answer);
             case "allow" -> allow(topic, command.path("operations"));
             case "quota" -> quota(command.path("client").asText(), command.path("bytes"));
@@ -123,10 +125,10 @@ public final class Admin {
         return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic);
     }
 
-    private void grant(String topic, JsonNode command) throws Exception {
+    private void grant(ResourcePattern what, JsonNode command) throws Exception {
         AclOperation operation = AclOperation.valueOf(command.path("operation").asText());
         admin.createAcls(List.of(new AclBinding(
-            new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+            what,
             new AccessControlEntry(command.path("principal").asText(), "*", operation,
                 AclPermissionType.ALLOW)))).all().get();
     }

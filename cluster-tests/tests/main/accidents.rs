@@ -86,13 +86,13 @@ pub(crate) fn wait_replayed(standby: &Postgres, primary: &mut Client) {
     }
 }
 
-#[test]
-fn a_task_follows_a_promoted_standby_twice_and_is_led_on_where_history_parts() {
-    let mut first = own_server(V17, &[]);
-    let ports = [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()];
+/// A task that went over to a promoted standby, and that server, which was the second. Others may be
+/// started at the ports.
+fn over_a_first_switch(name: &'static str, version: &str, ports: &[u16; 3]) -> (Task, Postgres) {
+    let mut first = own_server(version, &[]);
     let address = first.address().clone();
-    let mut task = Task::with("promoted", &first, TABLE, |yaml| hosts(&yaml, &address, &ports));
-    let mut second = first.standby(ports[0]).unwrap();
+    let mut task = Task::with(name, &first, TABLE, |yaml| hosts(&yaml, &address, ports));
+    let second = first.standby(ports[0]).unwrap();
     task.insert(1..=100);
     second.wait_synced(&task.slot, LIMIT).unwrap();
     task.insert(101..=200);
@@ -102,6 +102,32 @@ fn a_task_follows_a_promoted_standby_twice_and_is_led_on_where_history_parts() {
     task.reconnect(second.address());
     task.insert(201..=300);
     assert_eq!(task.delivered_inserts_of_the_table(), 300, "over the first switch");
+    (task, second)
+}
+
+fn three_ports() -> [u16; 3] {
+    [free_port().unwrap(), free_port().unwrap(), free_port().unwrap()]
+}
+
+#[test]
+fn a_task_follows_a_promoted_standby_of_18() {
+    let (task, second) = over_a_first_switch("promoted-18", V18, &three_ports());
+    task.pause();
+    let slot = "SELECT failover AND wal_status = 'reserved' FROM pg_replication_slots \
+                WHERE slot_name = $1::text::name";
+    let mut client = second.address().connect_to("postgres").unwrap();
+    assert!(
+        client.query_one(slot, &[&task.slot]).unwrap().get::<_, bool>(0),
+        "the slot that was copied"
+    );
+    task.resume();
+    assert_eq!(task.delivered().len(), 300);
+}
+
+#[test]
+fn a_task_follows_a_promoted_standby_twice_and_is_led_on_where_history_parts() {
+    let ports = three_ports();
+    let (mut task, mut second) = over_a_first_switch("promoted", V17, &ports);
 
     let mut third = second.standby(ports[1]).unwrap();
     third.wait_synced(&task.slot, LIMIT).unwrap();

@@ -11,7 +11,7 @@ use tidewire_testbed::task::TaskDocument;
 
 use crate::solo::{LIMIT, PASSWORD, cluster};
 
-fn document(address: &PostgresAddress, name: &str, source: &str) -> String {
+pub(crate) fn document(address: &PostgresAddress, name: &str, source: &str) -> String {
     let bootstrap = kafka().bootstrap();
     let document = TaskDocument {
         name,
@@ -25,17 +25,17 @@ fn document(address: &PostgresAddress, name: &str, source: &str) -> String {
 }
 
 /// Starts a task on `public.t`, into a topic of its name.
-fn start(name: &str, yaml: &str, options: &[&str]) {
+pub(crate) fn start(name: &str, yaml: &str, options: &[&str]) {
     let file = cluster().document(name, yaml).unwrap();
     let apply = ["task", "apply", "-f", file.to_str().unwrap(), "--start", "--wait"];
     cluster().done(&[&apply[..], &["--timeout", "60s"], options].concat()).unwrap();
 }
 
-fn records(topic: &str) -> Vec<Record> {
+pub(crate) fn records(topic: &str) -> Vec<Record> {
     Reader::until_end(kafka(), &[topic]).unwrap().map(Result::unwrap).collect()
 }
 
-fn json(record: &Record) -> Value {
+pub(crate) fn json(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_deref().unwrap()).unwrap()
 }
 
@@ -56,7 +56,7 @@ fn messages(client: &mut Client) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-fn until(what: &str, mut met: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut met: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !met() {
         assert!(Instant::now() < end, "not {what}");

@@ -100,6 +100,8 @@ pub struct PublishedTable {
     pub row_filter: Option<String>,
     /// 15+: published columns, when not all.
     pub columns: Option<Vec<String>>,
+    /// 18+: generated columns that are published.
+    pub generated: Vec<String>,
 }
 
 /// A table of the source.

@@ -13,7 +13,7 @@ mod topics;
 
 pub use copy::{CopyLook, judge_copy};
 pub use identifier::{identifier, qualified};
-pub use source::{SourceLook, judge_source};
+pub use source::{SourceLook, is_too_old, judge_source};
 pub use tables::as_its_root;
 pub use target::{TargetLook, judge_target};
 

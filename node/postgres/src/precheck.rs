@@ -4,8 +4,9 @@ mod around;
 
 use std::time::Duration;
 
-use tidewire_node_core::facts::{OddPartition, SourcePrecheck};
+use tidewire_node_core::facts::{OddPartition, SourcePrecheck, Surroundings};
 use tidewire_node_core::flavor::{FlavorAnswers, recognise};
+use tidewire_node_core::precheck::is_too_old;
 use tidewire_shared::spec::TableName;
 use tidewire_shared::{Fault, FaultKind};
 use tokio::time::timeout;
@@ -55,19 +56,31 @@ async fn look(source: &Source, wanted: Wanted<'_>) -> Result<SourcePrecheck, Fau
     {
         return Err(fault);
     }
-    Ok(SourcePrecheck {
+    let server = SourcePrecheck {
         server: server::facts(&sql).await?,
         version: kind.describe(&account.answers),
         may_replicate: account.may_replicate,
         may_create: account.may_create,
         slots: account.slots,
         wal_senders: account.wal_senders,
+        slot: None,
+        publication: None,
+        odd_partitions: Vec::new(),
+        encoding: account.encoding,
+        around: Surroundings::default(),
+        tables: Vec::new(),
+    };
+    // What follows asks for what older servers do not have.
+    if is_too_old(&server) {
+        return Ok(server);
+    }
+    Ok(SourcePrecheck {
         slot: slot::look(&sql, slot).await?,
         publication: publication::look(&sql, publication).await?,
         odd_partitions: odd_partitions(&sql, tables).await?,
-        encoding: account.encoding,
         around: around::look(&sql, &wanted).await?,
         tables: catalog::tables(&mut sql, tables).await?,
+        ..server
     })
 }
 

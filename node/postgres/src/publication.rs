@@ -45,10 +45,17 @@ fn look_statement(version_num: u32) -> String {
     } else {
         ("NULL::text", "NULL::text[]")
     };
+    let generated = if version_num >= 180_000 {
+        "ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid \
+         AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> '' \
+         AND a.attname = ANY (t.attnames))"
+    } else {
+        "'{}'::text[]"
+    };
     format!(
         "SELECT p.oid, p.pubname::text, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, \
          p.pubtruncate, {via_root}, t.schemaname::text, t.tablename::text, c.oid, {row_filter}, \
-         {columns} FROM pg_publication p \
+         {columns}, {generated} FROM pg_publication p \
          LEFT JOIN (pg_publication_tables t \
            JOIN pg_namespace n ON n.nspname = t.schemaname \
            JOIN pg_class c ON c.relname = t.tablename AND c.relnamespace = n.oid) \
@@ -63,6 +70,7 @@ fn table(row: &Row) -> Option<PublishedTable> {
         oid: row.get::<_, Option<u32>>(10)?,
         row_filter: row.get(11),
         columns: row.get(12),
+        generated: row.get(13),
     })
 }
 
@@ -346,7 +354,8 @@ mod tests {
     }
 
     fn published(table: &str) -> PublishedTable {
-        PublishedTable { name: name(table), oid: 7, row_filter: None, columns: None }
+        let (row_filter, columns, generated) = (None, None, Vec::new());
+        PublishedTable { name: name(table), oid: 7, row_filter, columns, generated }
     }
 
     fn publication() -> PublicationFacts {

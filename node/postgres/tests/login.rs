@@ -103,6 +103,31 @@ async fn tls_demands_what_its_mode_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn disable_stays_without_encryption_and_prefer_takes_it() {
+    let server = server(VERSIONS[1], &[]);
+    let (authority, identity) = ours();
+    encrypt(&server, &authority, &identity).await;
+    let seen = "SELECT string_agg(s.ssl::text, ' ') FROM pg_stat_ssl s JOIN pg_stat_activity a \
+                USING (pid) WHERE a.application_name = 'look'";
+    for (mode, encrypted) in [
+        (TlsMode::Disable, "false false"),
+        (TlsMode::Prefer, "true true"),
+        (TlsMode::Require, "true true"),
+    ] {
+        let mut spec = spec(&server);
+        spec.tls.mode = mode;
+        let source = Source::new(&spec, "look").expect("source");
+        let (sql, stream) = (source.connect().await, source.replicate().await);
+        assert_eq!(text(&server, seen).await, encrypted, "{mode:?}");
+        drop((sql.expect("SQL"), stream.expect("replication")));
+        let gone = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'look'";
+        while text(&server, gone).await != "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_over_tls_delivers_and_reports() {
     let server = server(VERSIONS[2], &[]);
     let (authority, identity) = ours();

@@ -1,6 +1,7 @@
 //! Every item of a precheck that a server can be brought into, as a user reads it, and the remedy that
 //! repairs it.
 
+mod rare;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -51,10 +52,10 @@ async fn judged(spec: &PostgresTask) -> Vec<CheckItem> {
     let source = Source::new(&spec.source, "precheck").expect("source");
     let tables = resolve(&spec.objects, &spec.source.database, &[]);
     let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
-    let publication = spec.source.publication.name(SLOT);
+    let (slot, publication) = (spec.source.slot.name(SLOT), spec.source.publication.name(SLOT));
     let heartbeat = spec.source.heartbeat.beats_into();
     let wanted = Wanted {
-        slot: SLOT,
+        slot: &slot,
         publication: &publication,
         tables: &names,
         heartbeat: heartbeat.as_ref(),
@@ -63,7 +64,7 @@ async fn judged(spec: &PostgresTask) -> Vec<CheckItem> {
     judge_source(&SourceLook {
         spec,
         tables: &tables,
-        slot: SLOT,
+        slot: &slot,
         publication: &publication,
         started_before: false,
         slot_owners: &[],

@@ -207,6 +207,14 @@ impl Kafka {
         self.admin().grant(principal, operation, topic)
     }
 
+    /// As [`Kafka::allow`], on the transactional ids that begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Kafka::create_topic`].
+    pub fn allow_transactions(&self, principal: &str, operation: &str, prefix: &str) -> Result<()> {
+        self.admin().grant_transactions(principal, operation, prefix)
+    }
+
     /// Leaves those who come without credentials, as most clients here do, these rights on a topic;
     /// none: all rights. The broker needs [`KafkaOptions::authorizing`].
     ///

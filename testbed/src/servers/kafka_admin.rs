@@ -89,6 +89,18 @@ impl KafkaAdmin {
         self.ask(command).map(drop)
     }
 
+    pub(crate) fn grant_transactions(
+        &mut self,
+        principal: &str,
+        operation: &str,
+        prefix: &str,
+    ) -> Result<()> {
+        let command = json!({
+            "do": "grant-transactions", "prefix": prefix, "principal": principal, "operation": operation
+        });
+        self.ask(command).map(drop)
+    }
+
     pub(crate) fn allow(&mut self, topic: &str, operations: &[&str]) -> Result<()> {
         self.ask(json!({"do": "allow", "topic": topic, "operations": operations})).map(drop)
     }

@@ -1,7 +1,7 @@
 //! The columns of a task's tables: what they hold and what of it reaches the records.
 
 use super::{Finding, SourceLook, identifier, listed, qualified, selection, tables};
-use crate::facts::{ColumnFacts, SourcePrecheck};
+use crate::facts::{ColumnFacts, SourcePrecheck, TableFacts};
 
 /// `pg_type.oid` of `oid`, which holds the number of a large object, also as the domain `lo`.
 const OID: u32 = 26;
@@ -34,13 +34,14 @@ pub(super) fn types(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         )
         .overridable();
     }
-    let generated = columns(look, seen, |column| column.generated);
-    if generated.is_empty() || publishes_generated(seen) {
+    let generated =
+        columns(look, seen, |table, column| column.generated && !is_published(seen, table, column));
+    if generated.is_empty() {
         return Finding::pass(encoding);
     }
     let remedy = match seen.server.version_num {
         180_000.. => {
-            "publish them with a publication of your own, \
+            "publish stored ones with a publication of your own, \
              WITH (publish_generated_columns = stored), or let readers compute them"
         }
         _ => "let readers compute them; PostgreSQL can publish stored ones from 18 on",
@@ -49,13 +50,10 @@ pub(super) fn types(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     Finding::warn(found, "their values are not published and stand in no record", remedy)
 }
 
-/// A publication of someone else may name generated columns.
-fn publishes_generated(seen: &SourcePrecheck) -> bool {
-    seen.server.version_num >= 180_000
-        && seen
-            .publication
-            .as_ref()
-            .is_some_and(|published| published.tables.iter().any(|table| table.columns.is_some()))
+/// A publication of someone else may have generated columns.
+fn is_published(seen: &SourcePrecheck, table: &TableFacts, column: &ColumnFacts) -> bool {
+    let mut published = seen.publication.iter().flat_map(|it| &it.tables);
+    published.any(|it| it.name == table.name && it.generated.contains(&column.name))
 }
 
 /// Columns of `partitionBy` that a table does not have.
@@ -80,7 +78,7 @@ pub(super) fn large_objects(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Fin
     if !seen.around.large_objects {
         return Finding::pass("the database holds no large objects");
     }
-    let oids = columns(look, seen, |column| column.base.oid == OID);
+    let oids = columns(look, seen, |_, column| column.base.oid == OID);
     if oids.is_empty() {
         return Finding::pass("no column refers to large objects");
     }
@@ -95,11 +93,11 @@ pub(super) fn large_objects(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Fin
 fn columns(
     look: &SourceLook<'_>,
     seen: &SourcePrecheck,
-    fits: impl Fn(&ColumnFacts) -> bool,
+    fits: impl Fn(&TableFacts, &ColumnFacts) -> bool,
 ) -> Vec<String> {
     let mut found = Vec::new();
     for (table, _) in tables::present(look, seen) {
-        let fitting = table.columns.iter().filter(|column| fits(column));
+        let fitting = table.columns.iter().filter(|column| fits(table, column));
         let name = qualified(&table.name);
         found.extend(fitting.map(|column| format!("{name}.{}", identifier(&column.name))));
     }

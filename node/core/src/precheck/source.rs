@@ -29,17 +29,31 @@ pub struct SourceLook<'a> {
     pub seen: Result<&'a SourcePrecheck, &'a Fault>,
 }
 
+/// The oldest major version that a task takes.
+const OLDEST: u32 = 12;
+
+/// Whether nothing but its version is worth a look: older servers lack what the rest is asked by.
+#[must_use]
+pub fn is_too_old(seen: &SourcePrecheck) -> bool {
+    seen.server.version_num / 10_000 < OLDEST
+}
+
 /// Judges the source: one item per thing to know, in a fixed order. Without a connection there is
-/// only `source_connect`.
+/// only `source_connect`, of a server that is too old `source_version` besides.
 #[must_use]
 pub fn judge_source(look: &SourceLook<'_>) -> Vec<CheckItem> {
     let seen = match look.seen {
         Ok(seen) => seen,
         Err(fault) => return vec![Finding::of(fault).item("source_connect")],
     };
+    let (connect, version) =
+        (connect(seen).item("source_connect"), version(seen).item("source_version"));
+    if is_too_old(seen) {
+        return vec![connect, version];
+    }
     vec![
-        connect(seen).item("source_connect"),
-        version(seen).item("source_version"),
+        connect,
+        version,
         account(look, seen).item("source_account"),
         wal_level(seen).item("wal_level"),
         room(seen, seen.slots, "max_replication_slots").item("replication_slots"),
@@ -75,8 +89,8 @@ fn connect(seen: &SourcePrecheck) -> Finding {
 fn version(seen: &SourcePrecheck) -> Finding {
     let found = format!("PostgreSQL {}", seen.version);
     match seen.server.version_num / 10_000 {
-        12..=18 => Finding::pass(found),
-        0..=11 => Finding::fail(
+        OLDEST..=18 => Finding::pass(found),
+        0..OLDEST => Finding::fail(
             found,
             "logical replication is supported from PostgreSQL 12",
             "upgrade the server to a supported version, 12 to 18",
@@ -175,11 +189,7 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         Some(message) if look.started_before => {
             Finding::fail(found(slot, seen), message, without_log(look, seen))
         }
-        Some(message) => Finding::fail(
-            found(slot, seen),
-            message,
-            format!("SELECT pg_drop_replication_slot('{}');", name.replace('\'', "''")),
-        ),
+        Some(message) => Finding::fail(found(slot, seen), message, removal(slot)),
     };
     match finding.result {
         CheckResult::Pass if slot.wal_status == UNRESERVED => Finding::warn(
@@ -193,6 +203,14 @@ fn slot(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
             ),
         ),
         _ => finding,
+    }
+}
+
+/// The statement that frees the name. A temporary slot is dropped by its session alone, when it ends.
+fn removal(slot: &SlotFacts) -> String {
+    match slot.active_pid {
+        Some(pid) if slot.temporary => format!("SELECT pg_terminate_backend({pid});"),
+        _ => format!("SELECT pg_drop_replication_slot('{}');", slot.name.replace('\'', "''")),
     }
 }
 

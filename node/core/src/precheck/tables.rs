@@ -87,6 +87,8 @@ fn without_a_table(look: &SourceLook<'_>) -> Vec<String> {
 /// fail, so such a table fails the precheck.
 pub(super) fn keyed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
     let hurt: Vec<_> = present(look, seen)
+        // A foreign table can have none: `tables_logged` tells what to do about it.
+        .filter(|(table, _)| table.kind != 'f')
         .filter(|(table, rule)| !rule.is_some_and(inserts_only) && !identifies(table))
         .map(|(table, _)| table)
         .collect();
@@ -167,9 +169,12 @@ fn hidden_columns<'a>(
     let key = primary().or_else(chosen).or_else(first_unique);
     let key = key.map_or(&[][..], |key| &key.columns);
     let partition_by = rule.map_or(&[][..], |rule| &rule.partition_by);
+    // Of a column that is not there `column_types` tells.
+    let is_there = |name: &&String| table.columns.iter().any(|column| column.name == **name);
     let mut deciding = Vec::new();
     if spec.partition == PartitionPolicy::ByPrimaryKey {
-        deciding.extend(if partition_by.is_empty() { key } else { partition_by });
+        deciding.extend(partition_by.iter().filter(is_there));
+        deciding.extend(if partition_by.is_empty() { key } else { &[] });
     }
     if spec.format.key == RecordKey::Json {
         deciding.extend(key);

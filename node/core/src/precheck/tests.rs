@@ -205,7 +205,7 @@ fn a_source_as_it_should_be_passes_every_item() {
 #[test]
 fn each_trouble_of_the_source_fails_its_own_item() {
     type Change = fn(&mut SourcePrecheck);
-    let cases: [(&str, Change); 15] = [
+    let cases: [(&str, Change); 16] = [
         ("source_connect", |seen| seen.server.in_recovery = true),
         ("source_version", |seen| seen.server.version_num = 110_022),
         ("source_account", |seen| seen.may_replicate = false),
@@ -228,6 +228,10 @@ fn each_trouble_of_the_source_fails_its_own_item() {
             seen.odd_partitions.push(OddPartition { name, root: orders(), root_identity });
         }),
         ("tables_logged", |seen| seen.tables[0].persistence = 'u'),
+        ("tables_logged", |seen| {
+            (seen.tables[0].kind, seen.tables[0].identity) = ('f', 'n');
+            seen.tables[0].unique_keys.clear();
+        }),
         ("column_types", |seen| seen.encoding = "SQL_ASCII".into()),
     ];
     for (name, change) in cases {

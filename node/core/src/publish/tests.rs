@@ -128,6 +128,7 @@ fn seen(tables: &[(&str, u32)]) -> PublicationFacts {
         oid: *oid,
         row_filter: None,
         columns: None,
+        generated: Vec::new(),
     };
     PublicationFacts {
         oid: 1,

@@ -112,8 +112,13 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(rules: Rules, budget: Budget, readers_only: bool) -> Self {
         let table = TableName { schema: "public".into(), table: "orders".into() };
-        let published =
-            PublishedTable { name: table.clone(), oid: 2, row_filter: None, columns: None };
+        let published = PublishedTable {
+            name: table.clone(),
+            oid: 2,
+            row_filter: None,
+            columns: None,
+            generated: Vec::new(),
+        };
         let publication = PublicationFacts {
             oid: 1,
             name: "tidewire_t".into(),

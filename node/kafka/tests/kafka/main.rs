@@ -10,6 +10,7 @@ mod old_brokers;
 mod old_source;
 mod positions;
 mod precheck;
+mod properties;
 mod security;
 mod source;
 mod source_apart;

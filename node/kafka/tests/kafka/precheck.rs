@@ -4,12 +4,15 @@
 use tidewire_kafka::{Settings, precheck};
 use tidewire_node_core::objects::resolve;
 use tidewire_node_core::precheck::{TargetLook, judge_target};
+use tidewire_shared::SecretRef;
 use tidewire_shared::precheck::{CheckItem, CheckResult};
 use tidewire_shared::spec::{
-    BadRecord, CreateTopics, Delivery, Format, KafkaTarget, KeyChange, Limits, ObjectRule,
-    PartitionPolicy, PostgresSource, PostgresTask, RecordKey, Retry, StartAt, TableName,
+    BadRecord, CreateTopics, Delivery, Format, KafkaSecurity, KafkaTarget, KeyChange, Limits,
+    ObjectRule, PartitionPolicy, PostgresSource, PostgresTask, RecordKey, Retry, Sasl,
+    SaslMechanism, SecurityProtocol, StartAt, TableName,
 };
 use tidewire_testbed::servers::kafka::{Kafka, KafkaOptions};
+use tidewire_testbed::servers::kafka_security::{PASSWORD, SecuredKafka, USER};
 
 use crate::broker::{broker, fresh, fresh_topic};
 
@@ -138,4 +141,52 @@ fn a_positions_topic_that_forgets_is_not_taken() {
     assert!(item.remedy.contains("cleanup.policy=compact"), "{item:?}");
     kafka.alter_topic_config(positions, &[("cleanup.policy", Some("compact"))]).expect("repaired");
     assert_eq!(wrong(&spec), []);
+}
+
+#[test]
+fn transactions_need_their_right_and_brokers_that_let_them_last() {
+    let secured = SecuredKafka::start_guarded().expect("a broker");
+    let (kafka, principal) = (&secured.kafka, format!("User:{USER}"));
+    let topic = fresh_topic(kafka, 1);
+    for (topic, operations) in [
+        (&*topic, &["WRITE", "DESCRIBE_CONFIGS"][..]),
+        ("__tidewire_positions", &["CREATE", "READ", "WRITE", "DESCRIBE_CONFIGS"]),
+    ] {
+        for operation in operations {
+            kafka.allow(&principal, operation, topic).expect("allowed");
+        }
+    }
+    let sasl = Sasl {
+        mechanism: SaslMechanism::ScramSha256,
+        user: USER.to_owned(),
+        password: SecretRef::Value(PASSWORD.to_owned()),
+    };
+    let security = KafkaSecurity {
+        protocol: SecurityProtocol::SaslPlaintext,
+        sasl: Some(sasl),
+        ..KafkaSecurity::default()
+    };
+    let brokers = vec![format!("127.0.0.1:{}", secured.sasl_plaintext)];
+    let spec = task_at(KafkaTarget { brokers, security, ..KafkaTarget::default() }, &topic);
+    let item = only(&spec, "target_transactions");
+    assert_eq!((item.result, item.overridable), (CheckResult::Fail, false), "{item:?}");
+    let remedy =
+        "grant the task's user Describe and Write on transactional ids that begin with `tidewire-`";
+    assert_eq!(item.remedy, remedy, "{item:?}");
+    kafka.allow_transactions(&principal, "DESCRIBE", "tidewire-").expect("allowed");
+    assert_eq!(only(&spec, "target_transactions").remedy, remedy, "half of it");
+    kafka.allow_transactions(&principal, "WRITE", "tidewire-").expect("allowed");
+    assert_eq!(wrong(&spec), []);
+    drop(secured);
+
+    let settings = vec![("transaction.max.timeout.ms".to_owned(), "20000".to_owned())];
+    let hasty =
+        Kafka::start(KafkaOptions { settings, ..KafkaOptions::default() }).expect("a broker");
+    let mut spec = task(&hasty, &fresh_topic(&hasty, 1));
+    let item = only(&spec, "target_transactions");
+    assert_eq!((item.result, item.overridable), (CheckResult::Fail, false), "{item:?}");
+    let remedy = "raise transaction.max.timeout.ms of the brokers to 30000 at least";
+    assert_eq!(item.remedy, remedy, "{item:?}");
+    spec.delivery = Delivery::AtLeastOnce;
+    assert_eq!(wrong(&spec), [], "which has no transactions");
 }

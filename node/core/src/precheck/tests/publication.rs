@@ -11,6 +11,7 @@ pub(super) fn published(tables: &[&str]) -> PublicationFacts {
         oid: 1,
         row_filter: None,
         columns: None,
+        generated: Vec::new(),
     };
     PublicationFacts {
         oid: 9,
