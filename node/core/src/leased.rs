@@ -76,7 +76,7 @@ impl<P: SourcePosition> LeasedStart<P> {
                 }
             }
             (State::VerifyingTopics(Some(known)), Fact::TopicsAppeared(seen, position)) => {
-                match judge_pins(&known.topics, &seen, P::GROWTH) {
+                match judge_pins(&known.topics, &seen, self.policy) {
                     Ok(topics) => self.keep(known.serial.saturating_add(1), position, topics),
                     Err(fault) => (State::Stopped, Step::Stop(Stop::Fault(fault))),
                 }
