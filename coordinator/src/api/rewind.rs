@@ -2,14 +2,16 @@
 //! it was asked, by whom, and what was moved.
 
 use tidewire_coordinator_core::{
-    Checkpoint, CheckpointReport, Command, CommandKind, Outcome, PositionHint, Task,
+    Checkpoint, CheckpointReport, Command, CommandKind, Outcome, PositionHint, Task, settled_phase,
 };
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::{ConvertError, each, required};
 use tidewire_proto::node::v1::work_done::Outcome as Done;
 use tidewire_proto::node::v1::work_order::Work;
 use tidewire_proto::node::v1::{RewindCopy, RewindDone, RewindLog, Rewound, ShardAtRest};
-use tidewire_shared::{Desired, Epoch, Fault, FaultKind, LogPlace, Lsn, Place, ShardId, TaskSpec};
+use tidewire_shared::{
+    Desired, Epoch, Fault, FaultKind, LogPlace, Lsn, Phase, Place, ShardId, TaskSpec,
+};
 use tonic::Status;
 
 use super::admin::{no_task, not_looked, propose, request_id, resolve, view_task};
@@ -73,7 +75,9 @@ async fn in_part(leader: &Leader, kind: CommandKind, fault: Fault, object: &str)
 fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
     let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
-    let paused = task.desired() == Desired::Paused || task.failure().is_some();
+    // A start whose precheck names what is lost at the source leaves the task so.
+    let refused = settled_phase(task) == Phase::PrecheckFailed;
+    let paused = task.desired() == Desired::Paused || task.failure().is_some() || refused;
     let name = task.name();
     if ended {
         return Err(error::refused(object, "it has ended", "create another task"));
