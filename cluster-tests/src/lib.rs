@@ -166,8 +166,7 @@ impl<'k> Scene<'k> {
         let points = FaultPoints::new()?;
         cluster.env.push(points.variable());
         let cluster = Cluster::start(cluster)?;
-        let objects: Vec<_> =
-            tables.iter().map(|table| (table.as_str(), name.as_str())).collect();
+        let objects: Vec<_> = tables.iter().map(|table| (table.as_str(), name.as_str())).collect();
         let task = TaskDocument {
             name: TASK,
             postgres: &address,

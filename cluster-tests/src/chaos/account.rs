@@ -38,8 +38,7 @@ impl Account {
     /// A document that names this role instead of the superuser.
     pub(super) fn named_in(&self, yaml: &str) -> String {
         let file = format!("{{file: \"{}\"}}", self.file().display());
-        yaml.replace("user: postgres", &format!("user: {ROLE}"))
-            .replace("{value: tidewire}", &file)
+        yaml.replace("user: postgres", &format!("user: {ROLE}")).replace("{value: tidewire}", &file)
     }
 
     /// Writes the password where nodes read it.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use postgres::{Client, GenericClient};
 use postgres::fallible_iterator::FallibleIterator as _;
+use postgres::{Client, GenericClient};
 use tidewire_shared::Lsn;
 
 use super::truth_line::{self, Line};
@@ -132,9 +132,8 @@ impl TruthSlot {
                 Line::Truncate { mut tables } => {
                     tables.retain(|table| self.takes(table, Operation::Truncate));
                     number += u64::from(!tables.is_empty());
-                    let truncated = |table| {
-                        Change::open(number, table, Operation::Truncate, None, None)
-                    };
+                    let truncated =
+                        |table| Change::open(number, table, Operation::Truncate, None, None);
                     changes.extend(tables.into_iter().map(truncated));
                 }
             }

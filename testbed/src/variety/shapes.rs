@@ -38,11 +38,8 @@ impl Added {
              ORDER BY attnum",
             &[],
         )?;
-        let column = |row: &postgres::Row| Self {
-            name: row.get(0),
-            kind: row.get(1),
-            label: row.get(2),
-        };
+        let column =
+            |row: &postgres::Row| Self { name: row.get(0), kind: row.get(1), label: row.get(2) };
         Ok(rows.iter().map(column).collect())
     }
 }
