@@ -5,6 +5,7 @@ mod fault;
 mod kafka;
 mod postgres;
 mod round;
+mod source;
 
 pub use fault::{Fault, Kind, Lack, Side, SourceStop};
 pub use kafka::KafkaRounds;

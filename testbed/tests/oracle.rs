@@ -1,12 +1,13 @@
 //! The oracle on trial: the truth of a real workload is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
 use tidewire_testbed::oracle::truth::{Change, keys};
-use tidewire_testbed::oracle::{Datum, Operation, TruthSlot, column};
+use tidewire_testbed::oracle::{Datum, Operation, Row, TruthSlot, column};
 use tidewire_testbed::servers::{Postgres, PostgresOptions};
+use tidewire_testbed::variety::{self, Variety};
 use tidewire_testbed::workload::{self, TABLES, Workload, WorkloadOptions};
 
 /// The orders that exist after `changes`, with their amounts.
@@ -50,5 +51,62 @@ fn the_truth_slot_gives_every_committed_change_and_no_other() {
         rows.iter().map(|row| (row.get(0), Datum::Text(row.get::<_, String>(1).into()))).collect();
     assert_eq!(replay(&changes), orders);
     assert_eq!(keys(&mut client, &TABLES).unwrap()["public.lines"], ["order_id", "line"]);
+    truth.drop(&mut client).unwrap();
+}
+
+/// The keys of the rows of a table that exist after `changes`.
+fn keys_left(changes: &[Change], table: &str, columns: &[&str]) -> BTreeSet<Vec<String>> {
+    let key = |row: &Row| {
+        let text = |name: &&str| match column(row, name) {
+            Some(Datum::Text(text)) => text.to_string(),
+            other => panic!("{name}: {other:?}"),
+        };
+        columns.iter().map(text).collect::<Vec<_>>()
+    };
+    let mut left = BTreeSet::new();
+    for change in changes.iter().filter(|change| &*change.table == table) {
+        if change.operation == Operation::Truncate {
+            left.clear();
+        }
+        if let Some(before) = change.before.as_ref() {
+            left.remove(&key(before));
+        }
+        left.extend(change.after.as_ref().map(key));
+    }
+    left
+}
+
+#[test]
+fn the_truth_follows_truncates_partitions_and_transactions_in_two_phases() {
+    let (name, value) = variety::SETTING;
+    let settings = vec![(name.to_owned(), value.to_owned())];
+    let postgres = Postgres::start(PostgresOptions { settings, ..Default::default() }).unwrap();
+    let mut client = postgres.connect().unwrap();
+    variety::create_tables(&mut client).unwrap();
+    let tables = variety::tables(17);
+    let truth = TruthSlot::create(&mut client, "truth", &tables).unwrap();
+    let mut truth = truth.inserts_only(&[variety::KEYLESS]).truncated(&tables);
+    let variety = Variety::start(postgres.address(), 5).unwrap();
+    for statement in ["TRUNCATE public.labels", "TRUNCATE public.regions"] {
+        thread::sleep(Duration::from_secs(4));
+        client.batch_execute(statement).unwrap();
+    }
+    thread::sleep(Duration::from_secs(4));
+    assert!(variety.stop().unwrap() > 100);
+    let changes = truth.take(&mut client).unwrap();
+    let truncates = changes.iter().filter(|change| change.operation == Operation::Truncate);
+    assert!(truncates.count() >= 2);
+    let of_events = |change: &&Change| &*change.table == variety::KEYLESS;
+    assert!(changes.iter().filter(of_events).all(|change| change.before.is_none()));
+    for (table, columns) in
+        [("public.labels", vec!["code"]), ("public.regions", vec!["region", "id"])]
+    {
+        let text = columns.iter().map(|name| format!("{name}::text")).collect::<Vec<_>>();
+        let rows = format!("SELECT {} FROM {table}", text.join(", "));
+        let rows = client.query(&rows, &[]).unwrap();
+        let row = |row: &postgres::Row| (0..columns.len()).map(|at| row.get(at)).collect();
+        let expected: BTreeSet<Vec<String>> = rows.iter().map(row).collect();
+        assert_eq!(keys_left(&changes, table, &columns), expected, "{table}");
+    }
     truth.drop(&mut client).unwrap();
 }

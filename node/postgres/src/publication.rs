@@ -33,6 +33,8 @@ pub async fn look(sql: &Sql, name: &str) -> Result<Option<PublicationFacts>, Fau
 }
 
 /// One statement, so that a publication that is made again in between cannot be seen half and half.
+/// Column lists come from the catalog: the view's names are those of the table's newest shape, for which
+/// it waits while a column is dropped, and the statement would hold them against the older one it sees.
 fn look_statement(version_num: u32) -> String {
     let via_root = if version_num >= 130_000 { "p.pubviaroot" } else { "false" };
     let (row_filter, columns) = if version_num >= 150_000 {
@@ -40,7 +42,8 @@ fn look_statement(version_num: u32) -> String {
             "t.rowfilter",
             "CASE WHEN EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid \
              AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' \
-             AND a.attname <> ALL (t.attnames)) THEN t.attnames::text[] END",
+             AND a.attnum <> ALL (r.prattrs)) THEN (SELECT array_agg(a.attname::text ORDER BY a.attnum) \
+             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs)) END",
         )
     } else {
         ("NULL::text", "NULL::text[]")
@@ -59,7 +62,8 @@ fn look_statement(version_num: u32) -> String {
          LEFT JOIN (pg_publication_tables t \
            JOIN pg_namespace n ON n.nspname = t.schemaname \
            JOIN pg_class c ON c.relname = t.tablename AND c.relnamespace = n.oid) \
-         ON t.pubname = p.pubname WHERE p.pubname = $1::text::name ORDER BY 9, 10"
+         ON t.pubname = p.pubname \
+         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid WHERE p.pubname = $1::text::name ORDER BY 9, 10"
     )
 }
 

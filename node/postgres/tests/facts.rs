@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{VERSIONS, plan, server, source, sql, table};
+use support::{VERSIONS, plan, server, source, sql, table, text};
 use tidewire_node_core::facts::{ColumnFacts, OddPartition, TableFacts};
 use tidewire_node_core::publication_mark::{Comparison, PublicationLook};
 use tidewire_node_core::publish;
@@ -251,6 +251,27 @@ async fn filters_and_column_lists_are_seen() {
     let all = publication::look(&connection, "everything").await.expect("look").expect("there");
     assert!(all.all_tables);
     assert_eq!(all.tables.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_dropped_while_one_looks_is_no_column_list() {
+    let server = server(VERSIONS[2], &[]);
+    sql(
+        &server,
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int); CREATE PUBLICATION p FOR TABLE t",
+    )
+    .await;
+    let connection = source(&server, 1).connect().await.expect("connection");
+    let dropping = sql(&server, "BEGIN; ALTER TABLE t DROP COLUMN b; SELECT pg_sleep(2); COMMIT");
+    let looking = async {
+        let locks = "SELECT count(*)::text FROM pg_locks WHERE relation = 't'::regclass \
+                     AND mode = 'AccessExclusiveLock'";
+        while text(&server, locks).await != "1" {}
+        publication::look(&connection, "p").await
+    };
+    let ((), seen) = tokio::join!(dropping, looking);
+    let seen = seen.expect("look").expect("there");
+    assert_eq!(seen.tables[0].columns, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
