@@ -102,7 +102,7 @@ impl Task {
         let changes = self.truth.take(&mut self.client).unwrap();
         let keys = keys(&mut self.client, &TABLES).unwrap();
         let records = Reader::until_end(&kafka.kafka, &[self.name]).unwrap();
-        let proof = prove(&changes, &keys, Format::DtsAvro, records).unwrap();
+        let proof = prove(&changes, &keys, Format::DtsAvro, 4, records).unwrap();
         eprintln!("{}: {} records", self.name, proof.records);
         assert!(proof.records > 100 && proof.holds(), "{proof}");
         self.truth.drop(&mut self.client).unwrap();

@@ -177,7 +177,7 @@ impl AtRest<'_> {
     }
 
     /// The log is the only place where an at_least_once task has its positions.
-    async fn keep(&self, kept: &[Rewound], lsn: Lsn, object: &str) -> Result<(), Status> {
+    async fn keep(&self, kept: &[Rewound], object: &str) -> Result<(), Status> {
         if kept.is_empty() {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use tidewire_proto::convert::ConvertError;
 use tidewire_proto::node::v1 as pb;
 use tidewire_shared::precheck::CheckItem;
 use tidewire_shared::spec::KafkaTask;
-use tidewire_shared::{ClusterId, Fault, FaultKind, NodeName, Place, TaskSpec};
+use tidewire_shared::{ClusterId, Fault, FaultKind, NodeName, Place, ShardId, TaskSpec};
 
 use super::{at_rest, first_shard, parse, tell};
 use crate::shard::{self, blocking, source_settings};

@@ -205,8 +205,6 @@ impl Ends for KafkaEnds<'_> {
         PinPolicy::Copied
     }
 
-    fn stands_at(&mut self, _position: &KafkaPosition) {}
-
     /// librdkafka connects by itself, in the background.
     fn connect_ahead(&mut self) {
         // A client that cannot be made is told of by the step that needs it.
