@@ -38,9 +38,21 @@ impl ServerError {
         Self::new(&code, &message)
     }
 
+    /// A server (17+) that shuts down while a standby that it waits for is away ends the stream so. The
+    /// name of the setting stands in the message in every language.
+    fn waits_for_standby(&self) -> bool {
+        self.code == "55000" && self.message.contains("synchronized_standby_slots")
+    }
+
     /// The fault of `object`. `session` names role and host, for refused logins.
     pub(crate) fn fault(&self, object: &str, session: &str) -> Fault {
-        let (kind, remedy) = judge(&self.code);
+        let (kind, remedy) = if self.waits_for_standby() {
+            let remedy =
+                "have the standby stream, or take its slot out of synchronized_standby_slots";
+            (FaultKind::SourceBusy, remedy)
+        } else {
+            judge(&self.code)
+        };
         let denied = self.code.starts_with("28");
         let object = if denied { session } else { object };
         let message = format!("{} (SQLSTATE {})", self.message, self.code);
@@ -142,6 +154,15 @@ pub(crate) fn garbled(host: &str, message: impl std::fmt::Display) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standby_that_is_away_while_the_server_stops_is_waited_for() {
+        let message = "replication slot \"standby\" specified in parameter \
+                       \"synchronized_standby_slots\" does not have active_pid";
+        let kind = |message| ServerError::new("55000", message).fault("slot s", "db:5432").kind;
+        assert_eq!(kind(message), FaultKind::SourceBusy);
+        assert_eq!(kind("cannot read from logical replication slot"), FaultKind::SourceState);
+    }
 
     fn kind(code: &str) -> FaultKind {
         ServerError::new(code, "m").fault("o", "s").kind
