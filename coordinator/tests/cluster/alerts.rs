@@ -28,6 +28,7 @@ fn failing() -> task_pb::TaskSpec {
         for_ms: 0,
         to: vec!["ops".to_owned()],
         repeat_ms: 0,
+        wal_above_bytes: None,
     };
     carried(task_pb::PostgresTask {
         alerts: vec![

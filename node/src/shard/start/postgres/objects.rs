@@ -1,5 +1,8 @@
 //! The tables of a shard at its source: which there are now, and that they are published.
 
+mod change;
+mod harm;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -7,7 +10,6 @@ use tidewire_node_core::facts::{
     OddPartition, PublicationFacts, ServerFacts, TableFacts, UniqueKey,
 };
 use tidewire_node_core::objects::{self, ListedTable};
-use tidewire_node_core::precheck::qualified;
 use tidewire_node_core::publication_mark::Comparison;
 use tidewire_node_core::publish::{
     self, Alignment, PublicationPlan, PublicationPlans, PublishTable,
@@ -15,13 +17,16 @@ use tidewire_node_core::publish::{
 use tidewire_node_core::reconnect::{DecodingOptions, ExpectedPublication, Fingerprint};
 use tidewire_node_core::rewind::way_on;
 use tidewire_node_core::schema::TaskTables;
-use tidewire_postgres::publication::{self, Step};
+use tidewire_postgres::publication;
 use tidewire_postgres::{Sql, catalog, precheck, publication_mark, server};
 use tidewire_shared::spec::PostgresTask;
 use tidewire_shared::spec::{Managed, ObjectRule, TableName};
 use tidewire_shared::{
     Fault, FaultKind, LogPlace, Lsn, PgPosition, PublicationMark, ShardId, TaskName,
 };
+
+use change::Change;
+use harm::harmed;
 
 /// What a shard takes from its source.
 #[derive(Clone, Debug)]
@@ -508,109 +513,4 @@ impl SourceObjects {
         let exist = catalog::tables_by_oid(sql, &left).await?;
         Ok(left.into_iter().filter(|oid| exist.iter().all(|table| table.oid != *oid)).collect())
     }
-}
-
-/// What is to be done to a publication.
-#[derive(Debug)]
-struct Change {
-    name: String,
-    plan: PublicationPlan,
-    /// `None`: it is to be made.
-    alignment: Option<Alignment>,
-}
-
-impl Change {
-    fn new(name: &str, plan: &PublicationPlan, alignment: Option<Alignment>) -> Self {
-        Self { name: name.to_owned(), plan: plan.clone(), alignment }
-    }
-
-    fn step(&self) -> Step<'_> {
-        Step { name: &self.name, plan: &self.plan, alignment: self.alignment.as_ref() }
-    }
-
-    fn added(&self) -> &[PublishTable] {
-        let all = self.plan.tables.as_slice();
-        self.alignment.as_ref().map_or(all, |alignment| alignment.add.as_slice())
-    }
-
-    fn dropped(&self) -> &[TableName] {
-        self.alignment.as_ref().map_or(&[][..], |alignment| alignment.drop.as_slice())
-    }
-
-    /// Lines for the log of the task, once it was done at this place.
-    fn told(&self, at: Lsn) -> Vec<String> {
-        let name = &self.name;
-        let came = self.added().iter().map(|table| {
-            let table = &table.name;
-            match self.dropped().contains(table) {
-                true => {
-                    format!("{name} publishes other rows or columns of table {table} from {at} on")
-                }
-                false => {
-                    format!("table {table} is published by {name}: changes made after {at} go out")
-                }
-            }
-        });
-        let stays = |table: &TableName| self.plan.tables.iter().any(|it| it.name == *table);
-        let left = self.dropped().iter().filter(|&table| !stays(table));
-        let went = left.map(|table| format!("table {table} is not published by {name} any more"));
-        came.chain(went).collect()
-    }
-}
-
-/// Those of `tables` whose updates and deletes may not be published, with the reason: the server could
-/// not name their rows, by which those of the application would fail, or their condition could not be
-/// told from what they bring.
-async fn harmed(
-    sql: &mut Sql,
-    tables: &[PublishTable],
-    of_task: &TaskTables,
-) -> Result<Vec<(TableName, Fault)>, Fault> {
-    let names: Vec<_> = tables.iter().map(|table| table.name.clone()).collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut harmed = Vec::new();
-    for table in catalog::tables(sql, &names).await? {
-        let untold = of_task.rule(&table.name).map(|rule| publish::untold(rule, &table));
-        if !publish::identifies(&table) {
-            harmed.push((table.name.clone(), nameless(&table.name)));
-        } else if let Some(column) = untold.and_then(|columns| columns.first().copied()) {
-            let what = format!(
-                "its condition `where` needs column {column}, which is not in its replica identity: \
-                 nobody could tell which updates go out"
-            );
-            let remedy = format!(
-                "ALTER TABLE {} REPLICA IDENTITY FULL; or take the table, or its `where`, out of \
-                 objects; then resume the task",
-                qualified(&table.name)
-            );
-            harmed.push((table.name.clone(), of_table(&table.name, what).remedy(remedy)));
-        }
-    }
-    let odd = precheck::odd_partitions(sql, &names).await?;
-    let leaves: Vec<_> = odd.iter().map(|partition| partition.name.clone()).collect();
-    if !leaves.is_empty() {
-        let leaves = catalog::tables(sql, &leaves).await?;
-        let nameless_leaves = leaves.iter().filter(|leaf| !publish::identifies(leaf));
-        harmed.extend(nameless_leaves.filter_map(|leaf| {
-            let partition = odd.iter().find(|partition| partition.name == leaf.name)?;
-            Some((partition.root.clone(), nameless(&leaf.name)))
-        }));
-    }
-    Ok(harmed)
-}
-
-fn of_table(table: &TableName, what: impl Into<String>) -> Fault {
-    Fault::new(FaultKind::SourceState, format!("table {table}"), what.into())
-}
-
-fn nameless(table: &TableName) -> Fault {
-    let what = "has no usable replica identity: publishing it would make the application's UPDATE and \
-                DELETE fail";
-    of_table(table, what).remedy(format!(
-        "give it a primary key, or ALTER TABLE {} REPLICA IDENTITY FULL; or take it out of objects; \
-         then resume the task",
-        qualified(table)
-    ))
 }
