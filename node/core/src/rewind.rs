@@ -237,6 +237,7 @@ mod tests {
             slot_name: "s",
             confirmed: Lsn(100),
             fingerprint: Fingerprint::from(4),
+            publications: Arc::default(),
             to: Lsn(to),
         }
         .judge()

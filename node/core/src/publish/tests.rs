@@ -189,7 +189,7 @@ fn another_table_under_a_name_that_the_task_names_stops_it_but_a_pattern_takes_i
 
 #[test]
 fn a_table_that_was_renamed_meanwhile_is_told_so_and_lost_is_nothing() {
-    let noted = note(&[planned("a", 1, true), planned("b", 2, false)]);
+    let noted = noted(&[planned("a", 1, true), planned("b", 2, false)]);
     let there = seen(&[("b", 2), ("z", 1)]);
     // There is none of its name now, or another one.
     for oid in [0, 9] {
@@ -273,16 +273,16 @@ fn the_comment_of_someone_else_does_not_hide_that_a_table_was_taken_out() {
 #[test]
 fn a_publication_that_was_narrowed_is_mended() {
     let wanted = plan(&[planned("a", 1, true), planned("b", 9, true), planned("c", 3, false)]);
-    let noted = note(&wanted.tables);
+    let noted = noted(&wanted.tables);
     let whole = seen(&[("a", 1), ("b", 9), ("c", 3)]);
     assert!(mend(&wanted, &whole, Some(&noted)).is_empty());
     let mut narrowed = seen(&[("a", 1), ("c", 3), ("gone", 5)]);
     narrowed.tables[0].row_filter = Some("id > 1".into());
     narrowed.delete = false;
-    let before = note(&[wanted.tables[0].clone(), planned("gone", 5, true)]);
+    let before = super::tests::noted(&[wanted.tables[0].clone(), planned("gone", 5, true)]);
     let mended = mend(&wanted, &narrowed, Some(&before));
     assert!(mended.publish);
     assert_eq!(mended.add, wanted.tables[..2]);
     assert_eq!(mended.drop, [name("gone"), name("a")]);
-    assert_eq!(mended.note, noted);
+    assert_eq!(mended.note, format!("{}\nchanged before in transactions 70", note(&wanted.tables)));
 }

@@ -376,7 +376,7 @@ fn a_table_that_a_foreign_publication_does_not_hold_may_have_another_name_by_now
     let of = |managed| {
         let expected =
             ExpectedPublication { name: "p", oid: None, managed, plan: &plan, seen: Some(&seen) };
-        expected.judge().expect_err("not there")
+        expected.judge(None).expect_err("not there")
     };
     assert!(of(false).remedy.contains("rename it back"), "{}", of(false).remedy);
     assert!(!of(false).message.contains("are lost"), "nobody knows that: {}", of(false).message);

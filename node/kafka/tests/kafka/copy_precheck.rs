@@ -65,7 +65,7 @@ fn seen(task: &KafkaTask) -> CopyPrecheck {
 }
 
 fn judged(task: &KafkaTask, started_before: bool, neighbours: &[Neighbour]) -> Vec<CheckItem> {
-    let look = CopyLook { task, started_before, neighbours, seen: &seen(task) };
+    let look = CopyLook { task, started_before, known: None, neighbours, seen: &seen(task) };
     judge_copy(&look)
 }
 

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_kafka::config::SOURCE_PROPERTIES;
 use tidewire_kafka::topics::Topics;
 use tidewire_kafka::{
     Consumer, Idempotence, PlainProducer, Settings, SourceLimits, TransactionalProducer,
 };
-use tidewire_shared::spec::{KafkaSecurity, KafkaTarget};
+use tidewire_shared::spec::{KafkaSecurity, KafkaSource, KafkaTarget};
 use tidewire_shared::{ByteSize, Fault, FaultKind};
 
 use crate::broker::{SOON, broker, fresh, fresh_topic, values};
@@ -71,7 +70,7 @@ fn every_property_that_is_allowed_is_one_and_all_together_carry_a_record() {
         let settings = target(&there, all(&[name]));
         write_with(&settings).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
     }
-    for name in SOURCE_PROPERTIES {
+    for name in KafkaSource::ALLOWED_PROPERTIES {
         let settings = source(&there, &all(&[name]));
         let opened = Consumer::open(&settings, SourceLimits::default()).map(drop);
         opened.and_then(|()| Topics::new(&settings).map(drop)).expect(name);
@@ -86,7 +85,7 @@ fn every_property_that_is_allowed_is_one_and_all_together_carry_a_record() {
     let end = producer.commit(SOON);
     assert!(end.clean, "{end:?}");
     assert_eq!(values(&kafka, &topic), ["carried"]);
-    let settings = source(&there, &all(SOURCE_PROPERTIES));
+    let settings = source(&there, &all(KafkaSource::ALLOWED_PROPERTIES));
     let mut consumer = Consumer::open(&settings, SourceLimits::default()).expect("consumer");
     let slots = consumer.assign(&[crate::source::from(&topic, 0, 0)], SOON).expect("slots");
     assert_eq!(crate::source::read_to_ends(&mut consumer, slots).0.len(), 1);

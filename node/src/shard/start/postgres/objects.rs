@@ -218,11 +218,8 @@ impl SourceObjects {
             let mut alignment = publish::mend(plan, there, noted.as_ref());
             // Somebody else may have made it, so that partitions appear under names of their own.
             alignment.publish |= !there.via_root;
-            if !alignment.is_empty()
-                || noted.as_ref().map(|it| it.text.as_str()) != Some(alignment.note.as_str())
-            {
-                changes.push(Change::new(name, plan, Some(alignment)));
-            }
+            // The note is written anew in any case.
+            changes.push(Change::new(name, plan, Some(alignment)));
         }
         self.carry_out(sql, &changes).await
     }
