@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use support::{VERSIONS, server, spec, sql, text};
 use tidewire_postgres::Source;
@@ -106,7 +107,7 @@ async fn tls_demands_what_its_mode_says() {
 async fn disable_stays_without_encryption_and_prefer_takes_it() {
     let server = server(VERSIONS[1], &[]);
     let (authority, identity) = ours();
-    encrypt(&server, &authority, &identity).await;
+    encrypt(&server, &authority, &identity);
     let seen = "SELECT string_agg(s.ssl::text, ' ') FROM pg_stat_ssl s JOIN pg_stat_activity a \
                 USING (pid) WHERE a.application_name = 'look'";
     for (mode, encrypted) in [
