@@ -60,8 +60,8 @@ fn when(place: &Place<'_>, conditions: &'static [&'static str]) -> Walk<When> {
         lasting: keys.get_or("for", Period(0), |at| period(at, Period(0), When::LONGEST))?,
     };
     if when.looks_for_nothing() {
-        let named: Vec<_> = conditions.iter().filter(|it| **it != "for").collect();
-        let remedy = format!("write one of {named:?}");
+        let named = conditions.iter().filter(|it| **it != "for").map(|it| format!("`{it}`"));
+        let remedy = format!("write one or more of {}", named.collect::<Vec<_>>().join(", "));
         return place.wrong("says nothing to look for", remedy);
     }
     Ok(when)

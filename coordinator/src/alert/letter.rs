@@ -210,7 +210,7 @@ pub(super) mod tests {
         let trial = Letter::trial(&"ops".parse().expect("a name"), &"c1".parse().expect("id"), 5);
         for (letter, kind) in [(&letter, "fired"), (&trial, "test")] {
             let fields = letter.fields.as_object().expect("fields");
-            assert_eq!(fields.len(), 16);
+            assert_eq!(fields.len(), 17);
             for name in fields.keys() {
                 assert!(manual.contains(&format!("`{name}`")), "{name} is not in the manual");
             }

@@ -96,7 +96,7 @@ impl Comparison<'_> {
         let dropped = tables.another_of_its_name(&foreign, &named, &exists);
         clauses.extend(told("table", "dropped and made again", dropped));
         // What holds a table now may have begun to when what held it before had ended.
-        if let Some(newest) = newest(tables.new(&foreign).chain(schemas.new(&foreign))) {
+        if let Some(newest) = newest(tables.arrived(&foreign).chain(schemas.arrived(&foreign))) {
             let by = |gone: Vec<_>| gone.into_iter().map(|name| (name, newest)).collect();
             let late = "taken out while another entry came in";
             clauses.extend(told("table", late, by(tables.gone(&table))));
@@ -171,7 +171,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Transactions of the rows that came.
-    fn new(self, foreign: IsForeign<'_>) -> impl Iterator<Item = u32> {
+    fn arrived(self, foreign: IsForeign<'_>) -> impl Iterator<Item = u32> {
         let new = self.now.iter().filter(|(held, _)| !self.before.contains_key(held));
         new.map(|(_, row)| row).filter(|row| foreign(row)).map(|row| row.xmin)
     }

@@ -89,7 +89,7 @@ impl Manager {
             if let Some(before) = before {
                 before.cancelled().await;
             }
-            Box::pin(supervisor.run()).await;
+            supervisor.run().await;
             drop(done);
         });
         self.running.insert(shard, Running { epoch, stop, ended, revoked: false });

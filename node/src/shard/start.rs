@@ -101,14 +101,15 @@ pub(super) async fn start(
 ) -> Result<Parts, NoStart> {
     let cluster = surroundings.cluster.borrow().clone().ok_or_else(no_cluster)?;
     let node = &surroundings.node;
+    // Boxed: a start carries more than a running pipeline, which need not keep room for it.
     match &assignment.spec {
         TaskSpec::PostgresToKafka(task) => {
             let ends = PostgresEnds::new(task, assignment, &cluster, node)?;
-            Starter { assignment, surroundings, ends }.walk(meter, again).await
+            Box::pin(Starter { assignment, surroundings, ends }.walk(meter, again)).await
         }
         TaskSpec::KafkaToKafka(task) => {
             let ends = KafkaEnds::new(task, assignment, &cluster, node)?;
-            Starter { assignment, surroundings, ends }.walk(meter, again).await
+            Box::pin(Starter { assignment, surroundings, ends }.walk(meter, again)).await
         }
     }
 }

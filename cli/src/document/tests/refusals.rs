@@ -372,7 +372,7 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "format: {type: dts_avro}",
         "format: {type: dts_avro}\nalerts: [{name: late, when: {for: 1m}, to: [ops]}]",
-        "15:29: alerts[0].when: says nothing to look for; write `delayAbove`, `phase` or both",
+        "15:29: alerts[0].when: says nothing to look for; write one or more of `delayAbove`, `phase`, `walAbove`",
     ),
     (
         "format: {type: dts_avro}",

@@ -230,8 +230,8 @@ fn of_servers_that_accept_writes_the_newest_that_descends_is_the_primary() {
     let cases = [
         (vec![old.clone(), promoted.clone()], 1, "a promotion, though the old one is up again"),
         (vec![promoted.clone(), old.clone()], 0, "wherever it stands in the list"),
-        (vec![old.clone(), parted.clone()], 1, "then the task stops, as changes were lost"),
-        (vec![stranger.clone(), old.clone()], 1, "what does not descend is passed over"),
+        (vec![old.clone(), parted], 1, "then the task stops, as changes were lost"),
+        (vec![stranger, old.clone()], 1, "what does not descend is passed over"),
         (vec![old.clone(), old.clone()], 0, "of servers alike the first"),
     ];
     for (servers, expected, why) in cases {
