@@ -38,12 +38,12 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 
 /// A session that stays as long as its other end here.
 struct Held {
-    _end: std::sync::mpsc::Sender<()>,
+    _end: std::sync::mpsc::SyncSender<()>,
 }
 
 /// Runs a statement in a session that stays, and tells what a query there says.
 async fn hold(address: &PostgresAddress, statement: String, query: &'static str) -> (Held, String) {
-    let (end, ended) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::sync_channel(1);
     let (tell, told) = tokio::sync::oneshot::channel();
     let address = address.clone();
     // The testbed's client brings a runtime of its own.
