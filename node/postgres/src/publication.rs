@@ -358,8 +358,9 @@ mod tests {
     }
 
     fn published(table: &str) -> PublishedTable {
+        let oid = u32::from(table.as_bytes()[0]);
         let (row_filter, columns, generated) = (None, None, Vec::new());
-        PublishedTable { name: name(table), oid: 7, row_filter, columns, generated }
+        PublishedTable { name: name(table), oid, row_filter, columns, generated }
     }
 
     fn publication() -> PublicationFacts {

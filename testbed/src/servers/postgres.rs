@@ -210,8 +210,18 @@ impl Postgres {
     /// # Errors
     /// When it does not come back.
     pub fn resume(&mut self) -> Result<()> {
-        self.server = launch(&self.programs, self.folder.path(), &self.options, self.address.port)?;
-        self.wait_ready()
+        let since = Instant::now();
+        loop {
+            let folder = self.folder.path();
+            self.server = launch(&self.programs, folder, &self.options, self.address.port)?;
+            match self.wait_ready() {
+                // Its sessions outlived it for a moment.
+                Err(error)
+                    if error.to_string().contains("is still in use")
+                        && since.elapsed() < START_LIMIT => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Takes a backup of the running server and starts it as a standby that follows, with slots that
