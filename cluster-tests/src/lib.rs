@@ -33,8 +33,9 @@ pub use subject::Subject;
 pub fn postgres() -> &'static Postgres {
     static SHARED: OnceLock<Postgres> = OnceLock::new();
     SHARED.get_or_init(|| {
-        // Slots of ended clusters stay behind.
-        let settings = vec![("max_replication_slots".to_owned(), "60".to_owned())];
+        // Slots of ended clusters stay behind, and tasks that nobody ended.
+        let many = ["max_replication_slots", "max_wal_senders", "max_connections"];
+        let settings = many.map(|it| (it.to_owned(), "300".to_owned())).to_vec();
         Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() })
             .expect("the shared PostgreSQL starts")
     })

@@ -275,5 +275,5 @@ fn a_task_goes_back_within_what_its_slot_has() {
     let fresh: Vec<_> = fresh.iter().map(|(_, id)| id.as_str()).collect();
     assert_eq!(fresh, ["101", "102", "103"]);
     let history = solo::cluster().done(&["task", "history", "back"]).unwrap();
-    assert!(history.contains(&format!("to {from}")), "{history}");
+    assert!(history.contains(&format!("→ {from}")), "{history}");
 }

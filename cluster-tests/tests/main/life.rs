@@ -149,7 +149,7 @@ fn rewinds_within_bounds(scene: &mut Scene<'_>) -> Result<()> {
     );
     scene.cluster.done(&["task", "pause", TASK, "--wait"])?;
     let early = rewind(scene, "0/1")?;
-    ensure!(early.code == 4 && early.stderr.contains("name a position from"), "{early:?}");
+    ensure!(early.code == 4 && early.stderr.contains("or a position from"), "{early:?}");
     let position = scene.cluster.json(&["positions", "show", TASK])?;
     let durable = position.pointer("/0/record/position/lsn").and_then(Value::as_str);
     let durable = durable.with_context(|| format!("no position in {position}"))?;

@@ -50,6 +50,13 @@ pub(crate) struct Task {
 
 pub(crate) const TABLE: &str = "CREATE TABLE public.t (id int PRIMARY KEY, note text)";
 
+impl Drop for Task {
+    /// Those that come later shall have the machine to themselves.
+    fn drop(&mut self) {
+        drop(cluster().cli(&["task", "delete", self.name, "--yes", "--timeout", "10s"]));
+    }
+}
+
 impl Task {
     pub(crate) fn start(name: &'static str, server: &Postgres) -> Self {
         Self::with(name, server, TABLE, |yaml| yaml)

@@ -11,6 +11,7 @@ use tidewire_shared::{Fault, Persistence};
 
 use super::identity_period;
 use crate::pipeline::kill::KillSwitch;
+use crate::shard::meter::Meter;
 use crate::shard::{ConfigSync, listed};
 
 /// How often it is looked for topics and partitions that appeared, at the next look at ids.
@@ -53,6 +54,9 @@ pub(crate) struct TopicsWatch {
     pub(crate) layout: Layout,
     /// The shard that carries configurations over has it.
     pub(crate) configs: Option<ConfigSync>,
+    /// Why configurations were not carried over, as it was told last.
+    pub(crate) configs_refused: Option<Fault>,
+    pub(crate) meter: Meter,
     pub(crate) kill: KillSwitch,
     /// Closed when the pipeline has ended.
     pub(crate) ended: Receiver<()>,
@@ -86,14 +90,29 @@ impl TopicsWatch {
             if shared || now.has_more_than(&self.layout) {
                 tracing::info!("topics or partitions appeared that the task copies");
                 // The next watch will not know what was there before.
-                let carried = self.configs.as_mut().map_or(Ok(()), ConfigSync::carry_over);
+                self.carry_configs_over();
                 self.kill.rebuild();
-                return carried;
+                return Ok(());
             }
         }
-        match &mut self.configs {
-            Some(sync) if configs.now() => sync.carry_over(),
-            _ => Ok(()),
+        if configs.now() {
+            self.carry_configs_over();
+        }
+        Ok(())
+    }
+
+    /// Records go on where settings cannot: whoever runs the task is told, once for each reason.
+    fn carry_configs_over(&mut self) {
+        let Some(sync) = &mut self.configs else { return };
+        match sync.carry_over() {
+            Ok(()) => self.configs_refused = None,
+            Err(fault) if fault.persistence() == Persistence::Definite => {
+                if self.configs_refused.as_ref() != Some(&fault) {
+                    self.meter.log().warn(&fault, "settings of topics do not reach their copies");
+                    self.configs_refused = Some(fault);
+                }
+            }
+            Err(fault) => tracing::debug!(%fault, "could not carry configurations over"),
         }
     }
 }

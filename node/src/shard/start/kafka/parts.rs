@@ -81,6 +81,8 @@ impl Fitter<'_> {
             source_watch: TopicsWatch {
                 identity,
                 configs: self.configs(),
+                configs_refused: None,
+                meter: self.meter.clone(),
                 layout: self.layout,
                 kill,
                 ended: source_ended,
