@@ -45,7 +45,7 @@ pub(crate) fn test(quick: bool) -> Result<()> {
     if quick {
         return Ok(());
     }
-    // Two at a time: each has a cluster and a load of its own, and waits most of the time. The times
+    // Three at a time: each has a cluster and a load of its own, and waits most of the time. The times
     // that they show are judged by nobody.
     // Its own summary line is the last thing that the whole run prints.
     let clusters = [
@@ -56,7 +56,7 @@ pub(crate) fn test(quick: bool) -> Result<()> {
         "--test",
         CLUSTER_TARGET,
         "--",
-        "--test-threads=2",
+        "--test-threads=3",
         "--show-output",
     ];
     let binary = binary.to_string_lossy();
