@@ -144,6 +144,8 @@ fn a_publication_that_was_made_again(name: &'static str, server: &Postgres) {
     let with = "WITH (publish = 'insert, update, delete')";
     task.sql(&format!("CREATE PUBLICATION {publication} FOR TABLE t {with}"));
     task.shows("Failed", &[&publication]);
+    // What the server itself says of it may still be on its way.
+    std::thread::sleep(Duration::from_secs(1));
     task.refuses_to_resume(&[&publication, "dropped and created again", "--to now --yes"]);
     let end = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs(2));

@@ -150,9 +150,14 @@ fn rewinds_within_bounds(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster.done(&["task", "pause", TASK, "--wait"])?;
     let early = rewind(scene, "0/1")?;
     ensure!(early.code == 4 && early.stderr.contains("or a position from"), "{early:?}");
-    let position = scene.cluster.json(&["positions", "show", TASK])?;
-    let durable = position.pointer("/0/record/position/lsn").and_then(Value::as_str);
-    let durable = durable.with_context(|| format!("no position in {position}"))?;
+    // Tasks of other clusters have the same name there.
+    let positions = scene.cluster.json(&["positions", "show", TASK])?;
+    let task = scene.cluster.task(TASK)?;
+    let ours = format!("/{}/0", task["id"].as_str().context("an id")?);
+    let is_ours = |shown: &&Value| shown["key"].as_str().is_some_and(|key| key.ends_with(&ours));
+    let position = positions.as_array().context("a list")?.iter().find(is_ours);
+    let durable = position.and_then(|it| it.pointer("/record/position/lsn")?.as_str());
+    let durable = durable.with_context(|| format!("no position in {positions}"))?;
     let back = rewind(scene, durable)?;
     ensure!(back.code == 0 && back.stderr.contains("as before"), "{durable}: {back:?}");
     scene.cluster.done(&["task", "resume", TASK, "--wait"])?;

@@ -72,24 +72,24 @@ fn ids(task: &Task, topic: &str) -> Vec<String> {
 
 #[test]
 fn a_topic_made_again_takes_what_waits_in_the_slot_once_its_user_says_so() {
-    let mut task = start("remade");
+    let mut task = start("made-again");
     task.insert(1..=5);
     assert_eq!(task.delivered_inserts_of_the_table(), 5);
-    guarded().delete_topic("remade").unwrap();
+    guarded().delete_topic("made-again").unwrap();
     let way = "onTopicChange: accept;";
-    task.shows("Failed", &["TargetState", "topic remade", "does not exist any more", way]);
+    task.shows("Failed", &["TargetState", "topic made-again", "does not exist any more", way]);
     task.insert(6..=9);
-    guarded().create_topic("remade", 1, &[]).unwrap();
-    task.refuses_to_resume(&["topic remade", "created again", way]);
+    guarded().create_topic("made-again", 1, &[]).unwrap();
+    task.refuses_to_resume(&["topic made-again", "created again", way]);
     task.apply(|yaml| accepting(yaml, "accept_growth"));
-    task.refuses_to_resume(&["topic remade", "created again", way]);
-    assert_eq!(ids(&task, "remade"), [""; 0]);
+    task.refuses_to_resume(&["topic made-again", "created again", way]);
+    assert_eq!(ids(&task, "made-again"), [""; 0]);
     task.apply(|yaml| accepting(yaml, "accept"));
     task.resume();
     task.insert(10..=12);
-    cluster().wait("remade", "caught-up", LIMIT).unwrap();
-    assert_eq!(ids(&task, "remade"), ["6", "7", "8", "9", "10", "11", "12"]);
-    let log = cluster().done(&["task", "logs", "remade"]).unwrap();
+    cluster().wait("made-again", "caught-up", LIMIT).unwrap();
+    assert_eq!(ids(&task, "made-again"), ["6", "7", "8", "9", "10", "11", "12"]);
+    let log = cluster().done(&["task", "logs", "made-again"]).unwrap();
     assert!(log.contains("topic remade was deleted and created again"), "{log}");
 }
 

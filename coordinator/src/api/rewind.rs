@@ -1,8 +1,12 @@
 //! `RewindTask`: a task that rests goes on from elsewhere. A node moves its positions; the log keeps that
 //! it was asked, by whom, and what was moved.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tidewire_coordinator_core::{
-    Checkpoint, CheckpointReport, Command, CommandKind, Outcome, PositionHint, Task, settled_phase,
+    Checkpoint, CheckpointReport, ClusterState, Command, CommandKind, Outcome, PositionHint, Task,
+    settled_phase,
 };
 use tidewire_proto::admin::v1 as pb;
 use tidewire_proto::convert::{ConvertError, each, required};
@@ -10,8 +14,9 @@ use tidewire_proto::node::v1::work_done::Outcome as Done;
 use tidewire_proto::node::v1::work_order::Work;
 use tidewire_proto::node::v1::{RewindCopy, RewindDone, RewindLog, Rewound, ShardAtRest};
 use tidewire_shared::{
-    Desired, Epoch, Fault, FaultKind, LogPlace, Lsn, Phase, Place, ShardId, TaskSpec,
+    Desired, Epoch, Fault, FaultKind, LogPlace, Lsn, Phase, Place, ShardId, TaskId, TaskSpec,
 };
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::admin::{no_task, not_looked, propose, request_id, resolve, view_task};
@@ -25,7 +30,7 @@ pub(super) async fn rewind(
 ) -> Result<pb::RewindTaskResponse, Status> {
     let request_id = request_id(request.request_id.clone())?;
     let (id, object) = resolve(&leader, &request.name).await?;
-    let state = leader.handle().state();
+    let state = come_to_rest(&leader, &id).await;
     let mut moved = Vec::new();
     match state.outcome_of(&request_id) {
         // The same wish again.
@@ -70,21 +75,50 @@ async fn in_part(leader: &Leader, kind: CommandKind, fault: Fault, object: &str)
     }
 }
 
+/// The state once the shards of a task that is to rest have stopped: one of them that failed is told
+/// before the others have.
+async fn come_to_rest(leader: &Leader, id: &TaskId) -> Arc<ClusterState> {
+    let mut states = leader.handle().watch_state();
+    let rests = |state: &Arc<ClusterState>| {
+        state.task(id).is_none_or(|task| !is_to_rest(task) || !is_owned(task))
+    };
+    match timeout(STOPS, states.wait_for(rests)).await {
+        Ok(Ok(state)) => Arc::clone(&state),
+        Ok(Err(_)) | Err(_) => leader.handle().state(),
+    }
+}
+
+/// Longest wait for shards that are about to stop.
+const STOPS: Duration = Duration::from_secs(10);
+
+fn is_owned(task: &Task) -> bool {
+    task.shards().any(|(_, shard)| shard.assignment().is_some())
+}
+
+fn is_to_rest(task: &Task) -> bool {
+    // A start whose precheck names what is lost at the source leaves the task so.
+    let refused = settled_phase(task) == Phase::PrecheckFailed;
+    task.desired() == Desired::Paused || task.failure().is_some() || refused
+}
+
 /// The shards of a task, none of which runs anywhere, and some of which may have a position: one whose
 /// first start stopped behind its claim has one that the log has not heard of.
 fn at_rest(task: &Task, object: &str) -> Result<Vec<ShardId>, Status> {
-    let owned = task.shards().any(|(_, shard)| shard.assignment().is_some());
     let ended = matches!(task.desired(), Desired::Terminated | Desired::Deleted);
-    // A start whose precheck names what is lost at the source leaves the task so.
-    let refused = settled_phase(task) == Phase::PrecheckFailed;
-    let paused = task.desired() == Desired::Paused || task.failure().is_some() || refused;
     let name = task.name();
     if ended {
         return Err(error::refused(object, "it has ended", "create another task"));
     }
-    if owned || !paused {
+    if !is_to_rest(task) {
         let remedy = format!("`tidewire task pause {name} --wait`, then rewind it");
         return Err(error::refused(object, "only a paused or failed task can be rewound", &remedy));
+    }
+    if is_owned(task) {
+        return Err(error::refused(
+            object,
+            "a node is still stopping it",
+            "rewind it a little later",
+        ));
     }
     if task.shards().all(|(_, shard)| shard.epoch() == Epoch::default()) {
         let word = if task.desired() == Desired::Paused { "resume" } else { "start" };
