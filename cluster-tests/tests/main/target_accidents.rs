@@ -90,7 +90,7 @@ fn a_topic_made_again_takes_what_waits_in_the_slot_once_its_user_says_so() {
     cluster().wait("made-again", "caught-up", LIMIT).unwrap();
     assert_eq!(ids(&task, "made-again"), ["6", "7", "8", "9", "10", "11", "12"]);
     let log = cluster().done(&["task", "logs", "made-again"]).unwrap();
-    assert!(log.contains("topic remade was deleted and created again"), "{log}");
+    assert!(log.contains("topic made-again was deleted and created again"), "{log}");
 }
 
 #[test]
