@@ -133,7 +133,8 @@ impl Rewind<'_> {
             }
             Lineage::Parted(at) | Lineage::Cut(at) => {
                 told.push(format!(
-                    "what was delivered in [{at}, {reached}) on timeline {} does not exist any more",
+                    "what was delivered in [{at}, {reached}), if anything was, on timeline {} does not exist \
+                     any more",
                     before.timeline
                 ));
                 told.push(distance(from.min(at), to));
@@ -275,7 +276,8 @@ mod tests {
 
     #[test]
     fn behind_a_switch_what_is_gone_is_told_and_what_is_passed_over() {
-        let gone = "what was delivered in [0/96, 0/C8) on timeline 1 does not exist any more";
+        let gone = "what was delivered in [0/96, 0/C8), if anything was, on timeline 1 does not exist any \
+                    more";
         assert_eq!(told(Some(150), 150), [gone, "0/96 → 0/96, as before"]);
         assert_eq!(
             told(Some(150), 160),
