@@ -14,10 +14,14 @@ use crate::facts::{ServerFacts, TimelineEnd};
 use crate::reconnect::{Fingerprint, Lineage, reached};
 use crate::takeover::PositionEntry;
 
-/// How the user has a task go on at `place`, for the remedies of faults.
+/// How the user has a task go on at `place`, for the remedies of faults and of precheck items: a task that
+/// failed or is paused is resumed, one whose precheck refuses it has to be started.
 #[must_use]
 pub fn way_on(place: LogPlace) -> String {
-    format!("`tidewire task rewind NAME --to {place} --yes`, then resume")
+    format!(
+        "`tidewire task rewind NAME --to {place} --yes`, then `tidewire task resume NAME`, or \
+         `tidewire task start NAME` where its precheck failed"
+    )
 }
 
 /// The newest record of a shard, where it may be moved.

@@ -187,7 +187,9 @@ fn what_was_delivered_after_the_switch_is_named() {
 #[test]
 fn every_stop_names_the_command_that_goes_on() {
     let named = |to: &str, fault: Fault| {
-        let command = format!("`tidewire task rewind NAME --to {to} --yes`, then resume");
+        let command = format!(
+            "`tidewire task rewind NAME --to {to} --yes`, then `tidewire task resume NAME`, or"
+        );
         assert!(fault.remedy.contains(&command), "{command} is not in {}", fault.remedy);
     };
     named("slot", Seen::slot_fault(|slot| slot.confirmed_flush = Some(Lsn(0x101))));
