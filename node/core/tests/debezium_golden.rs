@@ -82,8 +82,13 @@ fn table(of: &Value) -> TableFacts {
 fn stream(messages: &Value) -> Stream {
     let mut stream = Stream::default();
     for message in texts(messages) {
-        let byte = |at: usize| u8::from_str_radix(&message[at..at + 2], 16).expect("hexadecimal");
-        let bytes: Vec<u8> = (0..message.len()).step_by(2).map(byte).collect();
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("hexadecimal");
+        let byte = |pair: &[u8]| pair.iter().fold(0, |sum, digits| sum * 16 + digit(digits));
+        let bytes: Vec<u8> = message
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::try_from(byte(pair)).expect("a byte"))
+            .collect();
         stream.payload(&bytes);
     }
     stream

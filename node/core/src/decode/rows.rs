@@ -103,7 +103,7 @@ fn judged(
 fn unjudged(operation: Operation, images: Images, operations: Operations) -> Option<Operation> {
     let any = operations.insert || operations.update || operations.delete;
     let split = operation == Operation::Update && images.old_row != OldRow::Absent;
-    (operation.is_among(operations) || split && any).then_some(operation)
+    (operation.is_among(operations) || (split && any)).then_some(operation)
 }
 
 /// What lets a task go on behind a row that its condition cannot be held against.
@@ -186,8 +186,10 @@ fn tuples(
 
 /// Of both images the flaw by which the row cannot even be judged.
 fn worse(old: Option<Flaw>, new: Option<Flaw>) -> Option<Flaw> {
-    let unjudged = |flaw: &Flaw| matches!(flaw, Flaw::Unjudged(_));
-    old.filter(unjudged).or(new.filter(unjudged)).or(old).or(new)
+    match (old, new) {
+        (_, Some(Flaw::Unjudged(_))) | (None, _) => new,
+        (Some(_), _) => old,
+    }
 }
 
 fn end_of(columns: &[Column]) -> Result<u32, String> {
