@@ -6,8 +6,8 @@ use tidewire_testbed::cluster::CliOutput;
 
 use crate::solo::{LIMIT, Task, cluster};
 
-/// Applies a document that begins with the slot of `old`, at `start`.
-fn apply(old: &Task, name: &str, start: &str) -> CliOutput {
+/// Applies a document of another task that begins with the slot of `old`, at `start`.
+pub(crate) fn apply(old: &Task, name: &str, start: &str) -> CliOutput {
     let slot = &old.slot;
     let theirs = format!(
         "source:\n  slot: {{mode: existing, name: {slot}}}\n  \

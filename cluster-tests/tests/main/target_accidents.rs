@@ -8,6 +8,7 @@ use tidewire_cluster_tests::postgres;
 use tidewire_testbed::oracle::Operation;
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
 
+use crate::kept_slot;
 use crate::solo::{LIMIT, Task, cluster};
 
 /// A broker that knows rights.
@@ -137,6 +138,36 @@ fn a_right_that_is_taken_away_stops_the_task_until_it_is_given_back() {
     guarded().allow_only(positions, &[]).unwrap();
     task.resume();
     assert_eq!(task.delivered_inserts_of_the_table(), 12);
+}
+
+/// A broker that nobody else has positions on.
+fn forgetful() -> &'static Kafka {
+    static OWN: OnceLock<Kafka> = OnceLock::new();
+    OWN.get_or_init(|| Kafka::start(KafkaOptions::default()).expect("a broker"))
+}
+
+#[test]
+fn positions_that_are_deleted_in_mid_run_stop_the_task_and_the_way_on_loses_nothing() {
+    let positions = "__tidewire_positions";
+    let mut task = Task::on_broker(forgetful(), "unplaced", postgres(), |yaml| yaml);
+    task.insert(1..=5);
+    assert_eq!(task.delivered_inserts_of_the_table(), 5);
+    forgetful().delete_topic(positions).unwrap();
+    task.insert(6..=9);
+    let way = ["tidewire task terminate", "mode: existing"];
+    task.shows("Failed", &["TargetHistory", positions, way[0], way[1]]);
+    task.refuses_to_resume(&[positions, way[0], way[1]]);
+
+    cluster().done(&["task", "terminate", "unplaced", "--wait"]).unwrap();
+    let applied = kept_slot::apply(&task, "placed-anew", "now");
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    task.insert(10..=12);
+    cluster().wait("placed-anew", "caught-up", LIMIT).unwrap();
+    let mut seen: Vec<i32> =
+        ids(&task, "unplaced").iter().map(|id| id.parse().expect("a number")).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, (1..=12).collect::<Vec<_>>(), "nothing is lost");
 }
 
 /// Inserts as many megabytes in one transaction; how long they take to arrive.

@@ -66,10 +66,13 @@ pub struct Change {
 /// Why a change that was decoded cannot become a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// The first column that holds bytes that are not UTF-8: such values are there in hexadecimal.
+    /// The first column that goes out and holds bytes that are not UTF-8: such values are there in hexadecimal.
     NotText(u16),
     /// The old row of an update did not come, and nothing tells what of it did not change.
     NoOldRow,
+    /// The condition of the table looks at a column whose bytes are not UTF-8, so nobody knows what it
+    /// says of the row: that column, where it goes out.
+    Unjudged(Option<u16>),
 }
 
 /// What is known of one column in one image.

@@ -14,7 +14,7 @@ mod topics;
 pub use copy::{CopyLook, judge_copy};
 pub use identifier::{identifier, qualified};
 pub use source::{SourceLook, is_too_old, judge_source};
-pub use tables::as_its_root;
+pub use tables::{as_its_root, with_identity};
 pub use target::{TargetLook, judge_target};
 
 use tidewire_shared::Fault;

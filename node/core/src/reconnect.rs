@@ -131,16 +131,18 @@ impl Reconnect<'_> {
             .remedy(elsewhere("name the server that does in source.hosts"))),
             Lineage::Parted(switch) => Err(history(format!(
                 "switched from timeline {} at {switch}, but the task had followed it to {reached}: \
-                 what was delivered in [{switch}, {reached}) does not exist any more",
+                 what was delivered in [{switch}, {reached}), if anything was, does not exist any more",
                 position.timeline
             ))
+            // A position moves on over log that holds nothing for the task, too: an idle source loses none.
             .remedy(format!(
-                "correct the target for the transactions after the switch, then go on from it: {}",
+                "correct the target for records whose commit LSN is {switch} or higher; where it has none, \
+                 nothing of the task was lost. Then go on from the switch: {}",
                 // Inside a transaction more is missing than what stands behind the switch.
                 way_on(LogPlace::Lsn(switch.min(position.lsn)))
             ))),
             Lineage::Cut(end) => Err(history(format!(
-                "ends at {end}, before {reached} which the task has delivered: it lost part of its \
+                "ends at {end}, before {reached}, to which the task had followed it: it lost part of its \
                  log"
             ))
             .remedy(format!(

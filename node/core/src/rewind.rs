@@ -14,10 +14,14 @@ use crate::facts::{ServerFacts, TimelineEnd};
 use crate::reconnect::{Fingerprint, Lineage, reached};
 use crate::takeover::PositionEntry;
 
-/// How the user has a task go on at `place`, for the remedies of faults.
+/// How the user has a task go on at `place`, for the remedies of faults and of precheck items: a task that
+/// failed or is paused is resumed, one whose precheck refuses it has to be started.
 #[must_use]
 pub fn way_on(place: LogPlace) -> String {
-    format!("`tidewire task rewind NAME --to {place} --yes`, then resume")
+    format!(
+        "`tidewire task rewind NAME --to {place} --yes`, then `tidewire task resume NAME`, or \
+         `tidewire task start NAME` where its precheck failed"
+    )
 }
 
 /// The newest record of a shard, where it may be moved.
@@ -133,7 +137,8 @@ impl Rewind<'_> {
             }
             Lineage::Parted(at) | Lineage::Cut(at) => {
                 told.push(format!(
-                    "what was delivered in [{at}, {reached}) on timeline {} does not exist any more",
+                    "what was delivered in [{at}, {reached}), if anything was, on timeline {} does not exist \
+                     any more",
                     before.timeline
                 ));
                 told.push(distance(from.min(at), to));
@@ -275,7 +280,8 @@ mod tests {
 
     #[test]
     fn behind_a_switch_what_is_gone_is_told_and_what_is_passed_over() {
-        let gone = "what was delivered in [0/96, 0/C8) on timeline 1 does not exist any more";
+        let gone = "what was delivered in [0/96, 0/C8), if anything was, on timeline 1 does not exist any \
+                    more";
         assert_eq!(told(Some(150), 150), [gone, "0/96 → 0/96, as before"]);
         assert_eq!(
             told(Some(150), 160),

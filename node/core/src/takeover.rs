@@ -17,7 +17,7 @@ mod pins;
 
 pub use entry::{PositionEntry, PositionHint, SourcePosition};
 pub use holder::{Holder, Owner};
-pub use missing::missing_record;
+pub use missing::{WITHOUT_POSITIONS, missing_record};
 pub use pins::{PinPolicy, TopicDifference, TopicPin, accepted_changes, inherit_pins, judge_pins};
 
 use tidewire_shared::{Epoch, Fault, FaultKind, ShardId};

@@ -15,8 +15,9 @@ use tidewire_shared::{Fault, FaultKind};
 
 use crate::config::{BATCH_BYTES, Settings, Side};
 use crate::destination::Destination;
-use crate::fault::{KafkaError, kind_of, not_known_yet};
+use crate::fault::{KafkaError, is_unknown, kind_of, not_known_yet};
 use crate::ffi::{CallError, Client, Kind};
+use crate::positions::TOPIC;
 use crate::record::{Headers, Record};
 use crate::settle::Sending;
 
@@ -428,6 +429,10 @@ impl TransactionalProducer {
         if let Err(fault) = self.alive() {
             return fault;
         }
+        // Which of the topics went is not said: the next start looks at each of them, and tells.
+        if is_unknown(call.error.code) {
+            return not_known_yet(Side::Target, self.written_topics());
+        }
         let object = match call.error.code {
             Code::TopicAuthorizationFailed => self.written_topics(),
             _ => self.object(),
@@ -500,7 +505,8 @@ pub(crate) fn refused_record(
         };
     }
     let object = format!("topic {topic}, partition {partition}");
-    if error.code == Code::UnknownPartition {
+    // That the positions went with their topic is told by the next start, which looks for them.
+    if error.code == Code::UnknownPartition || (topic == TOPIC && is_unknown(error.code)) {
         return not_known_yet(Side::Target, object);
     }
     error.fault(object)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tidewire_shared::Fault;
 use tidewire_shared::report::{Counters, PositionHint, ShardPhase, ShardReport};
 
-use crate::clock::now_ms;
+use crate::clock::Moment;
 use crate::task_log::ShardLog;
 
 /// The newest report of one shard under one epoch.
@@ -19,14 +19,16 @@ pub(crate) struct Meter {
 #[derive(Debug)]
 struct State {
     report: ShardReport,
-    /// Commit time of the last durable record, milliseconds since 1970.
-    last_commit_ms: Option<i64>,
-    /// Everything that was committed before it is durable, milliseconds since 1970.
-    complete_until_ms: Option<i64>,
-    /// As of when the position was that this owner went on from, milliseconds since 1970.
-    went_on_as_of_ms: Option<i64>,
-    /// When it first streamed, milliseconds since 1970.
-    streams_since_ms: Option<i64>,
+    // Times are those of the clock that nobody sets ([`Moment`]): a node whose time of day is corrected by
+    // an hour would be an hour late otherwise, or not late at all for so long.
+    /// Commit time of the last durable record.
+    last_commit: Option<i64>,
+    /// Everything that was committed before it is durable.
+    complete_until: Option<i64>,
+    /// As of when the position was that this owner went on from.
+    went_on_as_of: Option<i64>,
+    /// When it first streamed.
+    streams_since: Option<i64>,
     /// Serial of the newest position that the coordinators are known to have.
     kept: u64,
     rate: Rate,
@@ -61,10 +63,10 @@ impl Meter {
         let rate = Rate { since: Instant::now(), records: report.counters.records };
         let state = State {
             report,
-            last_commit_ms: None,
-            complete_until_ms: None,
-            went_on_as_of_ms: None,
-            streams_since_ms: None,
+            last_commit: None,
+            complete_until: None,
+            went_on_as_of: None,
+            streams_since: None,
             kept: 0,
             rate,
         };
@@ -85,7 +87,8 @@ impl Meter {
         let mut state = self.state();
         state.advance_rate();
         let mut report = state.report.clone();
-        report.delay_ms = if report.caught_up { 0 } else { state.delay_ms(now_ms()) };
+        report.delay_ms =
+            if report.caught_up { 0 } else { state.delay_ms(Moment::now().steady_ms) };
         report
     }
 
@@ -97,20 +100,22 @@ impl Meter {
     /// Everything that was committed before this time, milliseconds since 1970, is durable: what is
     /// delayed was committed later, however old the last record is.
     pub(crate) fn complete_until(&self, ms: i64) {
+        let until = Moment::now().steady_of(ms);
         let mut state = self.state();
-        state.complete_until_ms = state.complete_until_ms.max(Some(ms));
+        state.complete_until = state.complete_until.max(Some(until));
     }
 
     /// As of when the position was that the shard goes on from, where that is known.
     pub(crate) fn goes_on_as_of(&self, ms: Option<i64>) {
-        self.state().went_on_as_of_ms = ms;
+        self.state().went_on_as_of = ms.map(|ms| Moment::now().steady_of(ms));
     }
 
     /// As of when the shard is: up to then it was complete, or its newest durable record is so old.
     /// Milliseconds since 1970; none: not known.
     pub(crate) fn as_of(&self) -> Option<i64> {
         let state = self.state();
-        state.own_as_of().max(state.went_on_as_of_ms)
+        let as_of = state.own_as_of().max(state.went_on_as_of);
+        as_of.map(|as_of| Moment::now().of_day(as_of))
     }
 
     /// The coordinators have the position with this serial.
@@ -127,7 +132,7 @@ impl Meter {
     /// The pipeline streams.
     pub(crate) fn synchronizing(&self) {
         let mut state = self.state();
-        state.streams_since_ms.get_or_insert_with(now_ms);
+        state.streams_since.get_or_insert_with(|| Moment::now().steady_ms);
         let report = &mut state.report;
         report.phase = ShardPhase::Synchronizing;
         report.fault = None;
@@ -150,9 +155,8 @@ impl Meter {
         place(&mut state.report);
         state.report.position = durable.position.or(state.report.position);
         state.report.counters += durable.counters;
-        // A clock that is ahead of ours makes nothing younger than it is.
-        let last_commit_ms = durable.last_commit_ms.map(|ms| ms.min(now_ms()));
-        state.last_commit_ms = last_commit_ms.or(state.last_commit_ms);
+        let last_commit = durable.last_commit_ms.map(|ms| Moment::now().steady_of(ms));
+        state.last_commit = last_commit.or(state.last_commit);
         state.advance_rate();
     }
 }
@@ -160,17 +164,17 @@ impl Meter {
 impl State {
     /// How late a shard is that has not caught up: since when what it lacks may wait. One of which nothing
     /// is known is late since it began to stream.
-    fn delay_ms(&self, now_ms: i64) -> u64 {
-        let settled = self.streams_since_ms.is_some_and(|since| now_ms - since > SETTLING_MS);
+    fn delay_ms(&self, now: i64) -> u64 {
+        let settled = self.streams_since.is_some_and(|since| now - since > SETTLING_MS);
         let own = self.own_as_of();
-        let before = self.went_on_as_of_ms.filter(|_| settled || own.is_some());
-        let since = own.max(before).or(self.streams_since_ms);
-        since.map_or(0, |since| u64::try_from(now_ms - since).unwrap_or(0))
+        let before = self.went_on_as_of.filter(|_| settled || own.is_some());
+        let since = own.max(before).or(self.streams_since);
+        since.map_or(0, |since| u64::try_from(now - since).unwrap_or(0))
     }
 
     /// As of when it is, by what its owner has done itself.
     fn own_as_of(&self) -> Option<i64> {
-        self.last_commit_ms.max(self.complete_until_ms)
+        self.last_commit.max(self.complete_until)
     }
 
     fn advance_rate(&mut self) {
@@ -191,6 +195,7 @@ mod tests {
     use tidewire_shared::{Epoch, Lsn, ShardId};
 
     use super::*;
+    use crate::clock::now_ms;
     use crate::task_log::TaskLog;
 
     fn meter() -> Meter {
@@ -265,9 +270,10 @@ mod tests {
         let an_hour_ago = now_ms() - 3_600_000;
         meter.goes_on_as_of(Some(an_hour_ago));
         meter.synchronizing();
-        assert_eq!(meter.as_of(), Some(an_hour_ago), "for the next owner");
+        let as_of = meter.as_of().expect("known");
+        assert!(as_of.abs_diff(an_hour_ago) < 1_000, "for the next owner");
         assert!(meter.report().delay_ms < 1_000, "it may have nothing to do");
-        meter.state().streams_since_ms = Some(now_ms() - SETTLING_MS - 1);
+        meter.state().streams_since = Some(Moment::now().steady_ms - SETTLING_MS - 1);
         assert!((3_600_000..3_610_000).contains(&meter.report().delay_ms));
         record(&meter, 60_000);
         assert!((60_000..70_000).contains(&meter.report().delay_ms));
@@ -276,8 +282,24 @@ mod tests {
     #[test]
     fn an_owner_that_knows_nothing_is_late_since_it_streams() {
         let meter = meter();
-        meter.state().streams_since_ms = Some(now_ms() - 60_000);
+        meter.state().streams_since = Some(Moment::now().steady_ms - 60_000);
         without_a_time(&meter);
         assert!((60_000..70_000).contains(&meter.report().delay_ms));
+    }
+
+    #[test]
+    fn a_time_of_day_that_is_set_changes_no_delay() {
+        let before = Moment { day_ms: 1_000_000_000, steady_ms: 50_000 };
+        let meter = meter();
+        for hours in [-2, 0, 2_i64] {
+            let day_ms = before.day_ms + hours * 3_600_000 + 10_000;
+            let after = Moment { day_ms, steady_ms: before.steady_ms + 10_000 };
+            // Complete two seconds before, and a record of five.
+            meter.state().complete_until = Some(before.steady_of(before.day_ms - 2_000));
+            meter.state().last_commit = Some(before.steady_of(before.day_ms - 5_000));
+            assert_eq!(meter.state().delay_ms(after.steady_ms), 12_000, "set by {hours} h");
+            let as_of = meter.state().own_as_of().expect("known");
+            assert_eq!(after.of_day(as_of), after.day_ms - 12_000, "as the clock shows now");
+        }
     }
 }

@@ -151,6 +151,16 @@ impl<P: Recorded> Order<P> {
             Self::Leased(order) => order.step(fact),
         }
     }
+
+    /// What a step that could not be done means. A fence ends the producer of exactly_once, and the order
+    /// begins again. at_least_once has nothing that is fenced: who holds the source under a later epoch owns
+    /// the shard, or did, and the next attempt asks the coordinators first.
+    fn failed(&self, fault: Fault) -> Fact<P> {
+        match self {
+            Self::Fenced(_) if fault.kind == FaultKind::Fenced => Fact::ProducerLost,
+            Self::Fenced(_) | Self::Leased(_) => Fact::Failed(fault),
+        }
+    }
 }
 
 struct Starter<'a, E> {
@@ -174,7 +184,7 @@ impl<E: Ends> Starter<'_, E> {
                     return Ok(parts);
                 }
                 Step::Stop(stop) => return Err(self.stop(stop).await),
-                step => self.fact(step, meter).await,
+                step => self.fact(step, meter).await.unwrap_or_else(|fault| order.failed(fault)),
             };
             for line in self.ends.told() {
                 meter.log().info(line);
@@ -212,8 +222,12 @@ impl<E: Ends> Starter<'_, E> {
     }
 
     /// Does one step and says what was seen.
-    async fn fact(&mut self, step: Step<E::Position>, meter: &Meter) -> Fact<E::Position> {
-        let seen = match step {
+    async fn fact(
+        &mut self,
+        step: Step<E::Position>,
+        meter: &Meter,
+    ) -> Result<Fact<E::Position>, Fault> {
+        match step {
             Step::InitProducer => {
                 fault_point::reach("before_init_producer");
                 let initialised = self.ends.target().init_producer().await;
@@ -245,11 +259,6 @@ impl<E: Ends> Starter<'_, E> {
             Step::Stream(_) | Step::Stop(_) => {
                 Err(Fault::new(FaultKind::Internal, "start", "was at its end already"))
             }
-        };
-        match seen {
-            Ok(fact) => fact,
-            Err(fault) if fault.kind == FaultKind::Fenced => Fact::ProducerLost,
-            Err(fault) => Fact::Failed(fault),
         }
     }
 
@@ -309,5 +318,61 @@ fn name<P: Recorded>(step: &Step<P>) -> &'static str {
         Step::VerifySource(_) => "verify source",
         Step::Stream(_) => "stream",
         Step::Stop(_) => "stop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_node_core::takeover::PositionEntry;
+    use tidewire_shared::spec::TopicChange;
+    use tidewire_shared::{Lsn, PgPosition, ShardId};
+
+    use super::*;
+
+    const POLICY: PinPolicy = PinPolicy::Spread(TopicChange::Stop);
+
+    fn shard() -> ShardId {
+        ShardId { task: "k3v9".parse().expect("a task's id"), index: 0 }
+    }
+
+    fn fence() -> Fault {
+        Fault::new(FaultKind::Fenced, "slot tidewire_k3v9", "is held by e4, a later owner than e3")
+    }
+
+    #[test]
+    fn a_fence_begins_the_order_of_exactly_once_again() {
+        let (order, _) =
+            Takeover::<PgPosition>::begin(shard(), Epoch(3), Remembered::Nothing, POLICY);
+        let mut order = Order::Fenced(order);
+        let fact = order.failed(fence());
+        assert_eq!(order.step(fact), Step::ConfirmOwnership);
+    }
+
+    #[test]
+    fn a_later_owner_at_the_source_ends_an_attempt_of_at_least_once_under_its_own_name() {
+        let position = PgPosition {
+            system_id: 7,
+            timeline: 1,
+            lsn: Lsn(100),
+            inside: None,
+            incarnation: 0,
+            fingerprint: 0,
+            next_ordinal: 1,
+            publications: std::sync::Arc::default(),
+        };
+        let known = PositionEntry {
+            serial: 9,
+            epoch: Epoch(2),
+            claim: false,
+            position,
+            topics: Vec::new(),
+        };
+        let (order, _) = LeasedStart::begin(shard(), Epoch(3), Some(known), POLICY);
+        let mut order = Order::Leased(order);
+        let current = Fact::Ownership(Ownership::Current);
+        let _topics = order.step(current);
+        assert_eq!(order.step(Fact::TopicsSeen(Vec::new())), Step::TakeSource);
+        let fact = order.failed(fence());
+        assert_eq!(order.step(fact), Step::Stop(Stop::Fault(fence())));
     }
 }

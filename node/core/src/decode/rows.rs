@@ -3,9 +3,11 @@
 
 use super::pgoutput::{Rows, TupleColumn, TupleKind};
 use super::relations::Wanted;
+use super::selection::Selection;
 use crate::batch::ChangeBatch;
 use crate::change::{Column, ColumnKind, Flaw, OldRow, Operation};
 use crate::schema::RelationColumn;
+use tidewire_shared::spec::Operations;
 
 /// The images of one row message, as places in the batch.
 #[derive(Clone, Copy, Debug)]
@@ -59,17 +61,12 @@ pub(super) fn copy(
     }
     let (bytes, columns) = (batch.bytes.len(), batch.columns.len());
     let mut images = tuples(operation, rows, wanted, &selection.sent, batch)?;
-    if let (Some(flaw), true) = (images.flaw, selection.filter.is_some()) {
-        return Err(unjudged(flaw, &selection.sent));
-    }
-    let inserts_only = !operations.update && !operations.delete;
-    let left = match selection.operation(operation, images, batch) {
-        // For inserts alone nobody demands that the replica identity tells what a row was: where it
-        // does not, an update is what it is in a publication of inserts, nothing.
-        Err(_) if operation == Operation::Update && inserts_only => None,
-        told => told.map_err(|what| Unfit { what, remedy: Some(WITHOUT_WHERE) })?,
+    let left = match images.flaw {
+        Some(Flaw::NoOldRow) if selection.filter.is_some() => return Err(no_old_row()),
+        Some(Flaw::Unjudged(_)) => unjudged(operation, images, operations),
+        _ => judged(operation, images, selection, operations, batch)?,
     };
-    let Some(left) = left.filter(|left| left.is_among(operations)) else {
+    let Some(left) = left else {
         batch.bytes.truncate(bytes);
         batch.columns.truncate(columns);
         return Ok(None);
@@ -81,32 +78,43 @@ pub(super) fn copy(
     Ok(Some((left, images)))
 }
 
+/// What the condition makes of a row, where the operations have it.
+#[inline]
+fn judged(
+    operation: Operation,
+    images: Images,
+    selection: &Selection,
+    operations: Operations,
+    batch: &ChangeBatch,
+) -> Result<Option<Operation>, Unfit> {
+    let inserts_only = !operations.update && !operations.delete;
+    let left = match selection.operation(operation, images, batch) {
+        // For inserts alone nobody demands that the replica identity tells what a row was: where it
+        // does not, an update is what it is in a publication of inserts, nothing.
+        Err(_) if operation == Operation::Update && inserts_only => None,
+        told => told.map_err(|what| Unfit { what, remedy: Some(WITHOUT_WHERE) })?,
+    };
+    Ok(left.filter(|left| left.is_among(operations)))
+}
+
+/// A row that the condition cannot be held against stays what it is, and becomes no record. Of an update
+/// whose old row is known a condition may make anything; it is left out where none of that goes out.
+#[cold]
+fn unjudged(operation: Operation, images: Images, operations: Operations) -> Option<Operation> {
+    let any = operations.insert || operations.update || operations.delete;
+    let split = operation == Operation::Update && images.old_row != OldRow::Absent;
+    (operation.is_among(operations) || (split && any)).then_some(operation)
+}
+
 /// What lets a task go on behind a row that its condition cannot be held against.
 const WITHOUT_WHERE: &str = "take `where` of the table out of the document, then resume the task; \
      REPLICA IDENTITY FULL of the table, and of each of its partitions, helps changes that are made after \
      it was set";
 
-/// The condition cannot be held against a row with this flaw.
 #[cold]
-fn unjudged(flaw: Flaw, sent: &[RelationColumn]) -> Unfit {
-    let (what, remedy) = match flaw {
-        Flaw::NotText(column) => {
-            let name = sent.get(usize::from(column)).map_or("", |it| it.name.as_str());
-            let what = format!(
-                "column {name} holds bytes that are not UTF-8, and the condition `where` looks at the \
-                 row"
-            );
-            let remedy = "take `where` of the table out of the document, and where the column goes out \
-                          write onBadRecord: {deadLetterTopic: …}; then resume the task";
-            (what, remedy)
-        }
-        Flaw::NoOldRow => (
-            "the condition `where` looks at the old row of an update, which did not come"
-                .to_owned(),
-            WITHOUT_WHERE,
-        ),
-    };
-    Unfit { what, remedy: Some(remedy) }
+fn no_old_row() -> Unfit {
+    let what = "the condition `where` looks at the old row of an update, which did not come";
+    Unfit { what: what.to_owned(), remedy: Some(WITHOUT_WHERE) }
 }
 
 /// Whether a row of a table under FULL comes from a partition that has the default identity, which
@@ -150,7 +158,7 @@ fn tuples(
             TupleKind::OldKey => OldRow::Identity,
             _ => OldRow::Full,
         };
-        images.flaw = tuple(&mut rows, kind, width, columns, batch)?;
+        images.flaw = tuple(&mut rows, kind, width, wanted, columns, batch)?;
         images.new = end_of(&batch.columns)?;
         if operation == Operation::Update {
             (kind, width) = rows.head()?;
@@ -158,8 +166,8 @@ fn tuples(
     }
     match operation {
         Operation::Insert | Operation::Update if kind == TupleKind::New => {
-            let of_new = tuple(&mut rows, kind, width, columns, batch)?;
-            images.flaw = images.flaw.or(of_new);
+            let of_new = tuple(&mut rows, kind, width, wanted, columns, batch)?;
+            images.flaw = worse(images.flaw, of_new);
         }
         Operation::Delete if kind != TupleKind::New => {}
         _ => return Err("row message has its tuples in a wrong order".to_owned()),
@@ -170,22 +178,31 @@ fn tuples(
             fill_unchanged(batch, images);
         } else if wanted.relation.identity == 'f' {
             // Under FULL the server always sends it, but for partitions with another identity.
-            images.flaw = images.flaw.or(Some(Flaw::NoOldRow));
+            images.flaw = Some(Flaw::NoOldRow);
         }
     }
     Ok(images)
+}
+
+/// Of both images the flaw by which the row cannot even be judged.
+fn worse(old: Option<Flaw>, new: Option<Flaw>) -> Option<Flaw> {
+    match (old, new) {
+        (_, Some(Flaw::Unjudged(_))) | (None, _) => new,
+        (Some(_), _) => old,
+    }
 }
 
 fn end_of(columns: &[Column]) -> Result<u32, String> {
     u32::try_from(columns.len()).map_err(|_| "batch has too many columns".to_owned())
 }
 
-/// Copies one tuple. Gives the first column whose text is no text: databases with the encoding SQL_ASCII
-/// hold any bytes. Such a value is kept as hexadecimal digits, as `bytea` is shown.
+/// Copies one tuple. Tells where a text is no text: databases with the encoding SQL_ASCII hold any bytes.
+/// Such a value is kept as hexadecimal digits, as `bytea` is shown.
 fn tuple(
     rows: &mut Rows<'_>,
     kind: TupleKind,
     width: usize,
+    wanted: &Wanted,
     columns: &[RelationColumn],
     batch: &mut ChangeBatch,
 ) -> Result<Option<Flaw>, String> {
@@ -219,8 +236,16 @@ fn tuple(
             *place = column;
         }
     }
-    let first = no_texts.first();
-    Ok(first.map(|(index, _)| Flaw::NotText(u16::try_from(*index).unwrap_or(u16::MAX))))
+    Ok(if no_texts.is_empty() { None } else { flaw(&no_texts, wanted) })
+}
+
+#[cold]
+fn flaw(no_texts: &[(usize, Vec<u8>)], wanted: &Wanted) -> Option<Flaw> {
+    let indexes: Vec<_> = no_texts.iter().map(|(index, _)| *index).collect();
+    match &wanted.selection {
+        Some(selection) => selection.flaw(&indexes),
+        None => indexes.first().and_then(|first| u16::try_from(*first).ok()).map(Flaw::NotText),
+    }
 }
 
 #[cold]

@@ -19,6 +19,8 @@ pub(crate) struct Selection {
     kept: Option<Vec<usize>>,
     /// The rows that go out; `None`: all.
     pub(super) filter: Option<Bound>,
+    /// Indexes of the columns that it looks at.
+    looked_at: Vec<usize>,
     /// A column of the condition that is not in the replica identity; `None` when all are.
     untold: Option<String>,
 }
@@ -44,16 +46,35 @@ impl Selection {
             .map(|condition| condition.bind(&columns))
             .transpose()
             .map_err(|what| format!("the condition `where` {what}"))?;
+        let names = condition.map(Condition::columns).unwrap_or_default();
+        let looked_at = |it: &(usize, &RelationColumn)| names.contains(&it.1.name.as_str());
+        let looked_at = sent.iter().enumerate().filter(looked_at).map(|(at, _)| at).collect();
         let hidden = |name: &&str| sent.iter().any(|it| it.name == **name && !it.in_identity);
-        let untold = condition.and_then(|condition| condition.columns().into_iter().find(hidden));
-        let untold = untold.map(str::to_owned);
+        let untold = names.iter().copied().find(hidden).map(str::to_owned);
         let goes_out = |column: &RelationColumn| kept.iter().any(|kept| kept.name == column.name);
         let indexes = || sent.iter().enumerate().filter(|(_, c)| goes_out(c)).map(|(at, _)| at);
         let kept = (kept.len() < sent.len()).then(|| indexes().collect());
         if kept.is_none() && filter.is_none() {
             return Ok(None);
         }
-        Ok(Some(Self { sent, kept, filter, untold }))
+        Ok(Some(Self { sent, kept, filter, looked_at, untold }))
+    }
+
+    /// What is wrong with a row in which the columns at these places hold no text. What neither goes out
+    /// nor is looked at may be anything.
+    pub(super) fn flaw(&self, no_texts: &[usize]) -> Option<Flaw> {
+        let place = |column: usize| {
+            let place = match &self.kept {
+                Some(kept) => kept.iter().position(|index| *index == column)?,
+                None => column,
+            };
+            u16::try_from(place).ok()
+        };
+        let of_condition = no_texts.iter().find(|column| self.looked_at.contains(column));
+        match of_condition {
+            Some(column) => Some(Flaw::Unjudged(place(*column))),
+            None => no_texts.iter().find_map(|column| place(*column)).map(Flaw::NotText),
+        }
     }
 
     /// What an operation is once the condition has looked at its rows; `None` when nothing is left
@@ -97,12 +118,6 @@ impl Selection {
     /// Takes the columns that do not go out away from the images at the end of `columns`.
     pub(super) fn narrow(&self, images: &mut Images, columns: &mut Vec<Column>) {
         let Some(kept) = &self.kept else { return };
-        // What does not go out may be anything.
-        images.flaw = images.flaw.and_then(|flaw| {
-            let Flaw::NotText(column) = flaw else { return Some(flaw) };
-            let place = kept.iter().position(|index| *index == usize::from(column))?;
-            u16::try_from(place).ok().map(Flaw::NotText)
-        });
         let (old, new, end) = (images.old as usize, images.new as usize, columns.len());
         let mut to = old;
         let mut keep = |from: usize| {

@@ -90,6 +90,8 @@ enum Writer {
 enum Refusal {
     NotSent(usize),
     NotText(usize),
+    /// What the condition says of the row is not known.
+    Unjudged(Option<usize>),
     NoOldRow,
     KeyUnknown,
     Invalid(dts_avro::Invalid),
@@ -257,6 +259,7 @@ impl Encoder {
         let result = match (change.flaw, change.operation) {
             (Some(Flaw::NotText(column)), _) => Err(Refusal::NotText(usize::from(column))),
             (Some(Flaw::NoOldRow), _) => Err(Refusal::NoOldRow),
+            (Some(Flaw::Unjudged(column)), _) => Err(Refusal::Unjudged(column.map(usize::from))),
             (None, operation) if !placed && operation != Operation::Truncate => {
                 Err(Refusal::KeyUnknown)
             }
@@ -479,6 +482,14 @@ impl Encoder {
                 ),
                 "write onBadRecord: {deadLetterTopic: …}: the row goes there, such values in \
                  hexadecimal; then resume the task",
+            ),
+            Refusal::Unjudged(index) => (
+                format!(
+                    "the condition `where` looks at column {}, which holds bytes that are not UTF-8",
+                    index.map_or("(one that does not go out)", column)
+                ),
+                "write onBadRecord: {deadLetterTopic: …}: the row goes there, such values in \
+                 hexadecimal; or take `where` of the table out of the document; then resume the task",
             ),
             Refusal::NoOldRow => (
                 "update lacks its old row, though the table has REPLICA IDENTITY FULL: one of its \

@@ -96,7 +96,7 @@ pub(super) fn keyed(look: &SourceLook<'_>, seen: &SourcePrecheck) -> Finding {
         return placed(look, seen);
     }
     let names: Vec<_> = hurt.iter().map(|table| qualified(&table.name)).collect();
-    let statements: Vec<_> = hurt.iter().map(|table| repair(table)).collect();
+    let statements: Vec<_> = hurt.iter().map(|table| with_identity(table)).collect();
     Finding::fail(
         format!("no usable replica identity: {}", listed(&names, ", ")),
         "publishing these tables would make the application's UPDATE and DELETE fail",
@@ -187,8 +187,9 @@ fn hidden_columns<'a>(
     hidden
 }
 
-/// The statement that gives a table the narrowest identity it can have.
-fn repair(table: &TableFacts) -> String {
+/// The statement that gives a table the narrowest replica identity it can have.
+#[must_use]
+pub fn with_identity(table: &TableFacts) -> String {
     let name = qualified(&table.name);
     if table.unique_keys.iter().any(|key| key.primary) {
         return format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT;");

@@ -174,7 +174,8 @@ fn what_was_delivered_after_the_switch_is_named() {
     };
     let fault = stopped(healthy().switched(0xFF));
     assert_eq!(fault.kind, FaultKind::SourceHistory);
-    assert!(fault.message.contains("[0/FF, 0/100)"), "{fault}");
+    assert!(fault.message.contains("[0/FF, 0/100), if anything was,"), "{fault}");
+    assert!(fault.remedy.contains("commit LSN is 0/FF or higher"), "{}", fault.remedy);
     assert!(fault.remedy.contains("rewind NAME --to 0/FF --yes"), "{}", fault.remedy);
     // What was committed between the position and the switch was not delivered yet.
     let mut seen = healthy().switched(0x110);
@@ -186,7 +187,9 @@ fn what_was_delivered_after_the_switch_is_named() {
 #[test]
 fn every_stop_names_the_command_that_goes_on() {
     let named = |to: &str, fault: Fault| {
-        let command = format!("`tidewire task rewind NAME --to {to} --yes`, then resume");
+        let command = format!(
+            "`tidewire task rewind NAME --to {to} --yes`, then `tidewire task resume NAME`, or"
+        );
         assert!(fault.remedy.contains(&command), "{command} is not in {}", fault.remedy);
     };
     named("slot", Seen::slot_fault(|slot| slot.confirmed_flush = Some(Lsn(0x101))));

@@ -43,11 +43,17 @@ impl Owner {
             .map(Epoch);
         match held_by {
             Some(held) if held <= self.epoch => Holder::Terminate(pid),
-            Some(held) => Holder::Other(Fault::new(
-                FaultKind::Fenced,
-                object,
-                format!("is held by {held}, a later owner than {}", self.epoch),
-            )),
+            Some(held) => Holder::Other(
+                Fault::new(
+                    FaultKind::Fenced,
+                    object,
+                    format!("is held by {held}, a later owner than {}", self.epoch),
+                )
+                .remedy(
+                    "nothing to do at first: the node asks the coordinators who owns the shard; where \
+                     this stays, they were restored and another cluster runs the task: end it there",
+                ),
+            ),
             None => Holder::Other(
                 Fault::new(
                     FaultKind::SourceBusy,

@@ -5,6 +5,13 @@ use tidewire_shared::{Fault, FaultKind, ShardId};
 use super::Remembered;
 use super::entry::PositionEntry;
 
+/// How to go on where the positions of a task are gone: the slot of a database still stands where they
+/// were at last confirmed, and is lost with the task that is deleted.
+pub const WITHOUT_POSITIONS: &str = "unless the topic can be restored as it was, with its id: for a database `tidewire task terminate \
+     NAME`, which keeps the slot and names it, and another task with slot and publication {mode: existing, \
+     name: …}, which loses nothing and may repeat the last changes; for a copy: delete the task and create \
+     it again, which begins where its start says (existingData says what becomes of what is there)";
+
 /// The fault of a positions topic that lacks what the coordinators remember of a shard.
 #[must_use]
 pub fn missing_record<P>(
@@ -31,9 +38,6 @@ pub fn missing_record<P>(
             format!("positions of shard {shard}"),
             format!("the positions topic {lost}: it was cut, or deleted and created again"),
         )
-        .remedy(
-            "restore the topic; or delete the task and create it again: changes of a database then begin \
-             at its present end, a copy where its start says (existingData says what becomes of what is there)",
-        ),
+        .remedy(WITHOUT_POSITIONS),
     )
 }

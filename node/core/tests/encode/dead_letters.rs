@@ -1,6 +1,7 @@
 //! Changes that cannot become records, on their way to the dead-letter topic.
 
-use tidewire_node_core::encode::DeadLetterTopic;
+use tidewire_node_core::encode::{DeadLetterTopic, Record};
+use tidewire_shared::spec::{ColumnChoice, ObjectRule, Operations};
 
 use super::*;
 
@@ -171,4 +172,127 @@ fn an_old_row_that_is_no_text_makes_its_change_no_record_either() {
     let old = json!({"id": "2", "note": "\\xff", "amount": "1"});
     let new = json!({"id": "2", "note": "n", "amount": "1"});
     assert_eq!(rows, [json!({"old": old, "new": new}), json!({"old": old})]);
+}
+
+/// Options of a decoder with one rule for `public.orders`.
+fn ruled(change: impl FnOnce(&mut ObjectRule)) -> Options {
+    let mut rules = rules(&[("public", "orders", "orders")]);
+    change(&mut rules[0]);
+    let tables = TaskTables::resolve(&rules, "shop", &[]).expect("rules");
+    Options { hold: true, ..Options::new(tables, Lsn::ZERO) }
+}
+
+fn no_text(id: &str, amount: &str) -> [Cell; 3] {
+    [text(id), Cell::NoText(vec![0xE9]), text(amount)]
+}
+
+/// Topic and operation or, of a dead letter, operation and reason of each record.
+fn told(out: &EncodedBatch) -> Vec<String> {
+    let records = out.records.iter().zip(json_of(out));
+    let of = |(record, value): (&Record, Value)| {
+        let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
+        match record.dead_letter {
+            true => format!("letter {}: {}", text("operation"), text("reason")),
+            false => text("type"),
+        }
+    };
+    records.map(of).collect()
+}
+
+#[test]
+fn a_row_that_its_condition_cannot_be_held_against_goes_there() {
+    let reason = "the condition `where` looks at column note, which holds bytes that are not UTF-8";
+    let options = || ruled(|rule| rule.filter = "note = 'a' AND amount > 1".to_owned());
+    let of_rows = batch_of(options(), 'f', |s| {
+        s.insert(OID, &row("1", "a", "2")).insert(OID, &row("2", "b", "2"));
+        s.insert(OID, &no_text("3", "2")).insert(OID, &row("4", "a", "2"));
+        s.update(OID, Some((b'O', &row("3", "a", "2"))), &no_text("3", "2"));
+        s.update(OID, Some((b'O', &no_text("3", "2"))), &row("3", "b", "2"));
+        s.delete(OID, b'O', &no_text("3", "2"));
+    });
+    let letters = EncodeConfig {
+        partitions: vec![4, 2],
+        dead_letters: Some(DeadLetterTopic { topic: 1, task: "orders".to_owned() }),
+        ..config(FormatKind::CanalJson)
+    };
+    let out = encode(letters, &of_rows);
+    let letter = |operation: &str| format!("letter {operation}: {reason}");
+    let insert = || "INSERT".to_owned();
+    let expected = [
+        insert(),
+        letter("INSERT"),
+        insert(),
+        letter("UPDATE"),
+        letter("UPDATE"),
+        letter("DELETE"),
+    ];
+    assert_eq!(told(&out), expected);
+    let third = &json_of(&out)[3];
+    let old = json!({"id": "3", "note": "a", "amount": "2"});
+    let new = json!({"id": "3", "note": "\\xe9", "amount": "2"});
+    assert_eq!(row_of(&[third]), json!({"old": old, "new": new}), "both rows, whole");
+    assert_eq!((out.counters.dead_letters, out.counters.filtered), (4, 1));
+
+    // Without a topic for them it stops the task.
+    let fault = try_encode(config(FormatKind::CanalJson), &of_rows).expect_err("stops");
+    let fault = Fault::from(fault);
+    assert_eq!(fault.object, "table public.orders at 0/16B3748 change 3 key hash 00000033");
+    assert!(fault.message == reason && fault.remedy.contains("deadLetterTopic"), "{fault}");
+}
+
+#[test]
+fn a_row_that_is_not_judged_goes_nowhere_where_its_operation_goes_nowhere() {
+    let seen = |identity: char, change: fn(&mut Operations)| {
+        let mut operations =
+            Operations { insert: false, update: false, delete: false, truncate: false };
+        change(&mut operations);
+        let options = ruled(|rule| {
+            rule.filter = "note = 'a'".to_owned();
+            rule.operations = operations;
+        });
+        let batch = batch_of(options, identity, |s| {
+            let old = no_text("3", "2");
+            s.insert(OID, &old);
+            let old = (identity == 'f').then_some((b'O', old.as_slice()));
+            s.update(OID, old, &no_text("3", "3"));
+        });
+        let out = encode(with_dead_letters(1 << 20), &batch);
+        let operations = json_of(&out).into_iter().map(|letter| letter["operation"].clone());
+        operations.collect::<Vec<_>>()
+    };
+    // What was in the condition's view and is not any more is a delete.
+    assert_eq!(seen('f', |o| o.delete = true), ["UPDATE"]);
+    assert_eq!(seen('f', |o| o.insert = true), ["INSERT", "UPDATE"]);
+    assert_eq!(seen('d', |o| o.insert = true), ["INSERT"], "an update that is none else");
+    assert_eq!(seen('f', |o| o.truncate = true), Vec::<Value>::new());
+}
+
+#[test]
+fn a_column_that_does_not_go_out_hides_no_other_that_is_no_text() {
+    let columns = ColumnChoice { exclude: vec!["note".into()], ..ColumnChoice::default() };
+    let options = || ruled(|rule| rule.columns = columns.clone());
+    let batch = batch_of(options(), 'f', |s| {
+        let bad = || Cell::NoText(vec![0xE9]);
+        s.insert(OID, &[text("1"), bad(), text("1")]).insert(OID, &[text("2"), bad(), bad()]);
+    });
+    let fault = Fault::from(try_encode(config(FormatKind::CanalJson), &batch).expect_err("stops"));
+    assert!(fault.object.contains("change 2"), "{fault}");
+    assert!(fault.message.starts_with("column amount holds bytes that are not UTF-8"), "{fault}");
+}
+
+#[test]
+fn a_column_of_the_condition_that_does_not_go_out_stays_within() {
+    let columns = ColumnChoice { exclude: vec!["note".into()], ..ColumnChoice::default() };
+    let options = ruled(|rule| {
+        rule.columns = columns;
+        rule.filter = "note = 'a'".to_owned();
+    });
+    let batch = batch_of(options, 'f', |s| {
+        s.insert(OID, &no_text("3", "2"));
+    });
+    let out = encode(with_dead_letters(1 << 20), &batch);
+    let letter = &json_of(&out)[0];
+    assert_eq!(row_of(&[letter]), json!({"new": {"id": "3", "amount": "2"}}));
+    let reason = letter["reason"].as_str().expect("text");
+    assert!(reason.contains("(one that does not go out)"), "{reason}");
 }

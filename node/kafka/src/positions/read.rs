@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tidewire_node_core::facts::TopicFacts;
+use tidewire_node_core::takeover::WITHOUT_POSITIONS;
 use tidewire_proto::position::v1::{PositionHint, PositionRecord};
 use tidewire_shared::{Fault, FaultKind};
 
@@ -268,10 +269,7 @@ fn object(partition: u32) -> String {
 }
 
 fn history(partition: u32, message: impl std::fmt::Display) -> Fault {
-    Fault::new(FaultKind::TargetHistory, object(partition), message).remedy(
-        "the target has lost or changed what it knew of this task: restore the topic; or delete the task \
-         and make a new one, whose first records may repeat what the target already holds",
-    )
+    Fault::new(FaultKind::TargetHistory, object(partition), message).remedy(WITHOUT_POSITIONS)
 }
 
 fn lost(partition: u32, hint: Option<&PositionHint>) -> Fault {

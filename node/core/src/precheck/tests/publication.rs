@@ -109,7 +109,8 @@ fn a_managed_publication_is_made_once() {
     let later = named(items(true, |_| {}), "publication");
     let found = "publication \"tidewire_k\" does not exist";
     let message = "someone dropped it, and changes since then may be lost";
-    let remedy = "`tidewire task rewind NAME --to now --yes`, then resume";
+    let remedy = "`tidewire task rewind NAME --to now --yes`, then `tidewire task resume NAME`, or \
+                  `tidewire task start NAME` where its precheck failed";
     assert_eq!(told(&later), ("publication", CheckResult::Fail, found, message, remedy, false));
 }
 

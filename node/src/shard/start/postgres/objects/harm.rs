@@ -1,6 +1,7 @@
 //! Tables whose publication would make statements of the application fail.
 
-use tidewire_node_core::precheck::qualified;
+use tidewire_node_core::facts::TableFacts;
+use tidewire_node_core::precheck::{qualified, with_identity};
 use tidewire_node_core::publish::{self, PublishTable};
 use tidewire_node_core::schema::TaskTables;
 use tidewire_postgres::{Sql, catalog, precheck};
@@ -23,7 +24,7 @@ pub(super) async fn harmed(
     for table in catalog::tables(sql, &names).await? {
         let untold = of_task.rule(&table.name).map(|rule| publish::untold(rule, &table));
         if !publish::identifies(&table) {
-            harmed.push((table.name.clone(), nameless(&table.name)));
+            harmed.push((table.name.clone(), nameless(&table)));
         } else if let Some(column) = untold.and_then(|columns| columns.first().copied()) {
             let what = format!(
                 "its condition `where` needs column {column}, which is not in its replica identity: \
@@ -44,7 +45,7 @@ pub(super) async fn harmed(
         let nameless_leaves = leaves.iter().filter(|leaf| !publish::identifies(leaf));
         harmed.extend(nameless_leaves.filter_map(|leaf| {
             let partition = odd.iter().find(|partition| partition.name == leaf.name)?;
-            Some((partition.root.clone(), nameless(&leaf.name)))
+            Some((partition.root.clone(), nameless(leaf)))
         }));
     }
     Ok(harmed)
@@ -54,12 +55,11 @@ fn of_table(table: &TableName, what: impl Into<String>) -> Fault {
     Fault::new(FaultKind::SourceState, format!("table {table}"), what.into())
 }
 
-fn nameless(table: &TableName) -> Fault {
+fn nameless(table: &TableFacts) -> Fault {
     let what = "has no usable replica identity: publishing it would make the application's UPDATE and \
                 DELETE fail";
-    of_table(table, what).remedy(format!(
-        "give it a primary key, or ALTER TABLE {} REPLICA IDENTITY FULL; or take it out of objects; \
-         then resume the task",
-        qualified(table)
+    let identity = with_identity(table);
+    of_table(&table.name, what).remedy(format!(
+        "{identity} or give it a primary key, or take it out of objects; then resume the task"
     ))
 }
