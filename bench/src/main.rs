@@ -11,6 +11,7 @@ use tidewire_testbed::servers::postgres::{DEBIAN_15, Postgres, PostgresOptions};
 mod backlog;
 mod catch_up;
 mod copy;
+mod copy_interruption;
 mod floor;
 mod idle;
 mod interruption;
@@ -35,6 +36,8 @@ enum Measurement {
     Transaction,
     /// A backlog from Kafka to Kafka, beside a bare librdkafka loop.
     Copy,
+    /// Time without a record, by partition, when one of the nodes that share a copy is killed.
+    CopyInterruption,
     /// A copy of a thousand topics in which nothing happens but in one.
     Idle,
 }
@@ -94,6 +97,9 @@ fn main() -> Result<()> {
     }
     if wanted(Measurement::Interruption) {
         report::print(&interruption::measure(&servers()?, arguments.rounds)?);
+    }
+    if wanted(Measurement::CopyInterruption) {
+        report::print(&copy_interruption::measure(arguments.rounds)?);
     }
     if wanted(Measurement::Transaction) {
         report::print(&transaction::measure(&mut servers()?, arguments.transaction_rows)?);

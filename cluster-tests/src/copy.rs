@@ -2,9 +2,7 @@
 //! both hold the same.
 
 mod gaps;
-mod load;
 mod mixture;
-mod shards;
 mod stream;
 
 use std::thread;
@@ -16,14 +14,13 @@ use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::oracle::CopyProof;
 use tidewire_testbed::reader::Reader;
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
+use tidewire_testbed::shards::{ShardSeen, shards_of};
 use tidewire_testbed::task::CopyDocument;
 
 use crate::Subject;
 
 pub use gaps::{QUICK_CLEANER, topic_with_gaps};
-pub use load::CopyLoad;
 pub use mixture::Mixture;
-pub use shards::{ShardSeen, longest_gap};
 pub use stream::{Shape, Stream};
 
 /// The task's name in every test.
@@ -83,6 +80,14 @@ impl CopyScene {
     /// When it is refused, or does not start in a minute.
     pub fn copy(&self, lines: &str) -> Result<()> {
         self.cluster.apply_and_start(&self.document(lines))
+    }
+
+    /// The shards of the task.
+    ///
+    /// # Errors
+    /// When the task cannot be shown, or a shard has no owner.
+    pub fn shards(&self) -> Result<Vec<ShardSeen>> {
+        shards_of(&self.cluster, COPY)
     }
 
     /// Waits until everything is copied, then compares the topics, record by record; gives the number

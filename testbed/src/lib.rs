@@ -7,7 +7,8 @@
 //! * [`corpus`]: values of every type of PostgreSQL.
 //! * [`workload`], [`variety`]: changes that are made in PostgreSQL, repeatable from a seed.
 //! * [`reader`], [`dts_reader`], [`format_reader`]: what independent consumers see in Kafka.
-//! * [`writer`]: what an independent producer writes into Kafka.
+//! * [`writer`], [`copy_load`]: what an independent producer writes into Kafka.
+//! * [`shards`]: which node copies what, and for how long nothing came of it.
 //! * [`oracle`]: what PostgreSQL committed, compared with what Kafka holds.
 //! * [`fault_points`]: places inside the binary where a test holds it.
 //! * [`proxy`]: faults between a Kafka client and its brokers.
@@ -16,6 +17,7 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod copy_load;
 pub mod corpus;
 pub mod dts_reader;
 pub mod fault_points;
@@ -26,6 +28,7 @@ pub mod process;
 pub mod proxy;
 pub mod reader;
 pub mod servers;
+pub mod shards;
 pub mod task;
 pub mod variety;
 pub mod workload;

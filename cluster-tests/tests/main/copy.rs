@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use tidewire_cluster_tests::Subject as _;
-use tidewire_cluster_tests::copy::{
-    COPY, CopyLoad, CopyScene, QUICK_CLEANER, longest_gap, topic_with_gaps,
-};
+use tidewire_cluster_tests::copy::{COPY, CopyScene, QUICK_CLEANER, topic_with_gaps};
 use tidewire_cluster_tests::faults::{freeze_at, kill_owner, restart_broker};
 use tidewire_testbed::cluster::ClusterOptions;
+use tidewire_testbed::copy_load::CopyLoad;
 use tidewire_testbed::fault_points::FaultPoints;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
+use tidewire_testbed::shards::longest_gap;
 use tidewire_testbed::writer::{Writer, Written};
 
 /// Records that copies are known to get wrong.

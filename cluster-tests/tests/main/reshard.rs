@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tidewire_cluster_tests::copy::{COPY, CopyLoad, CopyScene};
+use tidewire_cluster_tests::copy::{COPY, CopyScene};
 use tidewire_cluster_tests::subject::Subject as _;
+use tidewire_testbed::copy_load::CopyLoad;
 use tidewire_testbed::process::{self, Signal};
 use tidewire_testbed::reader::{Reader, Record};
 

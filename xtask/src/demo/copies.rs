@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
-use tidewire_cluster_tests::copy::{COPY, CopyLoad, CopyScene};
+use tidewire_cluster_tests::copy::{COPY, CopyScene};
 use tidewire_testbed::cluster::{Cluster, ClusterOptions, Member};
+use tidewire_testbed::copy_load::CopyLoad;
 use tidewire_testbed::live::Live;
 use tidewire_testbed::servers::{Kafka, KafkaOptions};
 

@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use tidewire_testbed::servers::Kafka;
-use tidewire_testbed::writer::{Writer, Written};
+
+use crate::servers::Kafka;
+use crate::writer::{Writer, Written};
 
 /// Writes records into every partition of a topic, in turn, until it is stopped.
 #[derive(Debug)]

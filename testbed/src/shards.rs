@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tidewire_testbed::reader::Record;
 
-use super::{COPY, CopyScene};
+use crate::cluster::Cluster;
+use crate::reader::Record;
 
 /// A shard as the command line shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +24,14 @@ pub struct ShardSeen {
     pub partitions: Vec<(String, u32)>,
 }
 
-impl CopyScene {
-    /// The shards of the task.
-    ///
-    /// # Errors
-    /// When the task cannot be shown, or a shard has no owner.
-    pub fn shards(&self) -> Result<Vec<ShardSeen>> {
-        let task = self.cluster.task(COPY)?;
-        let shards = task["shards"].as_array().context("no shards")?;
-        shards.iter().map(shard_seen).collect()
-    }
+/// The shards of a task.
+///
+/// # Errors
+/// When the task cannot be shown, or a shard has no owner.
+pub fn shards_of(cluster: &Cluster, task: &str) -> Result<Vec<ShardSeen>> {
+    let task = cluster.task(task)?;
+    let shards = task["shards"].as_array().context("no shards")?;
+    shards.iter().map(shard_seen).collect()
 }
 
 fn shard_seen(shard: &Value) -> Result<ShardSeen> {
