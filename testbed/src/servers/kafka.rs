@@ -96,6 +96,12 @@ impl Kafka {
     /// When Java or the jars cannot be had or a broker does not start.
     pub fn start(options: KafkaOptions) -> Result<Self> {
         ensure!(matches!(options.brokers, 1 | 3), "{} brokers: only 1 or 3", options.brokers);
+        // Somebody else may take a port before the broker has it: then others are chosen, once.
+        Self::attempt(options.clone())
+            .or_else(|first| Self::attempt(options).with_context(|| format!("again; {first:#}")))
+    }
+
+    fn attempt(options: KafkaOptions) -> Result<Self> {
         let classes = ClassPath::kafka(&Cache::open()?)?;
         let folder = Scratch::new("tidewire-kafka-")?;
         let ports = (0..options.brokers)
